@@ -1,0 +1,237 @@
+//! The model of the `signed` member of a fleet document, as types. Not how it is read or checked.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::names::{
+    AbsolutePath, ByteSize, CronSchedule, HeaderName, HeaderValue, HostName, Name, Network, Port,
+    ShellCommand, Span, Stamp, UrlPath, UserName, ZoneName,
+};
+
+/// What the fleet should be: the operator's intent, one version of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fleet {
+    /// The format of this document. Only 1 exists.
+    pub format: u32,
+    /// The fleet's name. `agentd.toml` may pin it, so that one fleet's document is never applied in another.
+    pub fleet: Name,
+    /// Strictly grows with each publication. A box refuses a lower version, and the same version with other bytes.
+    pub version: u64,
+    /// When this version was issued (RFC 3339, UTC).
+    pub issued: Stamp,
+    /// After this moment a box with no state refuses the document, and a running box reports it.
+    pub expires: Stamp,
+    /// Lets this version shrink a list (memcached nodes, vhosts, hosts) past the guard's share.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub confirm: bool,
+    /// Every machine of the fleet, by name.
+    pub servers: BTreeMap<Name, Server>,
+    /// What each role means, by name.
+    #[serde(default)]
+    pub roles: BTreeMap<Name, Role>,
+    /// What each product is, by name.
+    #[serde(default)]
+    pub products: BTreeMap<Name, Product>,
+}
+
+/// One machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// The address that the other servers reach it at.
+    pub address: IpAddr,
+    /// The availability zone or rack it stands in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<ZoneName>,
+    /// The roles its image was built for.
+    #[serde(default)]
+    pub roles: Vec<Name>,
+    /// The products it carries.
+    #[serde(default)]
+    pub products: Vec<Name>,
+    /// The cloud's instance id, by which a machine can find itself in the document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<super::names::InstanceId>,
+    /// Whether it takes part, is on its way out, or is gone.
+    #[serde(default)]
+    pub state: ServerState,
+}
+
+/// Whether a server takes part in the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerState {
+    /// Takes part.
+    #[default]
+    Active,
+    /// Keeps running, but is left out of node lists and DNS.
+    Draining,
+    /// As if absent; its agent removes what it owns.
+    Retired,
+}
+
+/// What every server of a role gets, whatever its products.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Role {
+    /// Cron jobs of the role, by name.
+    #[serde(default)]
+    pub cron: BTreeMap<Name, CronJob>,
+}
+
+/// A product: web sites with their caches, databases and cron jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Product {
+    /// Apache virtual hosts on the product's `web` servers, by name.
+    #[serde(default)]
+    pub sites: BTreeMap<Name, Site>,
+    /// The product's memcached cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
+    /// The product's database servers and their aliases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<Database>,
+    /// Cron jobs of the product, by name.
+    #[serde(default)]
+    pub cron: BTreeMap<Name, CronJob>,
+}
+
+/// One Apache virtual host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Site {
+    /// Host names it answers to. The first is its `ServerName`.
+    #[schemars(length(min = 1))]
+    pub domains: Vec<HostName>,
+    /// The directory it serves.
+    pub root: AbsolutePath,
+    /// The TCP port it listens on (default 80).
+    #[serde(default = "Port::http")]
+    pub port: Port,
+    /// Networks and addresses that may use it. Empty: everyone.
+    #[serde(default)]
+    pub allow: Vec<Network>,
+    /// URL paths served from other directories.
+    #[serde(default)]
+    pub aliases: BTreeMap<UrlPath, AbsolutePath>,
+    /// Response headers set on every answer.
+    #[serde(default)]
+    pub headers: BTreeMap<HeaderName, HeaderValue>,
+    /// An override template of this name in the machine's template directory, for those who need their own vhost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<Name>,
+}
+
+/// A product's memcached cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cache {
+    /// The TCP port of the product's instance on each memcached server.
+    pub port: Port,
+    /// Memory of each instance.
+    pub memory: ByteSize,
+    /// The address each instance listens on (default: the server's own address).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<IpAddr>,
+    /// The node list file that the product's code reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<CacheList>,
+}
+
+/// The file that names a product's memcached nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CacheList {
+    /// Where it stands.
+    pub path: AbsolutePath,
+    /// What the product's code reads.
+    pub format: ListFormat,
+    /// A service to reload when the list changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload: Option<super::names::UnitName>,
+}
+
+/// A node list file's format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ListFormat {
+    /// A JSON array of objects with `name`, `host` and `port`.
+    Json,
+    /// A PHP file that returns an array of arrays.
+    Php,
+    /// An INI file with a section a node.
+    Ini,
+    /// `host:port`, one a line.
+    Text,
+}
+
+/// A product's database servers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// Master, candidate, second, …: each replicates from the one before.
+    #[schemars(length(min = 1))]
+    pub chain: Vec<Name>,
+    /// The server that takes snapshots, outside the chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<Snapshots>,
+    /// Host names that follow the database's roles.
+    #[serde(default)]
+    pub aliases: Aliases,
+}
+
+/// Where and how often snapshots are taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshots {
+    /// The snapshot server.
+    pub server: Name,
+    /// The time between two snapshots.
+    pub every: Span,
+}
+
+/// Host names in `/etc/hosts` that follow a database's roles.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Aliases {
+    /// Names of the present master.
+    #[serde(default)]
+    pub master: Vec<HostName>,
+    /// Names of a replica: the first of the chain that is not the master, or the master where it is alone.
+    #[serde(default)]
+    pub replica: Vec<HostName>,
+}
+
+/// One cron job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CronJob {
+    /// Five cron fields, or `@hourly` and the like.
+    pub schedule: CronSchedule,
+    /// The account it runs as.
+    pub user: UserName,
+    /// A shell command as a person would type it; the agent escapes what crontab needs escaped.
+    pub command: ShellCommand,
+    /// The roles it runs on. Empty: every server it belongs to.
+    #[serde(default)]
+    pub on: Vec<Name>,
+    /// On each of those servers, or on one.
+    #[serde(default)]
+    pub run: CronRun,
+}
+
+/// On how many servers a cron job runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CronRun {
+    /// Every server it applies to.
+    #[default]
+    Each,
+    /// The first active server by name among those it applies to.
+    One,
+}

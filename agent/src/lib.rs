@@ -1,0 +1,28 @@
+//! node-agent: one daemon on every machine of a hosting fleet, one document in a bucket.
+//!
+//! The map of the house. A module uses only what stands on a floor below its own:
+//!
+//! | floor | rooms |
+//! |---|---|
+//! | doors | `bin/agentd.rs`, `bin/agentctl.rs` |
+//! | 6 | [`daemon`] (triggers, the loop), [`ctl`] (`agentctl`, one module a subcommand) |
+//! | 5 | [`converge`] (a run: transaction, ledger, journal, quarantine) |
+//! | 4 | [`resource`] (what each part of the document means on a box) |
+//! | 3 | [`node`], [`identity`], [`bucket`], [`control`], [`settings`] |
+//! | 2 | [`fleet`] (the document), [`report`] (what people and monitors see) |
+//! | 1 | [`system`] (files, commands, clock, platform: the only place with system calls) |
+//!
+//! [`fleet`], [`node`] and [`report`] do no input or output.
+
+pub mod bucket;
+pub mod control;
+pub mod converge;
+pub mod ctl;
+pub mod daemon;
+pub mod fleet;
+pub mod identity;
+pub mod node;
+pub mod report;
+pub mod resource;
+pub mod settings;
+pub mod system;

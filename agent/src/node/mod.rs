@@ -1,0 +1,82 @@
+//! What one box should be, worked out from the fleet and its name. Pure.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::fleet::{Cache, CronJob, Name, Pointer, Server, Site};
+
+/// Everything of the fleet that concerns one box.
+#[derive(Debug, Clone, PartialEq)]
+pub struct View {
+    /// The box.
+    pub name: Name,
+    /// What the document says of it.
+    pub server: Server,
+    /// Names it must be able to resolve, each with its address and where the document says so. Sorted.
+    pub hosts: Vec<HostEntry>,
+    /// The caches of its products, by product.
+    pub caches: BTreeMap<Name, CacheView>,
+    /// The sites that it serves, by product and site.
+    pub sites: Vec<SiteView>,
+    /// The cron jobs that it runs.
+    pub cron: Vec<CronView>,
+}
+
+/// One line of `/etc/hosts`: an address and one name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostEntry {
+    /// The address.
+    pub address: IpAddr,
+    /// The name.
+    pub name: String,
+    /// Who asks for it.
+    pub origin: Pointer,
+}
+
+/// A product's cache as one box sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CacheView {
+    /// What the document says.
+    pub cache: Cache,
+    /// The product's active memcached servers, sorted by name, with their addresses.
+    pub nodes: Vec<(Name, IpAddr)>,
+    /// Whether this box runs an instance.
+    pub instance: bool,
+    /// Where it stands.
+    pub origin: Pointer,
+}
+
+/// A site that this box serves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SiteView {
+    /// The product.
+    pub product: Name,
+    /// The site's name in the product.
+    pub name: Name,
+    /// What the document says.
+    pub site: Site,
+    /// Where it stands.
+    pub origin: Pointer,
+}
+
+/// Whose job a cron job is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// A product's.
+    Product(Name),
+    /// A role's.
+    Role(Name),
+}
+
+/// A cron job that this box runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CronView {
+    /// Whose.
+    pub owner: Owner,
+    /// The job's name there.
+    pub name: Name,
+    /// What the document says.
+    pub job: CronJob,
+    /// Where it stands.
+    pub origin: Pointer,
+}

@@ -1,0 +1,11 @@
+//! What people and monitors see: one model of a run and of the box's state, many voices. No input or output.
+
+mod row;
+mod run;
+mod status;
+
+pub use row::{Kind, Problem, Severity, StepName};
+pub use run::{Action, Cause, ChangeRecord, DocumentId, Outcome, RunRecord, StepRecord, Trigger};
+pub use status::{
+    AgentStatus, BucketStatus, Counters, DocumentStatus, Health, NodeStatus, Refusal, Status,
+};

@@ -1,0 +1,156 @@
+//! The record of one run: what the journal keeps and `agentctl history`, `show` and `why` tell.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::row::{Kind, Problem, StepName};
+use crate::fleet::{Name, Pointer};
+
+/// One version of the document, by what it says and by its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentId {
+    /// The fleet.
+    pub fleet: Name,
+    /// The version.
+    pub version: u64,
+    /// SHA-256 of the exact bytes of the `signed` member, in hexadecimal.
+    pub digest: String,
+}
+
+/// What started a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trigger {
+    /// The first run of a daemon.
+    Start,
+    /// The poll brought a new document, or something was left to do.
+    Poll,
+    /// A file that the agent owns changed.
+    Drift,
+    /// SIGHUP.
+    Signal,
+    /// `agentctl apply`, or `agentd --once`.
+    Person,
+}
+
+/// Why a step had something to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    /// The document asks for something else than before.
+    Intended,
+    /// Somebody else changed what the agent had written.
+    Drift,
+    /// An earlier run was interrupted between writing and activating.
+    Pending,
+    /// Nothing asks for it any more.
+    Unwanted,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// All of it is true now.
+    Changed,
+    /// It failed before anything was switched; what was there still is.
+    Failed,
+    /// It was switched, did not work, and what was there before is back.
+    PutBack,
+    /// It failed, and putting back failed too: a person must look.
+    Broken,
+    /// The shrink guard holds it until the document confirms it.
+    Held,
+    /// This document's version failed here before; it is not tried again.
+    Quarantined,
+}
+
+impl Outcome {
+    /// Whether something asked for is not there.
+    pub const fn is_failure(self) -> bool {
+        !matches!(self, Self::Changed)
+    }
+}
+
+/// What happens to one path or unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// A file or link that was not there.
+    Create,
+    /// A file or link with other content.
+    Update,
+    /// A file or link that is not wanted any more.
+    Remove,
+    /// A unit is enabled and started.
+    Start,
+    /// A unit is restarted, because a file of its changed.
+    Restart,
+    /// A unit is stopped and disabled.
+    Stop,
+}
+
+/// One change of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeRecord {
+    /// What happens.
+    pub action: Action,
+    /// The path, or the unit's name for the last three actions.
+    pub path: PathBuf,
+    /// The path under which people know it.
+    pub shown_as: Option<PathBuf>,
+    /// Unified diff, without the two header lines. Empty for units.
+    pub diff: String,
+    /// Where a copy of what somebody else had written was kept before it was replaced.
+    pub backup: Option<PathBuf>,
+    /// Who asks for it.
+    pub origins: Vec<Pointer>,
+}
+
+/// What a run did about one step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Which resource.
+    pub kind: Kind,
+    /// Which step.
+    pub step: StepName,
+    /// Why.
+    pub cause: Cause,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What changed, or would have.
+    pub changes: Vec<ChangeRecord>,
+    /// What was activated: `reload httpd.service`.
+    pub activated: Vec<String>,
+    /// Why it failed, the whole chain of causes, with what the failing command said.
+    pub error: Option<String>,
+    /// What a person should know: written in place, backed up, not activated under a root.
+    pub notes: Vec<String>,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
+
+/// What one run did. Only runs that did or found something are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The format of this record: 1.
+    pub format: u32,
+    /// Counts up from 1. 0: a run that did nothing and was not kept.
+    pub id: u64,
+    /// The server that the box is.
+    pub node: Name,
+    /// Which document it was for.
+    pub document: DocumentId,
+    /// What started it.
+    pub trigger: Trigger,
+    /// When.
+    pub started: Timestamp,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// Steps that had something to do.
+    pub steps: Vec<StepRecord>,
+    /// What speaks against the document on this box.
+    pub problems: Vec<Problem>,
+}

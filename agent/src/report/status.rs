@@ -1,0 +1,126 @@
+//! The state of a box, as `agentctl status`, `/run/agentd/status.json` and the monitors have it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::row::Problem;
+use super::run::{DocumentId, RunRecord};
+use crate::fleet::Name;
+
+/// How a box is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// It is as the document says, and the document is fresh.
+    Converged,
+    /// Something is not as it should be: see the problems, the refusal, the bucket.
+    Degraded,
+    /// It does not know yet what to be: no document, or not in it.
+    Waiting,
+}
+
+/// Everything that one box says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The format of this record: 1.
+    pub format: u32,
+    /// When this was written.
+    pub written: Timestamp,
+    /// How the box is.
+    pub health: Health,
+    /// One line for each reason why it is not converged, each saying what to do next.
+    pub reasons: Vec<String>,
+    /// The daemon.
+    pub agent: AgentStatus,
+    /// Which server this is.
+    pub node: NodeStatus,
+    /// The document that the box stands on.
+    pub document: Option<DocumentStatus>,
+    /// The newest document, where it was not accepted.
+    pub refused: Option<Refusal>,
+    /// The bucket.
+    pub bucket: BucketStatus,
+    /// Steps held by the guard, quarantined or failed, and warnings.
+    pub problems: Vec<Problem>,
+    /// The last run that did something.
+    pub last_run: Option<RunRecord>,
+    /// What was counted since the daemon started.
+    pub counters: Counters,
+}
+
+/// The daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    /// Its version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started.
+    pub started: Timestamp,
+}
+
+/// Which server this is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its name, once known.
+    pub name: Option<Name>,
+    /// How it was found: `the setting node`, `the instance id i-…`, `the host name web-1`; or what was tried in vain.
+    pub found_by: String,
+}
+
+/// The document that the box stands on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentStatus {
+    /// Which.
+    #[serde(flatten)]
+    pub id: DocumentId,
+    /// When it was issued.
+    pub issued: Timestamp,
+    /// When it expires.
+    pub expires: Timestamp,
+    /// When the bucket last said that this is the present one.
+    pub confirmed: Timestamp,
+    /// Who vouches for it: `none` (unsigned documents are accepted).
+    pub trust: String,
+}
+
+/// A document that was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Its version, where that could be read.
+    pub version: Option<u64>,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why: all reasons, each located.
+    pub errors: Vec<String>,
+}
+
+/// The bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketStatus {
+    /// Its URL.
+    pub url: String,
+    /// When it last answered as it should.
+    pub last_answer: Option<Timestamp>,
+    /// What is wrong, while it does not answer.
+    pub error: Option<String>,
+    /// How many requests in a row failed.
+    pub failures: u32,
+    /// How long the last good request took, in milliseconds.
+    pub latency_ms: Option<u64>,
+}
+
+/// What was counted since the daemon started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counters {
+    /// Runs.
+    pub runs: u64,
+    /// Polls of the bucket.
+    pub polls: u64,
+    /// Steps changed because the document asked for it.
+    pub changes: u64,
+    /// Steps repaired because somebody else had changed them.
+    pub repairs: u64,
+    /// Steps that failed.
+    pub failures: u64,
+}

@@ -1,0 +1,120 @@
+//! `agentd.toml`: what the file says, merged with the command line, validated. Only [`Settings`] reaches the tasks.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::fleet::Name;
+use crate::system::platform::Platform;
+use crate::system::root::Root;
+
+/// Where the agent keeps what must survive a reboot.
+pub const STATE_DIR: &str = "/var/lib/agentd";
+/// Where the agent keeps what must not survive one: lock, socket, status.
+pub const RUN_DIR: &str = "/run/agentd";
+/// The default configuration file.
+pub const CONFIG_FILE: &str = "/etc/agentd/agentd.toml";
+
+/// The settings of this box, complete and checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where everything lies.
+    pub root: Root,
+    /// The bucket.
+    pub bucket: BucketUrl,
+    /// The server that this box is, where a person said so.
+    pub node: Option<Name>,
+    /// The fleet that documents must name.
+    pub pinned_fleet: Option<Name>,
+    /// The time between two polls of the document.
+    pub poll: Duration,
+    /// Which servers stand in `/etc/hosts`.
+    pub hosts: HostsScope,
+    /// The S3 client.
+    pub s3: S3Settings,
+    /// The shrink guard.
+    pub guard: GuardSettings,
+    /// How this box finds out which server it is.
+    pub identity: IdentitySettings,
+    /// The most bytes of a document.
+    pub document_limit: u64,
+    /// What the journal may grow to.
+    pub journal: JournalSettings,
+    /// Paths, units and commands of this box.
+    pub platform: Platform,
+}
+
+/// Where the fleet's objects are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BucketUrl {
+    /// `s3://bucket/prefix`. The prefix has no slash at either end and may be empty.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// The prefix.
+        prefix: String,
+    },
+    /// `file:///dir`. Never under the root: it is where the operator put it.
+    Directory(PathBuf),
+}
+
+/// Which servers stand in `/etc/hosts`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostsScope {
+    /// Those that share a product with this box.
+    Products,
+    /// All.
+    Fleet,
+}
+
+/// The S3 client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Settings {
+    /// Another endpoint than AWS's.
+    pub endpoint: Option<String>,
+    /// The region; default: by the SDK's own chain.
+    pub region: Option<String>,
+    /// `http://host/bucket/key` instead of `http://bucket.host/key`.
+    pub path_style: bool,
+    /// How long one request may take, all of it.
+    pub timeout: Duration,
+}
+
+/// The shrink guard.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GuardSettings {
+    /// The share of a list that may go at once, 0 to 1.
+    pub share: f64,
+    /// Fewer removed entries than this are never held.
+    pub from: usize,
+}
+
+/// How this box finds out which server it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentitySettings {
+    /// Whether the cloud's metadata service is asked.
+    pub metadata: MetadataUse,
+    /// The instance tag that holds the server's name.
+    pub tag: String,
+    /// Another endpoint than the link-local one.
+    pub endpoint: Option<String>,
+}
+
+/// Whether the cloud's metadata service is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetadataUse {
+    /// Where the firmware says that this is a cloud instance.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// What the journal may grow to; the oldest runs go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalSettings {
+    /// Runs.
+    pub runs: usize,
+    /// Bytes, backups of edited files included.
+    pub bytes: u64,
+}

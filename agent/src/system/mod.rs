@@ -1,0 +1,11 @@
+//! The ground floor: files, commands with deadlines, clocks, accounts, the platform table.
+//!
+//! The only place with system calls. It knows nothing of fleets or resources.
+
+pub mod clock;
+pub mod command;
+pub mod crash;
+pub mod file;
+pub mod lock;
+pub mod platform;
+pub mod root;
