@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::fleet::Name;
+pub use crate::node::HostsScope;
 use crate::system::platform::Platform;
 use crate::system::root::Root;
 
@@ -55,15 +56,6 @@ pub enum BucketUrl {
     },
     /// `file:///dir`. Never under the root: it is where the operator put it.
     Directory(PathBuf),
-}
-
-/// Which servers stand in `/etc/hosts`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HostsScope {
-    /// Those that share a product with this box.
-    Products,
-    /// All.
-    Fleet,
 }
 
 /// The S3 client.

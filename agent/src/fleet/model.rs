@@ -10,6 +10,7 @@ use super::names::{
     AbsolutePath, ByteSize, CronSchedule, HeaderName, HeaderValue, HostName, Name, Network, Port,
     ShellCommand, Span, Stamp, UrlPath, UserName, ZoneName,
 };
+use super::strict;
 
 /// What the fleet should be: the operator's intent, one version of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -29,12 +30,13 @@ pub struct Fleet {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub confirm: bool,
     /// Every machine of the fleet, by name.
+    #[serde(deserialize_with = "strict::map")]
     pub servers: BTreeMap<Name, Server>,
     /// What each role means, by name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "strict::map")]
     pub roles: BTreeMap<Name, Role>,
     /// What each product is, by name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "strict::map")]
     pub products: BTreeMap<Name, Product>,
 }
 
@@ -79,7 +81,7 @@ pub enum ServerState {
 #[serde(deny_unknown_fields)]
 pub struct Role {
     /// Cron jobs of the role, by name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "strict::map")]
     pub cron: BTreeMap<Name, CronJob>,
 }
 
@@ -88,7 +90,7 @@ pub struct Role {
 #[serde(deny_unknown_fields)]
 pub struct Product {
     /// Apache virtual hosts on the product's `web` servers, by name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "strict::map")]
     pub sites: BTreeMap<Name, Site>,
     /// The product's memcached cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,7 +99,7 @@ pub struct Product {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<Database>,
     /// Cron jobs of the product, by name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "strict::map")]
     pub cron: BTreeMap<Name, CronJob>,
 }
 
@@ -117,10 +119,10 @@ pub struct Site {
     #[serde(default)]
     pub allow: Vec<Network>,
     /// URL paths served from other directories.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "strict::map")]
     pub aliases: BTreeMap<UrlPath, AbsolutePath>,
     /// Response headers set on every answer.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "strict::map")]
     pub headers: BTreeMap<HeaderName, HeaderValue>,
     /// An override template of this name in the machine's template directory, for those who need their own vhost.
     #[serde(default, skip_serializing_if = "Option::is_none")]

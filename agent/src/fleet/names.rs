@@ -242,6 +242,19 @@ typed_string!(
     accepts: super::schedule::is_schedule
 );
 
+typed_string!(
+    /// An Ed25519 signature in base64.
+    SignatureText,
+    expected: "an Ed25519 signature in base64 (86 characters and ==)",
+    pattern: "^[A-Za-z0-9+/]{86}==$",
+    accepts: |text| {
+        text.strip_suffix("==").is_some_and(|body| {
+            body.len() == 86
+                && body.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')
+        })
+    }
+);
+
 /// A TCP port, 1 to 65535.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]

@@ -9,6 +9,49 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Pointer(pub String);
 
+impl Pointer {
+    /// The place that `segments` lead to from the top of the file, escaped as RFC 6901 has it.
+    pub fn of<S: AsRef<str>>(segments: impl IntoIterator<Item = S>) -> Self {
+        let mut text = String::new();
+        for segment in segments {
+            push(&mut text, segment.as_ref());
+        }
+        Self(text)
+    }
+
+    /// The place called `segment` in this one.
+    #[must_use]
+    pub fn then(&self, segment: impl AsRef<str>) -> Self {
+        let mut text = self.0.clone();
+        push(&mut text, segment.as_ref());
+        Self(text)
+    }
+
+    /// The `index`th place of the list that stands here, from 0.
+    #[must_use]
+    pub fn item(&self, index: usize) -> Self {
+        Self(format!("{}/{index}", self.0))
+    }
+
+    /// Whether this is `other` or a place in it.
+    pub fn is_in(&self, other: &Self) -> bool {
+        self.0
+            .strip_prefix(&other.0)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+fn push(text: &mut String, segment: &str) {
+    text.push('/');
+    for character in segment.chars() {
+        match character {
+            '~' => text.push_str("~0"),
+            '/' => text.push_str("~1"),
+            other => text.push(other),
+        }
+    }
+}
+
 impl fmt::Display for Pointer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(out)

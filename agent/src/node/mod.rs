@@ -1,9 +1,23 @@
 //! What one box should be, worked out from the fleet and its name. Pure.
 
+mod databases;
+mod view;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::fleet::{Cache, CronJob, Name, Pointer, Server, Site};
+
+pub use view::view;
+
+/// Which servers stand in `/etc/hosts`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostsScope {
+    /// Those that share a product with this box, and the box itself.
+    Products,
+    /// All.
+    Fleet,
+}
 
 /// Everything of the fleet that concerns one box.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,13 +26,13 @@ pub struct View {
     pub name: Name,
     /// What the document says of it.
     pub server: Server,
-    /// Names it must be able to resolve, each with its address and where the document says so. Sorted.
+    /// Names it must be able to resolve, each with its address and where the document says so. Sorted by name.
     pub hosts: Vec<HostEntry>,
     /// The caches of its products, by product.
     pub caches: BTreeMap<Name, CacheView>,
-    /// The sites that it serves, by product and site.
+    /// The sites that it serves, sorted by product and site.
     pub sites: Vec<SiteView>,
-    /// The cron jobs that it runs.
+    /// The cron jobs that it runs, sorted by owner and name.
     pub cron: Vec<CronView>,
 }
 
@@ -80,3 +94,6 @@ pub struct CronView {
     /// Where it stands.
     pub origin: Pointer,
 }
+
+#[cfg(test)]
+mod tests;

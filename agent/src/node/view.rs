@@ -1,0 +1,275 @@
+//! From a fleet and a server's name to what that server should be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{CacheView, CronView, HostEntry, HostsScope, Owner, SiteView, View, databases};
+use crate::fleet::{CronJob, CronRun, Fleet, Name, Pointer, Server, ServerState};
+
+/// The role whose servers run memcached.
+const MEMCACHED: &str = "memcached";
+/// The role whose servers run Apache.
+const WEB: &str = "web";
+
+/// What the server called `node` should be; `None` if the fleet has no such server.
+///
+/// A retired server's view is empty, so that its agent removes what it owns.
+pub fn view(fleet: &Fleet, node: &Name, hosts: HostsScope) -> Option<View> {
+    let (name, server) = fleet.servers.get_key_value(node)?;
+    let mut view = View {
+        name: name.clone(),
+        server: server.clone(),
+        hosts: Vec::new(),
+        caches: BTreeMap::new(),
+        sites: Vec::new(),
+        cron: Vec::new(),
+    };
+    if server.state != ServerState::Retired {
+        let on = Node::new(fleet, name, server);
+        view.hosts = on.hosts(hosts);
+        view.caches = on.caches();
+        view.sites = on.sites();
+        view.cron = on.cron();
+    }
+    Some(view)
+}
+
+/// One box and its neighbours, arranged once: the whole fleet is walked a fixed number of times, however many
+/// products the box carries.
+struct Node<'f> {
+    fleet: &'f Fleet,
+    name: &'f Name,
+    server: &'f Server,
+    products: BTreeSet<&'f Name>,
+}
+
+impl<'f> Node<'f> {
+    fn new(fleet: &'f Fleet, name: &'f Name, server: &'f Server) -> Self {
+        Self {
+            fleet,
+            name,
+            server,
+            products: server.products.iter().collect(),
+        }
+    }
+
+    /// The products of the box that the document describes, with where they stand.
+    fn products(&self) -> impl Iterator<Item = (&'f Name, &'f crate::fleet::Product, Pointer)> {
+        self.products.iter().filter_map(|name| {
+            let (name, product) = self.fleet.products.get_key_value(*name)?;
+            let origin = Pointer::of(["signed", "products", name.as_str()]);
+            Some((name, product, origin))
+        })
+    }
+
+    fn shares_a_product(&self, server: &Server) -> bool {
+        server
+            .products
+            .iter()
+            .any(|product| self.products.contains(product))
+    }
+
+    fn hosts(&self, scope: HostsScope) -> Vec<HostEntry> {
+        let servers = Pointer::of(["signed", "servers"]);
+        let mut entries: Vec<HostEntry> = self
+            .fleet
+            .servers
+            .iter()
+            .filter(|(name, server)| {
+                server.state != ServerState::Retired
+                    && (scope == HostsScope::Fleet
+                        || *name == self.name
+                        || self.shares_a_product(server))
+            })
+            .map(|(name, server)| HostEntry {
+                address: server.address,
+                name: name.as_str().to_owned(),
+                origin: servers.then(name),
+            })
+            .collect();
+        for (_, product, origin) in self.products() {
+            let Some(database) = &product.database else {
+                continue;
+            };
+            let aliases = origin.then("database").then("aliases");
+            let master = databases::master(database);
+            let replica = databases::replica(self.fleet, database);
+            for (kind, names, target) in [
+                ("master", &database.aliases.master, master),
+                ("replica", &database.aliases.replica, replica),
+            ] {
+                let Some(server) = target.and_then(|name| self.fleet.servers.get(name)) else {
+                    continue;
+                };
+                let list = aliases.then(kind);
+                entries.extend(names.iter().enumerate().map(|(index, name)| HostEntry {
+                    address: server.address,
+                    name: name.as_str().to_owned(),
+                    origin: list.item(index),
+                }));
+            }
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| a.cmp(b)));
+        // Two products may lead the same alias to the same server: one line is enough.
+        entries.dedup_by(|a, b| a.name == b.name && a.address == b.address);
+        entries
+    }
+
+    fn caches(&self) -> BTreeMap<Name, CacheView> {
+        let runs_memcached = has_role(self.server, MEMCACHED);
+        let mut caches: BTreeMap<Name, CacheView> = self
+            .products()
+            .filter_map(|(name, product, origin)| {
+                let cache = product.cache.clone()?;
+                let view = CacheView {
+                    cache,
+                    nodes: Vec::new(),
+                    instance: runs_memcached,
+                    origin: origin.then("cache"),
+                };
+                Some((name.clone(), view))
+            })
+            .collect();
+        // By server name: consistent hashing must find each node at its place on every box.
+        for (name, server) in active(self.fleet) {
+            if has_role(server, MEMCACHED) {
+                for product in &server.products {
+                    if let Some(cache) = caches.get_mut(product) {
+                        cache.nodes.push((name.clone(), server.address));
+                    }
+                }
+            }
+        }
+        caches
+    }
+
+    fn sites(&self) -> Vec<SiteView> {
+        if !has_role(self.server, WEB) {
+            return Vec::new();
+        }
+        self.products()
+            .flat_map(|(product, parts, origin)| {
+                let sites = origin.then("sites");
+                parts.sites.iter().map(move |(name, site)| SiteView {
+                    product: product.clone(),
+                    name: name.clone(),
+                    site: site.clone(),
+                    origin: sites.then(name),
+                })
+            })
+            .collect()
+    }
+
+    fn cron(&self) -> Vec<CronView> {
+        let mut jobs = Vec::new();
+        let neighbours = Neighbours::of(self);
+        for (name, product, origin) in self.products() {
+            let origin = origin.then("cron");
+            let owner = Owner::Product(name.clone());
+            let among = neighbours.of_product(name);
+            self.add_jobs(&mut jobs, &owner, &product.cron, among, &origin);
+        }
+        let roles: BTreeSet<&Name> = self.server.roles.iter().collect();
+        for name in roles {
+            if let Some(role) = self.fleet.roles.get(name) {
+                let origin = Pointer::of(["signed", "roles", name.as_str(), "cron"]);
+                let owner = Owner::Role(name.clone());
+                let among = neighbours.of_role(name);
+                self.add_jobs(&mut jobs, &owner, &role.cron, among, &origin);
+            }
+        }
+        jobs
+    }
+
+    fn add_jobs(
+        &self,
+        jobs: &mut Vec<CronView>,
+        owner: &Owner,
+        of: &BTreeMap<Name, CronJob>,
+        among: &[(&Name, &Server)],
+        origin: &Pointer,
+    ) {
+        for (name, job) in of {
+            let here = applies(job, self.server)
+                && match job.run {
+                    CronRun::Each => true,
+                    CronRun::One => {
+                        among
+                            .iter()
+                            .find(|(_, server)| applies(job, server))
+                            .map(|(name, _)| *name)
+                            == Some(self.name)
+                    }
+                };
+            if here {
+                jobs.push(CronView {
+                    owner: owner.clone(),
+                    name: name.clone(),
+                    job: job.clone(),
+                    origin: origin.then(name),
+                });
+            }
+        }
+    }
+}
+
+/// The active servers that share a product or a role with a box, by name: among them one is chosen for jobs that
+/// run once.
+struct Neighbours<'f> {
+    by_product: BTreeMap<&'f Name, Vec<(&'f Name, &'f Server)>>,
+    by_role: BTreeMap<&'f Name, Vec<(&'f Name, &'f Server)>>,
+}
+
+impl<'f> Neighbours<'f> {
+    fn of(node: &Node<'f>) -> Self {
+        let mut neighbours = Self {
+            by_product: node
+                .products
+                .iter()
+                .map(|name| (*name, Vec::new()))
+                .collect(),
+            by_role: node
+                .server
+                .roles
+                .iter()
+                .map(|name| (name, Vec::new()))
+                .collect(),
+        };
+        for (name, server) in active(node.fleet) {
+            for product in &server.products {
+                if let Some(list) = neighbours.by_product.get_mut(product) {
+                    list.push((name, server));
+                }
+            }
+            for role in &server.roles {
+                if let Some(list) = neighbours.by_role.get_mut(role) {
+                    list.push((name, server));
+                }
+            }
+        }
+        neighbours
+    }
+
+    fn of_product(&self, name: &Name) -> &[(&'f Name, &'f Server)] {
+        self.by_product.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    fn of_role(&self, name: &Name) -> &[(&'f Name, &'f Server)] {
+        self.by_role.get(name).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The servers that take part, by name.
+fn active(fleet: &Fleet) -> impl Iterator<Item = (&Name, &Server)> {
+    fleet
+        .servers
+        .iter()
+        .filter(|(_, server)| server.state == ServerState::Active)
+}
+
+fn has_role(server: &Server, role: &str) -> bool {
+    server.roles.iter().any(|name| name.as_str() == role)
+}
+
+fn applies(job: &CronJob, server: &Server) -> bool {
+    job.on.is_empty() || job.on.iter().any(|role| server.roles.contains(role))
+}
