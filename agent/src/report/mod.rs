@@ -3,9 +3,13 @@
 mod row;
 mod run;
 mod status;
+pub mod text;
 
 pub use row::{Kind, Problem, Severity, StepName};
-pub use run::{Action, Cause, ChangeRecord, DocumentId, Outcome, RunRecord, StepRecord, Trigger};
+pub use run::{
+    Action, Cause, ChangeRecord, DocumentId, Outcome, RunRecord, StepRecord, Trigger, exit_code,
+    is_failed,
+};
 pub use status::{
     AgentStatus, BucketStatus, Counters, DocumentStatus, Health, NodeStatus, Refusal, Status,
 };

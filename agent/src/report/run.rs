@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::row::{Kind, Problem, StepName};
+use super::row::{Kind, Problem, Severity, StepName};
 use crate::fleet::{Name, Pointer};
 
 /// One version of the document, by what it says and by its bytes.
@@ -153,4 +153,36 @@ pub struct RunRecord {
     pub steps: Vec<StepRecord>,
     /// What speaks against the document on this box.
     pub problems: Vec<Problem>,
+}
+
+impl RunRecord {
+    /// Whether something was changed.
+    pub fn changed(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|step| step.outcome == Outcome::Changed)
+    }
+
+    /// Whether something asked for is not there.
+    pub fn failed(&self) -> bool {
+        is_failed(&self.steps, &self.problems)
+    }
+
+    /// What `agentd --once` and `agentctl apply` exit with: 0 nothing to do, 2 changed, 4 something failed, 6 both.
+    pub fn exit_code(&self) -> u8 {
+        exit_code(self.changed(), self.failed())
+    }
+}
+
+/// Whether these rows mean that something asked for is not there.
+pub fn is_failed(steps: &[StepRecord], problems: &[Problem]) -> bool {
+    steps.iter().any(|step| step.outcome.is_failure())
+        || problems
+            .iter()
+            .any(|problem| problem.severity == Severity::Failure)
+}
+
+/// The exit code of a run or a plan: 0 nothing to do, 2 changed (a plan: changes pending), 4 something failed, 6 both.
+pub const fn exit_code(changed: bool, failed: bool) -> u8 {
+    (if changed { 2 } else { 0 }) + (if failed { 4 } else { 0 })
 }

@@ -1,0 +1,159 @@
+//! Runs: one in full, one in a line, many in a table.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+
+use super::step::{did, problems};
+use super::{Paint, Tense, ago, count, moment, step, took};
+use crate::report::{Outcome, RunRecord, Severity, Trigger};
+
+/// Everything of one run, diffs included.
+pub fn run(record: &RunRecord, now: Timestamp, paint: Paint) -> String {
+    let mut out = String::new();
+    if record.id == 0 {
+        let _ = writeln!(
+            out,
+            "{}: nothing to do: as {} version {} says",
+            record.node, record.document.fleet, record.document.version
+        );
+    } else {
+        let _ = writeln!(
+            out,
+            "{} on {}: {}, {} ({}), in {}",
+            paint.bold(&format!("run {}", record.id)),
+            record.node,
+            trigger(record.trigger),
+            moment(record.started),
+            ago(record.started, now),
+            took(record.took_ms),
+        );
+        let _ = writeln!(
+            out,
+            "for {} version {} {}",
+            record.document.fleet,
+            record.document.version,
+            paint.dim(&format!("(sha256 {})", record.document.digest))
+        );
+    }
+    for each in &record.steps {
+        out.push('\n');
+        out.push_str(&step(each, Tense::Did, paint));
+    }
+    if !record.problems.is_empty() {
+        out.push('\n');
+        problems(&mut out, &record.problems, paint);
+    }
+    out
+}
+
+/// What started a run, as part of a sentence.
+const fn trigger(trigger: Trigger) -> &'static str {
+    match trigger {
+        Trigger::Start => "the first run of the agent",
+        Trigger::Poll => "started by a poll",
+        Trigger::Drift => "started by drift",
+        Trigger::Signal => "started by SIGHUP",
+        Trigger::Person => "started by a person",
+    }
+}
+
+const fn trigger_word(trigger: Trigger) -> &'static str {
+    match trigger {
+        Trigger::Start => "start",
+        Trigger::Poll => "poll",
+        Trigger::Drift => "drift",
+        Trigger::Signal => "signal",
+        Trigger::Person => "person",
+    }
+}
+
+/// A run in a line: `run 17 (drift), 3 min ago, in 12 ms: repaired hosts`.
+pub fn run_line(record: &RunRecord, now: Timestamp) -> String {
+    format!(
+        "run {} ({}), {}, in {}: {}",
+        record.id,
+        trigger_word(record.trigger),
+        ago(record.started, now),
+        took(record.took_ms),
+        summary(record)
+    )
+}
+
+/// What a run did, in a few words: `changed cache/shop, hosts; FAILED sites; 1 problem`.
+pub fn summary(record: &RunRecord) -> String {
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    for step in &record.steps {
+        let word = match step.outcome {
+            Outcome::Changed => did(step.cause),
+            Outcome::Failed => "FAILED",
+            Outcome::PutBack => "PUT BACK",
+            Outcome::Broken => "BROKEN",
+            Outcome::Held => "HELD",
+            Outcome::Quarantined => "QUARANTINED",
+        };
+        match groups.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, steps)) => steps.push(&step.step.0),
+            None => groups.push((word, vec![&step.step.0])),
+        }
+    }
+    let mut parts: Vec<String> = groups
+        .iter()
+        .map(|(word, steps)| format!("{word} {}", steps.join(", ")))
+        .collect();
+    for (severity, noun) in [
+        (Severity::Failure, "problem"),
+        (Severity::Warning, "warning"),
+    ] {
+        let number = record
+            .problems
+            .iter()
+            .filter(|problem| problem.severity == severity)
+            .count();
+        if number > 0 {
+            parts.push(count(number, noun));
+        }
+    }
+    if parts.is_empty() {
+        "nothing to do".into()
+    } else {
+        super::shown(&parts.join("; ")).into_owned()
+    }
+}
+
+/// The last runs as a table, in the order given.
+pub fn history(records: &[RunRecord], now: Timestamp, paint: Paint) -> String {
+    let mut out = String::new();
+    let heading = format!(
+        "{:>5}  {:<20}  {:<12}  {:<7}  {:>7}  {:<7}  {}",
+        "RUN", "WHEN", "", "TRIGGER", "VERSION", "RESULT", "WHAT"
+    );
+    let _ = writeln!(out, "{}", paint.bold(&heading));
+    for record in records {
+        let failed = record.failed();
+        let result = format!(
+            "{:<7}",
+            match (record.changed(), failed) {
+                (_, true) => "FAILED",
+                (true, false) => "changed",
+                (false, false) => "ok",
+            }
+        );
+        let result = if failed {
+            paint.alarm(&result)
+        } else {
+            paint.green(&result)
+        };
+        let _ = writeln!(
+            out,
+            "{:>5}  {:<20}  {:<12}  {:<7}  {:>7}  {result}  {}",
+            record.id,
+            moment(record.started),
+            ago(record.started, now),
+            trigger_word(record.trigger),
+            record.document.version,
+            summary(record)
+        );
+    }
+    out
+}

@@ -1,0 +1,266 @@
+//! The state of a box: the verdict first, then why, then what is known.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+
+use super::{Paint, age, ago, count, moment, problem, push_indented, run_line, shown};
+use crate::report::{BucketStatus, DocumentStatus, Health, Refusal, Status};
+
+/// Mistakes of a refused document that are shown; the rest is counted.
+const ERRORS_SHOWN: usize = 10;
+
+/// How a status came to whoever shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// The agent said it now.
+    Live,
+    /// From the status file: the agent runs, but its socket could not be asked.
+    File,
+    /// From the status file: the agent is there, but does not answer.
+    Hung,
+    /// From the status file: the agent does not run.
+    Gone,
+}
+
+/// The state of a box in full.
+pub fn status(status: &Status, heard: Heard, now: Timestamp, paint: Paint) -> String {
+    let mut out = String::new();
+    verdict(&mut out, status, heard, now, paint);
+    for reason in &status.reasons {
+        out.push_str("  - ");
+        push_indented(&mut out, reason, 4);
+    }
+    out.push('\n');
+    let found_by = &status.node.found_by;
+    let server = match &status.node.name {
+        Some(name) => format!("{name}, by {found_by}"),
+        None => format!("not known: {found_by}"),
+    };
+    row(&mut out, paint, "server", &server);
+    match &status.document {
+        Some(document) => document_rows(&mut out, document, now, paint),
+        None => row(&mut out, paint, "document", "none yet"),
+    }
+    if let Some(refused) = &status.refused {
+        refusal(&mut out, refused, now, paint);
+    }
+    row(&mut out, paint, "bucket", &bucket(&status.bucket, now));
+    if let Some(error) = &status.bucket.error {
+        more(&mut out, error);
+    }
+    row(
+        &mut out,
+        paint,
+        "agent",
+        &match heard {
+            Heard::Gone => format!(
+                "agentd {} was process {}, last heard of {}",
+                status.agent.version,
+                status.agent.pid,
+                ago(status.written, now)
+            ),
+            _ => format!(
+                "agentd {}, process {}, up {}",
+                status.agent.version,
+                status.agent.pid,
+                age(now.as_second() - status.agent.started.as_second())
+            ),
+        },
+    );
+    if let Some(last) = &status.last_run {
+        row(&mut out, paint, "last run", &run_line(last, now));
+        if last.failed() {
+            more(&mut out, &format!("see `agentctl show {}`", last.id));
+        }
+    }
+    let counters = status.counters;
+    row(
+        &mut out,
+        paint,
+        "counted",
+        &format!(
+            "{}, {}, {}, {}, {} since the agent started",
+            counted(counters.polls, "poll"),
+            counted(counters.runs, "run"),
+            counted(counters.changes, "change"),
+            counted(counters.repairs, "repair"),
+            counted(counters.failures, "failure"),
+        ),
+    );
+    for (index, each) in status.problems.iter().enumerate() {
+        let label = if index == 0 { "problems" } else { "" };
+        let text = problem(each, paint).replace("\n         ", "\n                    ");
+        let _ = write!(out, "{}  {text}", paint.bold(&format!("{label:<9}")));
+    }
+    out
+}
+
+/// The first line: all that somebody needs who only glances.
+fn verdict(out: &mut String, status: &Status, heard: Heard, now: Timestamp, paint: Paint) {
+    let name = status
+        .node
+        .name
+        .as_ref()
+        .map_or("this box", |name| name.as_str());
+    let on = status.document.as_ref().map_or_else(
+        || "no document".to_owned(),
+        |document| format!("{} version {}", document.id.fleet, document.id.version),
+    );
+    let confirmed = status
+        .document
+        .as_ref()
+        .map_or_else(String::new, |document| {
+            format!(", confirmed {}", ago(document.confirmed, now))
+        });
+    let written = ago(status.written, now);
+    let _ = match heard {
+        Heard::Live | Heard::File => {
+            let _ = match status.health {
+                Health::Converged => {
+                    write!(
+                        out,
+                        "{name}: {} on {on}{confirmed}",
+                        paint.green("converged")
+                    )
+                }
+                Health::Degraded => write!(
+                    out,
+                    "{name}: {}: {}, on {on}{confirmed}",
+                    paint.alarm("DEGRADED"),
+                    count(status.reasons.len().max(1), "problem")
+                ),
+                Health::Waiting => write!(
+                    out,
+                    "{name}: {}: it does not know yet what to be",
+                    paint.alarm("WAITING")
+                ),
+            };
+            if heard == Heard::File {
+                write!(out, " (from the status file, written {written})")
+            } else {
+                Ok(())
+            }
+        }
+        Heard::Hung => write!(
+            out,
+            "{name}: {}; this is what it said {written}, when it was {} on {on}",
+            paint.alarm("AGENT DOES NOT ANSWER"),
+            health(status.health)
+        ),
+        Heard::Gone => write!(
+            out,
+            "{name}: {}; this is what it said {written}, when it was {} on {on}",
+            paint.alarm("AGENT NOT RUNNING"),
+            health(status.health)
+        ),
+    };
+    out.push('\n');
+    match heard {
+        Heard::Gone => out.push_str(
+            "  - nothing keeps this box as the document says; start it: systemctl start agentd; why it stopped: journalctl -u agentd\n",
+        ),
+        Heard::Hung => out.push_str(
+            "  - see what it is doing: systemctl status agentd, journalctl -u agentd; then systemctl restart agentd\n",
+        ),
+        Heard::Live | Heard::File => {}
+    }
+}
+
+const fn health(health: Health) -> &'static str {
+    match health {
+        Health::Converged => "converged",
+        Health::Degraded => "degraded",
+        Health::Waiting => "waiting",
+    }
+}
+
+fn document_rows(out: &mut String, document: &DocumentStatus, now: Timestamp, paint: Paint) {
+    let expiry = if document.expires > now {
+        format!("expires {}", ago(document.expires, now))
+    } else {
+        paint.alarm(&format!("EXPIRED {}", ago(document.expires, now)))
+    };
+    let _ = writeln!(
+        out,
+        "{}  {} version {}, issued {} ({}), {expiry}",
+        paint.bold(&format!("{:<9}", "document")),
+        document.id.fleet,
+        document.id.version,
+        moment(document.issued),
+        ago(document.issued, now),
+    );
+    more(
+        out,
+        &format!(
+            "the bucket said {} that it is the present one",
+            ago(document.confirmed, now)
+        ),
+    );
+    if document.trust == "none" {
+        more(out, "trust none: unsigned documents are accepted");
+    } else {
+        more(out, &format!("trust {}", document.trust));
+    }
+}
+
+fn refusal(out: &mut String, refused: &Refusal, now: Timestamp, paint: Paint) {
+    let what = refused.version.map_or_else(
+        || "the newest document".to_owned(),
+        |version| format!("version {version}"),
+    );
+    let _ = writeln!(
+        out,
+        "{}  {what}, {}, for {}:",
+        paint.alarm(&format!("{:<9}", "REFUSED")),
+        ago(refused.since, now),
+        count(refused.errors.len(), "reason"),
+    );
+    for error in refused.errors.iter().take(ERRORS_SHOWN) {
+        more(out, error);
+    }
+    let left = refused.errors.len().saturating_sub(ERRORS_SHOWN);
+    if left > 0 {
+        more(
+            out,
+            &format!("and {left} more: `agentctl validate` lists all"),
+        );
+    }
+}
+
+fn bucket(bucket: &BucketStatus, now: Timestamp) -> String {
+    let answered = bucket.last_answer.map_or_else(
+        || "has not answered yet".to_owned(),
+        |at| format!("last good answer {}", ago(at, now)),
+    );
+    let latency = bucket
+        .latency_ms
+        .map_or_else(String::new, |ms| format!(" in {}", super::took(ms)));
+    let failures = if bucket.failures > 0 {
+        format!(
+            "; the last {} failed",
+            counted(u64::from(bucket.failures), "request")
+        )
+    } else {
+        String::new()
+    };
+    format!("{}: {answered}{latency}{failures}", bucket.url)
+}
+
+fn counted(number: u64, noun: &str) -> String {
+    count(usize::try_from(number).unwrap_or(usize::MAX), noun)
+}
+
+fn row(out: &mut String, paint: Paint, label: &str, text: &str) {
+    let _ = writeln!(
+        out,
+        "{}  {}",
+        paint.bold(&format!("{label:<9}")),
+        shown(text)
+    );
+}
+
+fn more(out: &mut String, text: &str) {
+    out.push_str("           ");
+    push_indented(out, text, 11);
+}
