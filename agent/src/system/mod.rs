@@ -9,3 +9,4 @@ pub mod file;
 pub mod lock;
 pub mod platform;
 pub mod root;
+pub mod socket;

@@ -1,5 +1,12 @@
 //! `agentd.toml`: what the file says, merged with the command line, validated. Only [`Settings`] reaches the tasks.
 
+mod file;
+mod load;
+mod mistakes;
+mod section;
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +15,9 @@ pub use crate::node::HostsScope;
 use crate::system::platform::Platform;
 use crate::system::root::Root;
 
+pub use load::{Overrides, root_of};
+pub use mistakes::{Mistake, Place, SettingsError};
+
 /// Where the agent keeps what must survive a reboot.
 pub const STATE_DIR: &str = "/var/lib/agentd";
 /// Where the agent keeps what must not survive one: lock, socket, status.
@@ -15,13 +25,20 @@ pub const RUN_DIR: &str = "/run/agentd";
 /// The default configuration file.
 pub const CONFIG_FILE: &str = "/etc/agentd/agentd.toml";
 
+/// What is said where nobody wrote whom to trust.
+const TRUST_NEEDED: &str = "signatures are not supported by this version; write trust = \"none\" to accept unsigned documents";
+
 /// The settings of this box, complete and checked.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where everything lies.
     pub root: Root,
+    /// The file that they were read from; `None`: there was none, all of them came from the command line.
+    pub file: Option<PathBuf>,
     /// The bucket.
     pub bucket: BucketUrl,
+    /// Who must vouch for a document.
+    pub trust: Trust,
     /// The server that this box is, where a person said so.
     pub node: Option<Name>,
     /// The fleet that documents must name.
@@ -42,6 +59,58 @@ pub struct Settings {
     pub journal: JournalSettings,
     /// Paths, units and commands of this box.
     pub platform: Platform,
+    /// How the daemon logs.
+    pub log: LogSettings,
+}
+
+/// Who must vouch for a document before it is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// Nobody: unsigned documents are accepted.
+    Nobody,
+}
+
+impl Trust {
+    /// The word for it in the file and in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nobody => "none",
+        }
+    }
+}
+
+/// How the daemon logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogSettings {
+    /// In which form.
+    pub format: LogFormat,
+    /// From which level up.
+    pub level: tracing::Level,
+}
+
+/// In which form the daemon logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// To the journal where stderr is the journal, else text.
+    Auto,
+    /// Lines for people, to stderr.
+    Text,
+    /// One JSON object a line, to stderr.
+    Json,
+    /// `key=value` lines, to stderr.
+    Logfmt,
+    /// To the journal, with fields.
+    Journal,
+}
+
+impl LogFormat {
+    const WORDS: &[(&str, Self)] = &[
+        ("auto", Self::Auto),
+        ("text", Self::Text),
+        ("json", Self::Json),
+        ("logfmt", Self::Logfmt),
+        ("journal", Self::Journal),
+    ];
 }
 
 /// Where the fleet's objects are.
@@ -109,4 +178,25 @@ pub struct JournalSettings {
     pub runs: usize,
     /// Bytes, backups of edited files included.
     pub bytes: u64,
+}
+
+/// CentOS's, until the platform table can tell this machine's.
+fn platform() -> Platform {
+    use crate::system::platform::{Apache, Family};
+    Platform {
+        family: Family::Centos,
+        apache: Apache {
+            dir: "/etc/httpd/agentd".into(),
+            include: "/etc/httpd/conf.d/agentd.conf".into(),
+            main_config: "/etc/httpd/conf/httpd.conf".into(),
+            log_dir: "/var/log/httpd".into(),
+            test: vec!["/usr/sbin/httpd".into(), "-t".into()],
+            unit: "httpd.service".into(),
+        },
+        cron_dir: "/etc/cron.d".into(),
+        systemctl: "/usr/bin/systemctl".into(),
+        memcached_dir: "/etc/agentd/memcached".into(),
+        memcached_template: "agentd-memcached@".into(),
+        templates_dir: "/etc/agentd/templates".into(),
+    }
 }

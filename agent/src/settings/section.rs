@@ -1,0 +1,161 @@
+//! Reading one table of the file: each key by its type, so that one wrong value does not hide the next.
+
+use std::fmt;
+use std::str::FromStr;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::mistakes::{Mistakes, nearest};
+
+/// One table of the file, or one that is not there.
+pub(super) struct Section<'t, 'i> {
+    /// Its name, empty for the top.
+    name: &'static str,
+    table: Option<&'t DeTable<'i>>,
+    known: Vec<&'static str>,
+}
+
+impl<'t, 'i> Section<'t, 'i> {
+    pub(super) const fn top(table: &'t DeTable<'i>) -> Self {
+        Self {
+            name: "",
+            table: Some(table),
+            known: Vec::new(),
+        }
+    }
+
+    /// The table under `name`, empty where there is none.
+    pub(super) fn section(&mut self, name: &'static str, mistakes: &mut Mistakes<'_>) -> Self {
+        let table = self.take(name).and_then(|value| {
+            let table = value.get_ref().as_table();
+            if table.is_none() {
+                mistakes.at(
+                    Some(value.span()),
+                    format!(
+                        "{name} is a section: write [{name}], and its settings in the lines below"
+                    ),
+                );
+            }
+            table
+        });
+        Section {
+            name,
+            table,
+            known: Vec::new(),
+        }
+    }
+
+    /// The value of `key`, known from now on.
+    pub(super) fn take(&mut self, key: &'static str) -> Option<&'t Spanned<DeValue<'i>>> {
+        self.known.push(key);
+        self.table?.get(key)
+    }
+
+    /// A string that must be of its own grammar.
+    pub(super) fn parsed<T>(&mut self, key: &'static str, mistakes: &mut Mistakes<'_>) -> Option<T>
+    where
+        T: FromStr<Err: fmt::Display>,
+    {
+        self.read(key, mistakes, |value| match value {
+            DeValue::String(text) => text.parse().map_err(|error: T::Err| error.to_string()),
+            _ => Err("expected a string, in quotes".into()),
+        })
+    }
+
+    /// One of some words.
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        key: &'static str,
+        words: &[(&str, T)],
+        mistakes: &mut Mistakes<'_>,
+    ) -> Option<T> {
+        self.read(key, mistakes, |value| {
+            value
+                .as_str()
+                .and_then(|text| words.iter().find(|(word, _)| *word == text))
+                .map(|(_, meaning)| *meaning)
+                .ok_or_else(|| {
+                    let words: Vec<_> = words
+                        .iter()
+                        .map(|(word, _)| format!("\"{word}\""))
+                        .collect();
+                    format!("expected {}", words.join(" or "))
+                })
+        })
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&mut self, key: &'static str, mistakes: &mut Mistakes<'_>) -> Option<bool> {
+        self.read(key, mistakes, |value| {
+            value
+                .as_bool()
+                .ok_or_else(|| "expected true or false, without quotes".into())
+        })
+    }
+
+    /// A whole number between two bounds.
+    pub(super) fn number(
+        &mut self,
+        key: &'static str,
+        (least, most): (usize, usize),
+        mistakes: &mut Mistakes<'_>,
+    ) -> Option<usize> {
+        self.read(key, mistakes, |value| {
+            value
+                .as_integer()
+                .and_then(|digits| usize::from_str_radix(digits.as_str(), digits.radix()).ok())
+                .filter(|number| (least..=most).contains(number))
+                .ok_or_else(|| format!("expected a whole number from {least} to {most}"))
+        })
+    }
+
+    /// A share, 0 to 1.
+    pub(super) fn share(&mut self, key: &'static str, mistakes: &mut Mistakes<'_>) -> Option<f64> {
+        self.read(key, mistakes, |value| {
+            let text = match value {
+                DeValue::Float(float) => float.as_str(),
+                DeValue::Integer(digits) => digits.as_str(),
+                _ => "",
+            };
+            text.parse()
+                .ok()
+                .filter(|share| (0.0..=1.0).contains(share))
+                .ok_or_else(|| "expected a share from 0.0 to 1.0".into())
+        })
+    }
+
+    /// Names what stands in the table and was not asked for.
+    pub(super) fn finish(self, mistakes: &mut Mistakes<'_>) {
+        for (key, _) in self.table.into_iter().flatten() {
+            let name: &str = key.get_ref();
+            if self.known.contains(&name) {
+                continue;
+            }
+            let place = match self.name {
+                "" => String::new(),
+                section => format!(" in [{section}]"),
+            };
+            let hint = match nearest(name, &self.known) {
+                Some(nearest) => format!("did you mean {nearest}?"),
+                None => format!("known are {}", self.known.join(", ")),
+            };
+            mistakes.at(
+                Some(key.span()),
+                format!("there is no setting {name}{place}; {hint}"),
+            );
+        }
+    }
+
+    fn read<T>(
+        &mut self,
+        key: &'static str,
+        mistakes: &mut Mistakes<'_>,
+        read: impl FnOnce(&DeValue<'i>) -> Result<T, String>,
+    ) -> Option<T> {
+        let value = self.take(key)?;
+        read(value.get_ref())
+            .map_err(|message| mistakes.at(Some(value.span()), format!("{key}: {message}")))
+            .ok()
+    }
+}

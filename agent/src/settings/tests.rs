@@ -1,0 +1,248 @@
+use std::path::Path;
+
+use super::*;
+
+const REQUIRED: &str = "fleet = \"s3://fleet/prod\"\ntrust = \"none\"\n";
+
+/// Loads a root whose agentd.toml is `text`; with `None` there is no file.
+fn load(text: Option<&str>, mut overrides: Overrides) -> Result<Settings, SettingsError> {
+    let root = tempfile::tempdir().unwrap();
+    if let Some(text) = text {
+        put(&root.path().join("etc/agentd/agentd.toml"), text);
+    }
+    overrides.root = Some(root.path().into());
+    Settings::load(&overrides)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a scratch file needs no durability"
+)]
+fn put(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+/// The error's text, the scratch directory's name left out.
+fn refused(text: Option<&str>, overrides: Overrides) -> String {
+    let error = load(text, overrides).expect_err("must be refused");
+    let text = error.to_string();
+    let (path, rest) = text.split_once(": ").unwrap();
+    assert!(path.ends_with("/etc/agentd/agentd.toml"), "{path}");
+    format!("agentd.toml: {rest}")
+}
+
+fn told(text: &str) -> String {
+    refused(Some(text), Overrides::default())
+}
+
+fn with(more: &str) -> Result<Settings, SettingsError> {
+    load(Some(&format!("{REQUIRED}{more}")), Overrides::default())
+}
+
+#[test]
+fn the_sample_is_read_and_says_the_defaults() {
+    let sample = include_str!("../../../packaging/agentd.toml");
+    let written = load(Some(sample), Overrides::default()).unwrap();
+    assert_eq!(written.bucket.to_string(), "s3://example-fleet/prod");
+
+    // What the sample shows commented out must be right too, and be the default.
+    let plain = |line: &str| {
+        line.strip_prefix("# ")
+            .filter(|rest| {
+                rest.split_once(" = ").is_some_and(|(key, _)| {
+                    key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+                })
+            })
+            .unwrap_or(line)
+            .to_owned()
+    };
+    let all: Vec<_> = sample.lines().map(plain).collect();
+    let shown = load(Some(&all.join("\n")), Overrides::default()).unwrap();
+    assert_eq!(shown.node.as_ref().map(Name::as_str), Some("web-1"));
+    assert_eq!(shown.poll, written.poll);
+    assert_eq!(shown.hosts, written.hosts);
+    assert_eq!(shown.document_limit, written.document_limit);
+    assert_eq!(shown.guard, written.guard);
+    assert_eq!(shown.identity.metadata, written.identity.metadata);
+    assert_eq!(shown.identity.tag, written.identity.tag);
+    assert_eq!(shown.journal, written.journal);
+    assert_eq!(shown.log, written.log);
+    assert_eq!(shown.s3.timeout, written.s3.timeout);
+    assert_eq!(shown.s3.path_style, written.s3.path_style);
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    insta::assert_snapshot!(told(
+        r#"
+flet = "s3://fleet/prod"
+trust = "operators"
+node = "Web_1"
+poll = "5"
+hosts = "everyone"
+
+[s3]
+endpoint = "minio:9000"
+path-style = true
+timeout = 10
+
+[guard]
+share = 50
+from = 0
+
+[identity]
+metadata = true
+
+[journals]
+runs = 3
+"#
+    ));
+}
+
+#[test]
+fn what_is_required_is_said() {
+    insta::assert_snapshot!(told("poll = \"10s\"\n"));
+}
+
+#[test]
+fn a_file_that_is_not_toml_shows_its_lines() {
+    insta::assert_snapshot!(told("fleet = s3://fleet/prod\ntrust = \"none\n"));
+}
+
+#[test]
+fn a_section_written_as_a_value_is_told_how_to_write_it() {
+    insta::assert_snapshot!(told(&format!("{REQUIRED}guard = 0.5\n")));
+}
+
+#[test]
+fn no_file_and_no_options() {
+    insta::assert_snapshot!(refused(None, Overrides::default()));
+}
+
+#[test]
+fn wrong_options_are_named() {
+    let overrides = Overrides {
+        fleet: Some("https://fleet.s3.amazonaws.com/prod".into()),
+        node: Some("WEB-1".into()),
+        trust_none: true,
+        ..Overrides::default()
+    };
+    insta::assert_snapshot!(refused(None, overrides));
+}
+
+#[test]
+fn the_command_line_is_enough_and_wins() {
+    let overrides = Overrides {
+        fleet: Some("file:///srv/fleet".into()),
+        node: Some("web-2".into()),
+        trust_none: true,
+        ..Overrides::default()
+    };
+    let alone = load(None, overrides.clone()).unwrap();
+    assert_eq!(alone.file, None);
+    assert_eq!(alone.bucket, BucketUrl::Directory("/srv/fleet".into()));
+
+    let file = "fleet = \"s3://fleet/prod\"\nnode = \"web-1\"\ntrust = \"none\"\n";
+    let over = load(Some(file), overrides).unwrap();
+    assert_eq!(over.bucket, BucketUrl::Directory("/srv/fleet".into()));
+    assert_eq!(over.node.unwrap().as_str(), "web-2");
+    assert!(over.file.is_some());
+}
+
+#[test]
+fn a_named_file_must_exist_and_lies_where_it_is_said() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let config = elsewhere.path().join("mine.toml");
+    let overrides = Overrides {
+        config: Some(config.clone()),
+        fleet: Some("file:///srv/fleet".into()),
+        trust_none: true,
+        ..Overrides::default()
+    };
+    let error = load(Some(REQUIRED), overrides.clone()).unwrap_err();
+    assert!(matches!(error, SettingsError::Read { .. }), "{error}");
+    put(&config, "poll = \"2s\"\n");
+    let settings = load(Some(REQUIRED), overrides).unwrap();
+    assert_eq!(settings.poll, Duration::from_secs(2));
+    assert_eq!(settings.file, Some(config));
+}
+
+#[test]
+fn a_root_that_is_no_directory_is_refused() {
+    for root in ["/nonexistent-root", "/etc/passwd"] {
+        let overrides = Overrides {
+            root: Some(root.into()),
+            ..Overrides::default()
+        };
+        let error = Settings::load(&overrides).unwrap_err();
+        assert!(matches!(error, SettingsError::Root { .. }), "{error}");
+    }
+}
+
+#[test]
+fn bucket_urls() {
+    let right = [
+        ("s3://fleet", "fleet", ""),
+        ("s3://fleet/", "fleet", ""),
+        ("s3://my.fleet-1/a/b/", "my.fleet-1", "a/b"),
+    ];
+    for (text, name, below) in right {
+        let url = text.parse::<BucketUrl>().unwrap();
+        let BucketUrl::S3 { bucket, prefix } = &url else {
+            panic!("{url:?}")
+        };
+        assert_eq!((bucket.as_str(), prefix.as_str()), (name, below));
+        assert_eq!(url.to_string().parse(), Ok(url));
+    }
+    let wrong = [
+        "",
+        "fleet",
+        "s3://",
+        "s3://Fleet",
+        "s3://ab",
+        "s3://fleet//a",
+        "s3://fleet/a//b",
+        "s3://fleet/a/../b",
+        "s3://fleet/a b",
+        "s3:///fleet",
+        "file://srv",
+        "file:/srv",
+        "file://",
+        "gs://fleet",
+        "http://fleet",
+    ];
+    let told: Vec<_> = wrong
+        .iter()
+        .map(|text| format!("{text:24} {}", text.parse::<BucketUrl>().unwrap_err()))
+        .collect();
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn bounds_hold() {
+    for poll in ["99ms", "61m", "10", "", "-1s", "99999999999999999999s"] {
+        assert!(with(&format!("poll = \"{poll}\"")).is_err(), "{poll}");
+    }
+    for poll in ["100ms", "1h", "1m 30s"] {
+        assert!(with(&format!("poll = \"{poll}\"")).is_ok(), "{poll}");
+    }
+    assert!(with("[guard]\nshare = 1").is_ok());
+    assert!(with("[guard]\nshare = nan").is_err());
+    assert!(with("[guard]\nfrom = -1").is_err());
+    assert!(with("[journal]\nruns = 0x10").is_ok());
+    assert!(with("[journal]\nruns = 99999999999999999999999").is_err());
+}
+
+mod any_text {
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "(\\PC|\n|[\\[\\]=\"#.])*") {
+            let mut mistakes = crate::settings::mistakes::Mistakes::of(&text);
+            crate::settings::file::FileSettings::read(&text, &mut mistakes);
+            let _ = mistakes.into_list();
+        }
+    }
+}
