@@ -1,8 +1,34 @@
 //! Running commands: with a deadline, bounded output, and the whole process group killed when it overruns.
 
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::Command;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// The most that is kept of each of standard output and standard error, in bytes: the last ones.
+pub const KEPT: usize = 64 * 1024;
+
+/// Between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(2);
+/// After SIGKILL, before the child is given up.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+/// After the child ended, for output that is still in the pipes. A background process that keeps them
+/// open (a daemon that was just started) gets no longer than this.
+const DRAIN: Duration = Duration::from_millis(200);
+
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A command as data, so that a plan can show it and a run execute it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,10 +62,31 @@ pub struct Output {
     pub success: bool,
     /// The exit code, or `None` when a signal ended it.
     pub code: Option<i32>,
-    /// Standard output, capped.
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Standard output, its last [`KEPT`] bytes.
     pub stdout: String,
-    /// Standard error, capped.
+    /// Standard error, its last [`KEPT`] bytes.
     pub stderr: String,
+}
+
+impl Output {
+    /// What to quote in a report: standard error, then standard output, trimmed. May be empty.
+    pub fn said(&self) -> String {
+        said(&self.stdout, &self.stderr)
+    }
+
+    /// How it ended: `exit code 1`, `killed by SIGSEGV`.
+    pub fn ended(&self) -> String {
+        match (self.code, self.signal) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, Some(signal)) => match Signal::try_from(signal) {
+                Ok(signal) => format!("killed by {signal}"),
+                Err(_) => format!("killed by signal {signal}"),
+            },
+            (None, None) => "ended for no known reason".to_owned(),
+        }
+    }
 }
 
 /// A command could not be run to its end.
@@ -52,7 +99,7 @@ pub enum CommandError {
         program: String,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// It overran its deadline; its process group was killed.
     #[error("{command} did not end within {secs} s and was killed; it had said: {said}")]
@@ -61,18 +108,175 @@ pub enum CommandError {
         command: String,
         /// The deadline, in seconds.
         secs: f64,
-        /// The tail of what it had printed.
+        /// The tail of what it had printed, `nothing` where it had printed nothing.
         said: String,
+    },
+    /// It was started, but its end could not be learnt.
+    #[error("cannot wait for {command}")]
+    Wait {
+        /// The command line.
+        command: String,
+        /// Why.
+        #[source]
+        source: io::Error,
     },
 }
 
 /// Runs a command to its end or its deadline.
 ///
+/// It gets no input, the directory `/`, and an environment of its own: a fixed `PATH` and the C locale.
+///
 /// At the deadline its process group gets SIGTERM, two seconds later SIGKILL; a child that survives
-/// even that (uninterruptible sleep) is abandoned, so that nothing can hang the agent.
-pub async fn run(_command: &CommandLine) -> Result<Output, CommandError> {
-    Err(CommandError::Start {
-        program: String::new(),
-        source: std::io::Error::other("not built yet"),
-    })
+/// even that (uninterruptible sleep) is abandoned, so that nothing can hang the agent. Dropping the
+/// future kills the group too. What a command that ended in time left in the background stays.
+pub async fn run(command: &CommandLine) -> Result<Output, CommandError> {
+    let start_error = |source| CommandError::Start {
+        program: command.argv.first().cloned().unwrap_or_default(),
+        source,
+    };
+    let Some((program, arguments)) = command.argv.split_first() else {
+        return Err(start_error(io::ErrorKind::InvalidInput.into()));
+    };
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .env("PATH", PATH)
+        .env("LANG", "C.UTF-8")
+        .env("LC_ALL", "C")
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(start_error)?;
+    let mut group = Group::of(child.id());
+    let stdout = Tail::of(child.stdout.take());
+    let stderr = Tail::of(child.stderr.take());
+
+    let deadline = Duration::from_millis(command.deadline_ms);
+    let Ok(ended) = timeout(deadline, child.wait()).await else {
+        group.signal(Signal::SIGTERM);
+        let in_grace = timeout(GRACE, child.wait()).await;
+        // Also where the child itself obeyed: its own children may not have.
+        group.signal(Signal::SIGKILL);
+        if in_grace.is_err() {
+            let _ = timeout(LAST_WAIT, child.wait()).await;
+        }
+        group.leave();
+        let heard = said(&stdout.text().await, &stderr.text().await);
+        return Err(CommandError::Deadline {
+            command: command.to_string(),
+            secs: deadline.as_secs_f64(),
+            said: if heard.is_empty() {
+                "nothing".to_owned()
+            } else {
+                heard
+            },
+        });
+    };
+    group.leave();
+    let status = ended.map_err(|source| CommandError::Wait {
+        command: command.to_string(),
+        source,
+    })?;
+    let (stdout, stderr) = tokio::join!(stdout.text(), stderr.text());
+    Ok(output(status, stdout, stderr))
+}
+
+fn output(status: ExitStatus, stdout: String, stderr: String) -> Output {
+    Output {
+        success: status.success(),
+        code: status.code(),
+        signal: status.signal(),
+        stdout,
+        stderr,
+    }
+}
+
+fn said(stdout: &str, stderr: &str) -> String {
+    match (stderr.trim(), stdout.trim()) {
+        (stderr, "") => stderr.to_owned(),
+        ("", stdout) => stdout.to_owned(),
+        (stderr, stdout) => format!("{stderr}\n{stdout}"),
+    }
+}
+
+/// A child's process group, killed on drop unless left: a cancelled run leaves no children.
+struct Group {
+    leader: Option<Pid>,
+}
+
+impl Group {
+    fn of(child: Option<u32>) -> Self {
+        Self {
+            leader: child
+                .and_then(|id| i32::try_from(id).ok())
+                .map(Pid::from_raw),
+        }
+    }
+
+    /// The number stays the group's as long as any member lives, so that it cannot hit strangers,
+    /// save in the moment between the last member's end and this call; numbers are not reused that fast.
+    fn signal(&self, signal: Signal) {
+        if let Some(leader) = self.leader {
+            let _ = killpg(leader, signal);
+        }
+    }
+
+    fn leave(&mut self) {
+        self.leader = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
+    }
+}
+
+/// The end of a stream, read by a task of its own so that the child never waits for us.
+struct Tail {
+    kept: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
+}
+
+impl Tail {
+    fn of<R: AsyncRead + Unpin + Send + 'static>(stream: Option<R>) -> Self {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&kept);
+        let reader = tokio::spawn(async move {
+            let Some(mut stream) = stream else { return };
+            let mut buffer = vec![0; 8 * 1024];
+            while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+                let mut kept = sink.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.extend(buffer.iter().take(count));
+                // Cut rarely, not at every read.
+                if kept.len() > 2 * KEPT {
+                    cut(&mut kept);
+                }
+            }
+        });
+        Self { kept, reader }
+    }
+
+    /// What came, waiting a moment for the rest.
+    async fn text(mut self) -> String {
+        let _ = timeout(DRAIN, &mut self.reader).await;
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        cut(&mut kept);
+        String::from_utf8_lossy(&kept).into_owned()
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+fn cut(kept: &mut Vec<u8>) {
+    let surplus = kept.len().saturating_sub(KEPT);
+    kept.drain(..surplus);
 }

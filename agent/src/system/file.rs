@@ -3,9 +3,28 @@
 //! Writing a file: temporary file in the same directory, owner, mode and extended attributes of the
 //! old one (or the directory's default), `fsync`, `rename`, `fsync` of the directory.
 
-use std::io;
-use std::path::{Path, PathBuf};
+mod staged;
+#[cfg(test)]
+mod tests;
+mod walk;
 
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+
+pub use staged::Staged;
+use staged::{is_temporary, temporary_name};
+
+use super::crash;
 use super::root::Root;
 
 /// What stands at a path.
@@ -43,7 +62,7 @@ pub enum FileError {
     /// A system call failed.
     #[error("cannot {operation} {path}")]
     Io {
-        /// `read`, `write`, `link`, `remove`, `list`.
+        /// `read`, `write`, `link`, `remove`, `list`, `lock` and so on.
         operation: &'static str,
         /// The path.
         path: PathBuf,
@@ -69,12 +88,44 @@ pub enum FileError {
         /// The limit, in bytes.
         limit: u64,
     },
+    /// Something that is neither a file nor a link stands where one should be written or removed.
+    #[error("{path} is {what}, not a file: the agent leaves it alone; move it away")]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// `a directory`, `a device, socket or FIFO`.
+        what: &'static str,
+    },
+    /// Anybody may put what they like into a directory on the way, so what is written there cannot be trusted.
+    #[error(
+        "refusing to write {path}: everybody may write to the directory {dir} (mode {mode:04o}); `chmod o-w {dir}` first"
+    )]
+    OpenToAll {
+        /// The path.
+        path: PathBuf,
+        /// The directory.
+        dir: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+impl FileError {
+    fn io(operation: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+        Self::Io {
+            operation,
+            path: path.into(),
+            source: source.into(),
+        }
+    }
 }
 
 /// The files under a root. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Files {
     root: Root,
+    /// The root directory, opened at the first use and kept: all paths are walked from it.
+    top: Arc<OnceLock<OwnedFd>>,
 }
 
 impl Files {
@@ -82,8 +133,11 @@ impl Files {
     pub const READ_LIMIT: u64 = 16 * 1024 * 1024;
 
     /// Files under `root`. All paths given to the methods are as the agent speaks of them: absolute, without the root.
-    pub const fn new(root: Root) -> Self {
-        Self { root }
+    pub fn new(root: Root) -> Self {
+        Self {
+            root,
+            top: Arc::default(),
+        }
     }
 
     /// The root.
@@ -91,21 +145,71 @@ impl Files {
         &self.root
     }
 
-    /// What stands at `path`, content included.
+    /// What stands at `path`, content included. Never waits for a FIFO or a device.
     pub fn read(&self, path: &Path) -> Result<Found, FileError> {
-        Err(self.not_built(path))
+        let failed = |errno: Errno| FileError::io("read", path, errno);
+        let Some((dir, name)) = self.parent("read", path)? else {
+            return Ok(Found::Absent);
+        };
+        let Some(stat) = stat_at(&dir, name).map_err(failed)? else {
+            return Ok(Found::Absent);
+        };
+        match kind(&stat) {
+            SFlag::S_IFDIR => Ok(Found::Directory),
+            SFlag::S_IFLNK => match readlinkat(&dir, name) {
+                Ok(target) => Ok(Found::Link(target.into())),
+                Err(Errno::ENOENT) => Ok(Found::Absent),
+                Err(errno) => Err(failed(errno)),
+            },
+            SFlag::S_IFREG => {
+                // Not blocking, and looked at again: it may have been exchanged since the stat.
+                let flags = OFlag::O_RDONLY
+                    | OFlag::O_NOFOLLOW
+                    | OFlag::O_NONBLOCK
+                    | OFlag::O_NOCTTY
+                    | OFlag::O_CLOEXEC;
+                let file = match openat(&dir, name, flags, Mode::empty()) {
+                    Ok(file) => file,
+                    Err(Errno::ENOENT) => return Ok(Found::Absent),
+                    Err(errno) => return Err(failed(errno)),
+                };
+                let stat = fstat(&file).map_err(failed)?;
+                if kind(&stat) != SFlag::S_IFREG {
+                    return Ok(Found::Other);
+                }
+                Ok(Found::File {
+                    bytes: contents(File::from(file), path)?,
+                    mode: stat.st_mode & 0o7777,
+                })
+            }
+            _ => Ok(Found::Other),
+        }
     }
 
     /// Names in a directory, sorted, the agent's own temporary files left out. Empty where there is no directory.
+    ///
+    /// Names that are not UTF-8 are left out: the agent never makes such.
     pub fn list(&self, dir: &Path) -> Result<Vec<String>, FileError> {
-        Err(self.not_built(dir))
+        let Some(fd) = self.directory("list", dir)? else {
+            return Ok(Vec::new());
+        };
+        let mut names: Vec<String> = entries(&fd)
+            .map_err(|errno| FileError::io("list", dir, errno))?
+            .into_iter()
+            .filter(|name| !is_temporary(name))
+            .filter_map(|name| name.into_string().ok())
+            .collect();
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// Writes `bytes` beside `path` and syncs them; missing parent directories are made (0755).
     ///
-    /// An existing regular file's owner, mode and extended attributes are kept; `mode` is for a new one.
-    pub fn stage(&self, path: &Path, _bytes: &[u8], _mode: u32) -> Result<Staged, FileError> {
-        Err(self.not_built(path))
+    /// An existing regular file's owner, mode and extended attributes are kept (never set-user-ID or
+    /// set-group-ID); `mode` is for a new one, whatever the umask. A symlink at `path` is refused.
+    pub fn stage(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<Staged, FileError> {
+        let (dir, name) = self.made_parent("write", path)?;
+        Staged::write(dir, name, path, bytes, mode)
     }
 
     /// [`Files::stage`] and [`Staged::commit`] in one.
@@ -114,43 +218,158 @@ impl Files {
     }
 
     /// Makes `path` a symlink to `target`, atomically replacing a symlink or file that is there.
-    pub fn link(&self, path: &Path, _target: &Path) -> Result<(), FileError> {
-        Err(self.not_built(path))
+    ///
+    /// Writes nothing where it is that already. Missing parent directories are made (0755).
+    pub fn link(&self, path: &Path, target: &Path) -> Result<(), FileError> {
+        let failed = |errno: Errno| FileError::io("link", path, errno);
+        let (dir, name) = self.made_parent("link", path)?;
+        match stat_at(&dir, name).map_err(failed)?.as_ref().map(kind) {
+            None | Some(SFlag::S_IFREG) => {}
+            Some(SFlag::S_IFLNK) => {
+                if readlinkat(&dir, name).is_ok_and(|present| present.as_os_str() == target) {
+                    return Ok(());
+                }
+            }
+            Some(kind) => return Err(not_a_file(path, kind)),
+        }
+        let temporary = loop {
+            let temporary = temporary_name(name);
+            match symlinkat(target, &dir, temporary.as_os_str()) {
+                Ok(()) => break temporary,
+                Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(failed(errno)),
+            }
+        };
+        crash::point("link:made");
+        if let Err(errno) = renameat(&dir, temporary.as_os_str(), &dir, name) {
+            let _ = unlinkat(&dir, temporary.as_os_str(), UnlinkatFlags::NoRemoveDir);
+            return Err(failed(errno));
+        }
+        crash::point("link:renamed");
+        sync(&dir).map_err(failed)
     }
 
-    /// Removes a file or symlink, durably. Not an error where it is gone already. Never a directory.
+    /// Removes a file or symlink, durably. Not an error where it is gone already. Never a directory, device, socket or FIFO.
     pub fn remove(&self, path: &Path) -> Result<(), FileError> {
-        Err(self.not_built(path))
+        let failed = |errno: Errno| FileError::io("remove", path, errno);
+        let Some((dir, name)) = self.parent("remove", path)? else {
+            return Ok(());
+        };
+        match stat_at(&dir, name).map_err(failed)?.as_ref().map(kind) {
+            None => return Ok(()),
+            Some(SFlag::S_IFREG | SFlag::S_IFLNK) => {}
+            Some(kind) => return Err(not_a_file(path, kind)),
+        }
+        match unlinkat(&dir, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) => {
+                crash::point("file:removed");
+                sync(&dir).map_err(failed)
+            }
+            Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(failed(errno)),
+        }
+    }
+
+    /// Makes a directory with `mode`, durably, and missing parents (0755). One that is there is left as it is.
+    pub fn create_dir(&self, dir: &Path, mode: u32) -> Result<(), FileError> {
+        self.made_directory("make", dir, mode).map(drop)
     }
 
     /// Removes a directory where it is empty; returns whether it did. Not an error where it is not empty or gone.
     pub fn remove_empty_dir(&self, dir: &Path) -> Result<bool, FileError> {
-        Err(self.not_built(dir))
+        let failed = |errno: Errno| FileError::io("remove", dir, errno);
+        let Some((parent, name)) = self.parent("remove", dir)? else {
+            return Ok(false);
+        };
+        match unlinkat(&parent, name, UnlinkatFlags::RemoveDir) {
+            Ok(()) => sync(&parent).map(|()| true).map_err(failed),
+            // EBUSY: somebody mounted something there; it is not ours to empty.
+            Err(
+                Errno::ENOENT | Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOTDIR | Errno::EBUSY,
+            ) => Ok(false),
+            Err(errno) => Err(failed(errno)),
+        }
     }
 
     /// Removes the agent's temporary files that a crash left in `dir`.
+    ///
+    /// Only for the holder of the run's lock: it cannot tell a crash's leftovers from another process's work.
     pub fn sweep(&self, dir: &Path) -> Result<(), FileError> {
-        Err(self.not_built(dir))
+        let failed = |errno: Errno| FileError::io("sweep", dir, errno);
+        let Some(fd) = self.directory("sweep", dir)? else {
+            return Ok(());
+        };
+        for name in entries(&fd).map_err(failed)? {
+            if !is_temporary(&name) {
+                continue;
+            }
+            match unlinkat(&fd, name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
+                Ok(()) | Err(Errno::ENOENT | Errno::EISDIR) => {}
+                Err(errno) => return Err(failed(errno)),
+            }
+        }
+        Ok(())
     }
+}
 
-    fn not_built(&self, path: &Path) -> FileError {
-        FileError::Io {
-            operation: "use",
+fn contents(file: File, path: &Path) -> Result<Vec<u8>, FileError> {
+    let mut bytes = Vec::new();
+    file.take(Files::READ_LIMIT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|source| FileError::io("read", path, source))?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length <= Files::READ_LIMIT) {
+        Ok(bytes)
+    } else {
+        Err(FileError::TooLarge {
             path: path.into(),
-            source: io::Error::other("not built yet"),
+            limit: Files::READ_LIMIT,
+        })
+    }
+}
+
+/// What stands at a name, not followed; `None` for nothing.
+fn stat_at(dir: impl AsFd, name: &OsStr) -> nix::Result<Option<FileStat>> {
+    match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
+}
+
+fn not_a_file(path: &Path, kind: SFlag) -> FileError {
+    FileError::NotAFile {
+        path: path.into(),
+        what: if kind == SFlag::S_IFDIR {
+            "a directory"
+        } else {
+            "a device, socket or FIFO"
+        },
+    }
+}
+
+/// Opens a directory, held only as a place (`O_PATH`), for reading or syncing.
+fn reopened(dir: impl AsFd) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    openat(dir, ".", flags, Mode::empty())
+}
+
+fn sync(dir: impl AsFd) -> nix::Result<()> {
+    nix::unistd::fsync(reopened(dir)?)
+}
+
+fn entries(dir: impl AsFd) -> nix::Result<Vec<std::ffi::OsString>> {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let mut names = Vec::new();
+    for entry in Dir::from_fd(reopened(dir)?)?.iter() {
+        let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
+        if name != "." && name != ".." {
+            names.push(name);
         }
     }
-}
-
-/// New content of a file, complete and synced beside the old one. Dropped without `commit`: removed.
-#[derive(Debug)]
-pub struct Staged {
-    _private: (),
-}
-
-impl Staged {
-    /// Makes the staged content the file's, durably.
-    pub fn commit(self) -> Result<Written, FileError> {
-        Ok(Written::Renamed)
-    }
+    Ok(names)
 }
