@@ -1,8 +1,19 @@
 //! Objects with conditional get and put: an S3 bucket, or a directory of the same layout.
+//!
+//! One call is one request with one deadline. Nothing is tried again here: whoever polls knows when the next poll is.
+
+mod backoff;
+mod directory;
+mod https;
+mod s3;
 
 use std::time::Duration;
 
 use crate::settings::{BucketUrl, S3Settings};
+use directory::DirectoryBucket;
+use s3::S3Bucket;
+
+pub use backoff::{backoff, phase};
 
 /// The version of an object, as the bucket names it. Opaque; compared, never read.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -50,13 +61,16 @@ pub struct BucketError {
 /// The kinds of failure that callers tell apart, each with what a person should do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BucketErrorKind {
-    /// 404.
+    /// 404: no object under the key.
     #[error("there is no such object; publish it, or correct `fleet` in agentd.toml")]
     Missing,
-    /// 403, 401.
+    /// 404: no bucket of that name, or no such directory.
+    #[error("there is no such bucket; create it, or correct `fleet` in agentd.toml")]
+    MissingBucket,
+    /// 403, 401; also a clock so wrong that S3 does not believe the signature.
     #[error("access denied; check the credentials or the instance role's policy, and the clock")]
     Denied,
-    /// 412: the condition of a put does not hold.
+    /// 412, 409: the condition of a put does not hold, or another put was under way.
     #[error("somebody else changed it first")]
     Conflict,
     /// No credentials were found.
@@ -64,68 +78,150 @@ pub enum BucketErrorKind {
         "no credentials; give the instance a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     )]
     Credentials,
+    /// No region is known, the bucket is in another one, or the endpoint is no URL.
+    #[error(
+        "the region or the endpoint is missing or wrong; correct them for this bucket in agentd.toml"
+    )]
+    Region,
     /// Larger than the limit.
     #[error("it is larger than the limit `document_limit` in agentd.toml")]
     TooLarge,
-    /// Timeout, refusal, reset, 5xx, throttling: worth another try later.
+    /// Timeout, refusal, reset, truncation, 5xx, throttling: worth another try later.
     #[error("the bucket does not answer as it should")]
     Unavailable,
+}
+
+/// Why a request failed, before it is known what people call the object.
+#[derive(Debug)]
+struct Failure {
+    kind: BucketErrorKind,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Failure {
+    fn new(
+        kind: BucketErrorKind,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            kind,
+            source: Some(source.into()),
+        }
+    }
+
+    fn late(deadline: Duration) -> Self {
+        let deadline = humantime::format_duration(deadline);
+        Self::new(
+            BucketErrorKind::Unavailable,
+            format!("no complete answer within {deadline}"),
+        )
+    }
 }
 
 /// A bucket.
 #[derive(Debug)]
 pub struct Bucket {
-    _private: (),
+    /// The URL that keys are appended to, with a slash at its end.
+    base: String,
+    deadline: Duration,
+    store: Store,
+}
+
+#[derive(Debug)]
+enum Store {
+    S3(S3Bucket),
+    Directory(DirectoryBucket),
 }
 
 impl Bucket {
-    /// A client for `url`. Asks nothing yet; never fails for want of a network.
+    /// A client for `url`. Asks nothing yet; never fails for want of a network, credentials or a region.
     #[expect(
         clippy::unused_async,
-        reason = "the SDK's configuration is read asynchronously"
+        reason = "callers must not depend on how much of the client is made here"
     )]
-    pub async fn open(_url: &BucketUrl, _s3: &S3Settings) -> Self {
-        Self { _private: () }
+    pub async fn open(url: &BucketUrl, s3: &S3Settings) -> Self {
+        let (base, store) = match url {
+            BucketUrl::S3 { bucket, prefix } => {
+                let mut base = format!("s3://{bucket}/");
+                if !prefix.is_empty() {
+                    base.push_str(prefix);
+                    base.push('/');
+                }
+                (base, Store::S3(S3Bucket::new(bucket, prefix, s3)))
+            }
+            BucketUrl::Directory(dir) => (
+                format!(
+                    "file://{}/",
+                    dir.display().to_string().trim_end_matches('/')
+                ),
+                Store::Directory(DirectoryBucket::new(dir)),
+            ),
+        };
+        Self {
+            base,
+            deadline: s3.timeout,
+            store,
+        }
     }
 
     /// The URL of `key`, for people.
     pub fn url(&self, key: &str) -> String {
-        key.into()
+        format!("{}{key}", self.base)
     }
 
     /// Gets an object of at most `limit` bytes, unless its tag is still `known`. One request, no retries, one deadline.
-    #[expect(clippy::unused_async, reason = "not built yet")]
     pub async fn get(
         &self,
         key: &str,
-        _known: Option<&Tag>,
-        _limit: u64,
+        known: Option<&Tag>,
+        limit: u64,
     ) -> Result<Fetched, BucketError> {
-        Err(self.not_built("get", key))
+        let request = async {
+            match &self.store {
+                Store::S3(bucket) => bucket.get(key, known, limit).await,
+                Store::Directory(bucket) => bucket.get(key, known, limit).await,
+            }
+        };
+        self.within_deadline(request)
+            .await
+            .map_err(|failure| self.error("get", key, failure))
     }
 
     /// Puts an object, on a condition or without one. One request, no retries, one deadline. Returns its tag.
-    #[expect(clippy::unused_async, reason = "not built yet")]
+    ///
+    /// After [`BucketErrorKind::Unavailable`] nobody knows whether it was put: get it and look.
     pub async fn put(
         &self,
         key: &str,
-        _bytes: Vec<u8>,
-        _condition: Option<&Condition>,
+        bytes: Vec<u8>,
+        condition: Option<&Condition>,
     ) -> Result<Tag, BucketError> {
-        Err(self.not_built("put", key))
+        let request = async {
+            match &self.store {
+                Store::S3(bucket) => bucket.put(key, bytes, condition).await,
+                Store::Directory(bucket) => bucket.put(key, bytes, condition).await,
+            }
+        };
+        self.within_deadline(request)
+            .await
+            .map_err(|failure| self.error("put", key, failure))
     }
 
-    fn not_built(&self, operation: &'static str, key: &str) -> BucketError {
+    async fn within_deadline<T>(
+        &self,
+        request: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::time::timeout(self.deadline, request)
+            .await
+            .unwrap_or_else(|_| Err(Failure::late(self.deadline)))
+    }
+
+    fn error(&self, operation: &'static str, key: &str, failure: Failure) -> BucketError {
         BucketError {
             operation,
             url: self.url(key),
-            kind: BucketErrorKind::Unavailable,
-            source: None,
+            kind: failure.kind,
+            source: failure.source,
         }
     }
-}
-
-/// How long to wait after `failures` failures in a row: exponential from `poll`, jittered, at most five minutes.
-pub fn backoff(poll: Duration, _failures: u32) -> Duration {
-    poll
 }

@@ -7,6 +7,7 @@ pub mod command;
 pub mod crash;
 pub mod file;
 pub mod lock;
+pub mod object;
 pub mod platform;
 pub mod root;
 pub mod socket;

@@ -1,0 +1,239 @@
+//! Objects in a plain directory that several processes share: whole reads, atomic puts, one lock.
+//!
+//! For a directory that the operator chose, so symlinks in it are followed. Files that the agent owns
+//! are written by [`super::file`], which does not follow them.
+
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use super::clock;
+
+/// How long the lock is waited for. It is held for as long as a few files take to sync.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// How often it is tried meanwhile.
+const LOCK_TRY: Duration = Duration::from_millis(10);
+/// How old a file's times must be before its status is trusted to change with its content: the coarsest
+/// file systems count in steps of two seconds.
+const SETTLED_SECS: i64 = 3;
+
+/// An operation on an object failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// A system call failed.
+    #[error("cannot {operation} {path}")]
+    Io {
+        /// `read`, `lock`, `write`, `make the directory of`.
+        operation: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is larger than what is read.
+    #[error("{path} has {size} bytes, the limit is {limit}")]
+    TooLarge {
+        /// The path.
+        path: PathBuf,
+        /// Its size, in bytes.
+        size: u64,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// It changed while it was read.
+    #[error("{path} changed while it was read: write beside it and rename")]
+    Changing {
+        /// The path.
+        path: PathBuf,
+    },
+    /// It is a directory, a device, a FIFO.
+    #[error("{path} is not a regular file")]
+    NoFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Another process holds the lock.
+    #[error("another process holds the lock {path}")]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+}
+
+impl ObjectError {
+    fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            operation,
+            path,
+            source,
+        }
+    }
+}
+
+/// The status of a file, by which a change of it is noticed without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(status: &Metadata) -> Self {
+        Self {
+            device: status.dev(),
+            inode: status.ino(),
+            size: status.size(),
+            modified: (status.mtime(), status.mtime_nsec()),
+            changed: (status.ctime(), status.ctime_nsec()),
+        }
+    }
+
+    /// Whether the file's times lie so far back that another change would have given it other ones.
+    pub fn is_settled(&self) -> bool {
+        let newest = self.modified.0.max(self.changed.0);
+        newest.saturating_add(SETTLED_SECS) < clock::now().as_second()
+    }
+}
+
+/// The status of the file at `path`.
+pub fn stamp(path: &Path) -> Result<Stamp, ObjectError> {
+    let status = fs::metadata(path).map_err(ObjectError::io("read", path))?;
+    Ok(Stamp::of(&status))
+}
+
+/// The content of the file at `path`, at most `limit` bytes, and the status that goes with it.
+pub fn read(path: &Path, limit: u64) -> Result<(Vec<u8>, Stamp), ObjectError> {
+    let fail = || ObjectError::io("read", path);
+    let (mut file, before) = open(path)?;
+    if before.size > limit {
+        return Err(ObjectError::TooLarge {
+            path: path.into(),
+            size: before.size,
+            limit,
+        });
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(before.size).unwrap_or_default());
+    // One byte more than there should be, so that a file that grows is noticed and not followed.
+    (&mut file)
+        .take(before.size.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(fail())?;
+    let after = Stamp::of(&file.metadata().map_err(fail())?);
+    if after != before || bytes.len() as u64 != before.size {
+        return Err(ObjectError::Changing { path: path.into() });
+    }
+    Ok((bytes, before))
+}
+
+/// SHA-256 of the file at `path`, in hexadecimal, whatever its size.
+pub fn digest(path: &Path) -> Result<String, ObjectError> {
+    let (mut file, _) = open(path)?;
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        let count = file
+            .read(&mut piece)
+            .map_err(ObjectError::io("read", path))?;
+        if count == 0 {
+            return Ok(hex::encode(hash.finalize()));
+        }
+        hash.update(piece.get(..count).unwrap_or_default());
+    }
+}
+
+fn open(path: &Path) -> Result<(File, Stamp), ObjectError> {
+    let fail = || ObjectError::io("read", path);
+    let file = OpenOptions::new()
+        .read(true)
+        // A FIFO in the directory must not hang its reader.
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(path)
+        .map_err(fail())?;
+    let status = file.metadata().map_err(fail())?;
+    if !status.is_file() {
+        return Err(ObjectError::NoFile { path: path.into() });
+    }
+    Ok((file, Stamp::of(&status)))
+}
+
+/// Takes the lock at `path`, made where it is missing, and waits for it a few seconds. Dropped: released.
+pub fn lock(path: &Path) -> Result<File, ObjectError> {
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(ObjectError::io("lock", path))?;
+    let since = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if since.elapsed() < LOCK_WAIT => {
+                std::thread::sleep(LOCK_TRY);
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(ObjectError::Locked { path: path.into() });
+            }
+            Err(TryLockError::Error(error)) => return Err(ObjectError::io("lock", path)(error)),
+        }
+    }
+}
+
+/// Replaces or makes the file at `path`, atomically and durably. An old one's permissions are kept. Under [`lock`] only.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), ObjectError> {
+    put(path, bytes, |temporary| {
+        if let Ok(old) = fs::metadata(path) {
+            fs::set_permissions(temporary, old.permissions())?;
+        }
+        fs::rename(temporary, path)
+    })
+}
+
+/// Makes the file at `path`, atomically and durably; it is an error where it exists. Under [`lock`] only.
+pub fn create(path: &Path, bytes: &[u8]) -> Result<(), ObjectError> {
+    put(path, bytes, |temporary| {
+        // Unlike a rename, a link never replaces what a person without the lock may have put there just now.
+        fs::hard_link(temporary, path)?;
+        fs::remove_file(temporary)
+    })
+}
+
+fn put(
+    path: &Path,
+    bytes: &[u8],
+    publish: impl FnOnce(&Path) -> io::Result<()>,
+) -> Result<(), ObjectError> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(dir).map_err(ObjectError::io("make the directory of", path))?;
+    // Its name is fixed: the lock keeps others away, and what a crash leaves behind is replaced here.
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".agentd-tmp");
+    let temporary = dir.join(name);
+    let write = || {
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        publish(&temporary)?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(|error| {
+        let _ = fs::remove_file(&temporary);
+        ObjectError::io("write", path)(error)
+    })
+}
