@@ -1,20 +1,30 @@
 //! What each part of the document means on a box: one module a resource, one trait for all.
 //!
-//! A resource says what it wants ([`Resource::desired`], pure), what it must know beyond the files it
-//! names ([`Resource::observe`]), and what on the box speaks against it ([`Resource::review`], pure).
+//! A resource says what it must know beyond the files it names ([`Resource::observe`]), and from that
+//! what it wants and what on the box speaks against it ([`Resource::desired`], pure).
 //! Comparing wishes with the disk and carrying them out is the same for all: [`crate::converge`].
 
+pub mod block;
+mod cache;
+mod cron;
+#[cfg(test)]
+mod fixtures;
+mod hosts;
 mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use cache::Caches;
+pub use cron::Cron;
+pub use hosts::{Hosts, HostsFacts, HostsLine};
 pub use step::{
     Activation, BLOCK_BEGIN, BLOCK_END, Check, Content, Entry, GuardedList, LineOrigin, Phase,
     Probe, Step, UnitWish, Verb,
 };
 
+use crate::fleet::Pointer;
 use crate::node::View;
-use crate::report::{Kind, Problem};
+use crate::report::{Kind, Problem, Severity, StepName};
 use crate::system::command::CommandError;
 use crate::system::file::Files;
 use crate::system::platform::Platform;
@@ -28,6 +38,8 @@ pub struct Facts {
     pub units: BTreeMap<String, UnitState>,
     /// Apache, as found.
     pub apache: ApacheFacts,
+    /// `/etc/hosts` outside the agent's lines.
+    pub hosts: HostsFacts,
 }
 
 /// What is known of Apache on this box.
@@ -57,7 +69,7 @@ pub trait Resource {
 
     /// Adds what this resource must know to decide, for what `view` asks of it.
     ///
-    /// `machine` is false under `--root`, where no command may run. Never hangs: commands have deadlines.
+    /// Under a root (`files.root()`) no command may run. Never hangs: commands have deadlines.
     fn observe(
         &self,
         view: &View,
@@ -79,4 +91,71 @@ pub struct Desired {
     pub steps: Vec<Step>,
     /// What cannot be done, or should be known.
     pub problems: Vec<Problem>,
+    /// Steps that cannot be worked out now. What the ledger has for them stays on the box as it is,
+    /// neither changed nor removed; each has a problem that says why.
+    pub keep: Vec<StepName>,
+}
+
+impl Desired {
+    /// A step that cannot be worked out: what it owns stays as it is, and `message` says why and what to do.
+    pub fn hold(&mut self, kind: Kind, step: StepName, message: String, origin: Option<Pointer>) {
+        self.problems.push(Problem {
+            kind,
+            step: Some(step.clone()),
+            severity: Severity::Failure,
+            message,
+            origin,
+        });
+        self.keep.push(step);
+    }
+
+    fn join(&mut self, other: Self) {
+        self.steps.extend(other.steps);
+        self.problems.extend(other.problems);
+        self.keep.extend(other.keep);
+    }
+}
+
+/// What all resources must know of this box, beyond the files that they want.
+///
+/// One resource's failure to look leaves the others' facts complete; all failures are returned.
+pub async fn observe_all(view: &View, platform: &Platform, files: &Files) -> (Facts, Vec<Problem>) {
+    let mut facts = Facts::default();
+    let mut problems = Vec::new();
+    let mut note = |kind, result: Result<(), CommandError>| {
+        if let Err(error) = result {
+            problems.push(Problem {
+                kind,
+                step: None,
+                severity: Severity::Failure,
+                message: error.to_string(),
+                origin: None,
+            });
+        }
+    };
+    let facts_mut = &mut facts;
+    note(
+        Kind::Cache,
+        Caches.observe(view, platform, files, facts_mut).await,
+    );
+    note(
+        Kind::Hosts,
+        Hosts.observe(view, platform, files, facts_mut).await,
+    );
+    // Sites: here.
+    note(
+        Kind::Cron,
+        Cron.observe(view, platform, files, facts_mut).await,
+    );
+    (facts, problems)
+}
+
+/// What this box should have, from all resources, in the order of [`Kind`]. Pure.
+pub fn desired_all(view: &View, platform: &Platform, facts: &Facts) -> Desired {
+    let mut all = Desired::default();
+    all.join(Caches.desired(view, platform, facts));
+    all.join(Hosts.desired(view, platform, facts));
+    // Sites: here.
+    all.join(Cron.desired(view, platform, facts));
+    all
 }

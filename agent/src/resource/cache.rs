@@ -1,0 +1,198 @@
+//! memcached: each product's node list file and, on memcached servers, its instance.
+//!
+//! They are separate steps: an instance that does not start must not put a good list back.
+
+mod list;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use super::{
+    Activation, Content, Desired, Entry, Facts, GuardedList, LineOrigin, Phase, Probe, Resource,
+    Step, UnitWish, Verb,
+};
+use crate::fleet::{CacheList, Name, Pointer};
+use crate::node::{CacheView, View};
+use crate::report::{Kind, StepName};
+use crate::system::command::CommandError;
+use crate::system::file::Files;
+use crate::system::platform::Platform;
+
+/// Node lists and instances.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Caches;
+
+impl Resource for Caches {
+    fn kind(&self) -> Kind {
+        Kind::Cache
+    }
+
+    async fn observe(
+        &self,
+        _view: &View,
+        _platform: &Platform,
+        _files: &Files,
+        _facts: &mut Facts,
+    ) -> Result<(), CommandError> {
+        Ok(())
+    }
+
+    fn desired(&self, view: &View, platform: &Platform, _facts: &Facts) -> Desired {
+        let mut desired = Desired::default();
+        for (product, cache) in &view.caches {
+            if let Some(list) = &cache.cache.list {
+                desire_list(&mut desired, product, cache, list);
+            }
+            if cache.instance {
+                desired
+                    .steps
+                    .push(instance(product, cache, view.server.address, platform));
+            }
+        }
+        desired
+    }
+}
+
+fn desire_list(desired: &mut Desired, product: &Name, cache: &CacheView, list: &CacheList) {
+    let step = StepName(format!("cache/{product}"));
+    let origin = Pointer(format!("{}/list", cache.origin));
+    if cache.nodes.is_empty() {
+        // Never an empty list: the product's code would take it for "no cache" and fall on the database.
+        let message = format!(
+            "{product} has no active memcached server, so its node list {} stays as it is. Give a server of the role memcached the product, or take the list out of the document",
+            list.path
+        );
+        return desired.hold(Kind::Cache, step, message, Some(origin));
+    }
+    let rendered = list::render(list.format, cache.cache.port, &cache.nodes);
+    if let Err(why) = list::check(list.format, &rendered.text, cache.cache.port, &cache.nodes) {
+        let message = format!(
+            "the node list of {product} does not read back as it was meant ({why}); the present one stays. This is a fault of the agent: please report it with the document"
+        );
+        return desired.hold(Kind::Cache, step, message, Some(origin));
+    }
+
+    let mut origins = vec![LineOrigin {
+        line: None,
+        pointer: origin,
+    }];
+    origins.extend(
+        rendered
+            .lines
+            .into_iter()
+            .zip(&cache.nodes)
+            .map(|(line, (server, _))| LineOrigin {
+                line: Some(line),
+                pointer: Pointer(format!("/signed/servers/{server}")),
+            }),
+    );
+    desired.steps.push(Step {
+        kind: Kind::Cache,
+        name: step,
+        entries: vec![Entry {
+            path: PathBuf::from(list.path.as_str()),
+            content: Content::File {
+                text: rendered.text,
+                mode: 0o644,
+            },
+            phase: Phase::Commit,
+            shown_as: None,
+            origins,
+        }],
+        units: Vec::new(),
+        list: Some(GuardedList {
+            what: format!("memcached nodes of {product}"),
+            entries: cache
+                .nodes
+                .iter()
+                .map(|(name, _)| name.to_string())
+                .collect(),
+        }),
+        check: None,
+        activate: list
+            .reload
+            .iter()
+            .map(|unit| Activation {
+                unit: full_unit(unit.as_str()),
+                verb: Verb::ReloadIfRunning,
+            })
+            .collect(),
+        probes: Vec::new(),
+    });
+}
+
+fn instance(product: &Name, cache: &CacheView, own: IpAddr, platform: &Platform) -> Step {
+    let listen = cache.cache.listen.unwrap_or(own);
+    let port = cache.cache.port.get();
+    let env = platform.memcached_dir.join(format!("{product}.env"));
+    let text = format!(
+        "# Written by node-agent for memcached of {product}; edit the fleet document instead.\n\
+         LISTEN={}\nPORT={port}\nMEMORY={}\n",
+        // Without brackets memcached takes the last group of an IPv6 address for a port.
+        match listen {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        },
+        cache.cache.memory.mebibytes(),
+    );
+    let line = |line, field: &str| LineOrigin {
+        line: Some(line),
+        pointer: Pointer(format!("{}{field}", cache.origin)),
+    };
+    Step {
+        kind: Kind::Cache,
+        name: StepName(format!("cache/{product}/instance")),
+        entries: vec![Entry {
+            path: env.clone(),
+            content: Content::File { text, mode: 0o644 },
+            phase: Phase::Commit,
+            shown_as: None,
+            origins: vec![
+                LineOrigin {
+                    line: None,
+                    pointer: cache.origin.clone(),
+                },
+                if cache.cache.listen.is_some() {
+                    line(2, "/listen")
+                } else {
+                    LineOrigin {
+                        line: Some(2),
+                        pointer: cache.origin.clone(),
+                    }
+                },
+                line(3, "/port"),
+                line(4, "/memory"),
+            ],
+        }],
+        units: vec![UnitWish {
+            unit: format!("{}{product}.service", platform.memcached_template),
+            restart_on: vec![env],
+        }],
+        list: None,
+        check: None,
+        activate: Vec::new(),
+        probes: vec![Probe::Memcached {
+            address: reachable(listen),
+            port,
+        }],
+    }
+}
+
+/// Where to ask an instance that listens on `listen`: "everywhere" is no address to connect to.
+fn reachable(listen: IpAddr) -> IpAddr {
+    match listen {
+        IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        address => address,
+    }
+}
+
+fn full_unit(unit: &str) -> String {
+    if unit.ends_with(".service") {
+        unit.into()
+    } else {
+        format!("{unit}.service")
+    }
+}

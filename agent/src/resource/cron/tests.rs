@@ -1,0 +1,172 @@
+use std::collections::BTreeSet;
+
+use insta::assert_snapshot;
+use proptest::prelude::*;
+
+use super::super::fixtures::{job, name, platform, view};
+use super::*;
+use crate::report::Severity;
+
+fn desired(cron: Vec<CronView>, users: Option<&[&str]>) -> Desired {
+    let facts = Facts {
+        users: users.map(|users| {
+            users
+                .iter()
+                .map(|user| (*user).to_owned())
+                .collect::<BTreeSet<_>>()
+        }),
+        ..Facts::default()
+    };
+    Cron.desired(&View { cron, ..view() }, &platform(), &facts)
+}
+
+fn text(job: CronView) -> String {
+    let desired = desired(vec![job], None);
+    let Content::File { text, mode: 0o644 } = &desired.steps[0].entries[0].content else {
+        panic!("not a file that cron takes");
+    };
+    text.clone()
+}
+
+#[test]
+fn a_job_of_a_product() {
+    let job = job(
+        "digest",
+        "30 6 * * 1-5",
+        "root",
+        "/srv/shop/current/bin/digest --date=$(date +%F)",
+    );
+    assert_snapshot!(text(job), @r"
+    # Written by node-agent: job digest of product shop; edit the fleet document instead.
+    # /signed/products/shop/cron/digest
+    SHELL=/bin/sh
+    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+    30 6 * * 1-5 root /srv/shop/current/bin/digest --date=$(date +\%F)
+    ");
+}
+
+#[test]
+fn a_job_of_a_role() {
+    let mut job = job("sweep", "@hourly", "apache", "rm -f /tmp/x");
+    job.owner = Owner::Role(name("web"));
+    job.origin = Pointer("/signed/roles/web/cron/sweep".into());
+    assert_snapshot!(text(job), @r"
+    # Written by node-agent: job sweep of role web; edit the fleet document instead.
+    # /signed/roles/web/cron/sweep
+    SHELL=/bin/sh
+    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+    @hourly apache rm -f /tmp/x
+    ");
+}
+
+#[test]
+fn no_two_jobs_share_a_file_and_debian_takes_every_name() {
+    let mut of_role = job("tick", "@daily", "root", "true");
+    of_role.owner = Owner::Role(name("web"));
+    let mut of_product_role = job("tick", "@daily", "root", "true");
+    of_product_role.owner = Owner::Product(name("role"));
+    let jobs = vec![
+        job("tick", "@daily", "root", "true"),
+        of_role,
+        of_product_role,
+        job("a-b", "@daily", "root", "true"),
+    ];
+    let desired = desired(jobs, None);
+    let paths: BTreeSet<String> = desired
+        .steps
+        .iter()
+        .map(|step| step.entries[0].path.to_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(paths.len(), 4);
+    for path in &paths {
+        let file = path.strip_prefix("/etc/cron.d/").unwrap();
+        assert!(
+            file.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'),
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn a_job_for_nobody_is_held_and_the_others_come() {
+    let jobs = vec![
+        job("a", "@daily", "nobody-here", "true"),
+        job("b", "@daily", "root", "true"),
+    ];
+    let desired = desired(jobs, Some(&["root"]));
+    assert_eq!(desired.steps.len(), 1);
+    assert_eq!(desired.keep, [StepName("cron/shop_a".into())]);
+    let problem = &desired.problems[0];
+    assert_eq!(problem.severity, Severity::Failure);
+    assert_eq!(
+        problem.origin.as_ref().unwrap().0,
+        "/signed/products/shop/cron/a/user"
+    );
+    assert_snapshot!(problem.message, @"the cron job shop_a runs as nobody-here, and this machine has no such account: the job's file stays as it is. Create the account, or name another in the document");
+}
+
+#[test]
+fn a_command_that_escaping_makes_too_long_is_held() {
+    let desired = desired(vec![job("a", "@daily", "root", &"%".repeat(600))], None);
+    assert_eq!(desired.steps, []);
+    assert_eq!(desired.keep, [StepName("cron/shop_a".into())]);
+    assert_snapshot!(desired.problems[0].message, @"the command of the cron job shop_a is longer than 990 bytes once it is written as cron needs it: the job's file stays as it is. Put the command into a script and call that");
+}
+
+#[test]
+fn percent_signs() {
+    let escape = |command| line::escape(command).unwrap();
+    assert_eq!(escape("date +%F"), r"date +\%F");
+    assert_eq!(escape(r"printf '\n'"), r"printf '\n'");
+    assert_eq!(escape(r"echo \\%"), r"echo \\\%");
+    assert_eq!(
+        escape(r"printf '50\%'"),
+        r#"eval 'printf '"'"'50\''\%'"'"''"#
+    );
+}
+
+/// What cron hands to the shell, as its manual and its source have it; `None`: it would cut the command.
+fn cron_reads(written: &str) -> Option<String> {
+    let mut read = String::new();
+    let mut bytes = written.chars();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            '%' => return None,
+            '\\' => match bytes.next() {
+                Some('%') => read.push('%'),
+                Some(other) => read.extend(['\\', other]),
+                None => read.push('\\'),
+            },
+            other => read.push(other),
+        }
+    }
+    Some(read)
+}
+
+/// What the shell makes of `eval` and one word of single- and double-quoted pieces.
+fn eval_runs(command: &str) -> Option<String> {
+    let mut rest = command.strip_prefix("eval ")?;
+    let mut word = String::new();
+    while let Some(quote) = rest.chars().next() {
+        assert!(quote == '\'' || quote == '"', "{rest}");
+        let (inside, after) = rest[1..].split_once(quote).unwrap();
+        assert!(quote == '\'' || !inside.contains(['\\', '$', '`', '"']));
+        word.push_str(inside);
+        rest = after;
+    }
+    Some(word)
+}
+
+proptest! {
+    #[test]
+    fn the_shell_gets_what_was_typed(command in r#"[!-~]([%\\'"a ]{0,40}[!-~])?"#) {
+        let written = line::escape(&command).unwrap();
+        let read = cron_reads(&written).unwrap();
+        if written.starts_with("eval '") && read != command {
+            prop_assert_eq!(eval_runs(&read).unwrap(), command);
+        } else {
+            prop_assert_eq!(read, command);
+        }
+    }
+}

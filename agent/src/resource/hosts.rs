@@ -1,0 +1,220 @@
+//! The agent's lines of `/etc/hosts`: one name a line, so that `grep` answers whole and a diff shows one line a change.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use super::{
+    Content, Desired, Entry, Facts, GuardedList, LineOrigin, Phase, Resource, Step, block,
+};
+use crate::fleet::Pointer;
+use crate::node::{HostEntry, View};
+use crate::report::{Kind, Problem, Severity, StepName};
+use crate::system::command::CommandError;
+use crate::system::file::{Files, Found};
+use crate::system::platform::Platform;
+
+/// Where the file stands, on every Unix.
+pub const PATH: &str = "/etc/hosts";
+
+/// What `/etc/hosts` says outside the agent's lines.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostsFacts {
+    /// Its lines that give an address names, in order.
+    pub outside: Vec<HostsLine>,
+}
+
+/// A line of `/etc/hosts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostsLine {
+    /// Its number in the file, from 1.
+    pub number: usize,
+    /// The address.
+    pub address: IpAddr,
+    /// Its names, in lower case, in order.
+    pub names: Vec<String>,
+}
+
+/// Names of other servers, and those that follow a database's roles.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Hosts;
+
+impl Resource for Hosts {
+    fn kind(&self) -> Kind {
+        Kind::Hosts
+    }
+
+    async fn observe(
+        &self,
+        _view: &View,
+        _platform: &Platform,
+        files: &Files,
+        facts: &mut Facts,
+    ) -> Result<(), CommandError> {
+        // A file that cannot be read is the step's own failure when it is written; here it is as good as empty.
+        if let Ok(Found::File { bytes, .. }) = files.read(Path::new(PATH)) {
+            let text = String::from_utf8_lossy(&bytes);
+            facts.hosts.outside = block::outside(&text)
+                .into_iter()
+                .filter_map(|(number, line)| parse_line(number, line))
+                .collect();
+        }
+        Ok(())
+    }
+
+    fn desired(&self, view: &View, _platform: &Platform, facts: &Facts) -> Desired {
+        if view.hosts.is_empty() {
+            return Desired::default();
+        }
+        let name = StepName("hosts".into());
+        let rows = rows(&view.hosts);
+        let text = render(&rows);
+        let wished: BTreeSet<(IpAddr, String)> = rows
+            .iter()
+            .map(|row| (row.address, row.name.to_owned()))
+            .collect();
+        if pairs(&text) != wished {
+            let mut desired = Desired::default();
+            desired.hold(Kind::Hosts, name, format!("the lines for {PATH} do not read back as they were meant; the present ones stay. This is a fault of the agent: please report it with the document"), None);
+            return desired;
+        }
+
+        let mut entries: Vec<String> = rows.iter().map(|row| row.name.to_owned()).collect();
+        entries.sort_unstable();
+        entries.dedup();
+        let origins = rows
+            .iter()
+            .zip(1..)
+            .flat_map(|(row, line)| {
+                row.origins.iter().map(move |origin| LineOrigin {
+                    line: Some(line),
+                    pointer: (*origin).clone(),
+                })
+            })
+            .collect();
+        Desired {
+            problems: shadowing(view, &rows, &facts.hosts, &name),
+            steps: vec![Step {
+                kind: Kind::Hosts,
+                name,
+                entries: vec![Entry {
+                    path: PathBuf::from(PATH),
+                    content: Content::Block { text },
+                    phase: Phase::Commit,
+                    shown_as: None,
+                    origins,
+                }],
+                units: Vec::new(),
+                list: Some(GuardedList {
+                    what: "host names".into(),
+                    entries,
+                }),
+                check: None,
+                activate: Vec::new(),
+                probes: Vec::new(),
+            }],
+            ..Desired::default()
+        }
+    }
+}
+
+/// A line to write, and all who ask for it.
+struct Row<'a> {
+    address: IpAddr,
+    name: &'a str,
+    origins: BTreeSet<&'a Pointer>,
+}
+
+/// Servers first, aliases after them, each sorted by name: the resolver answers "whose address is
+/// this" with the first line that has it, and that should be the server's own name.
+fn rows(hosts: &[HostEntry]) -> Vec<Row<'_>> {
+    let mut rows: BTreeMap<(bool, &str, IpAddr), BTreeSet<&Pointer>> = BTreeMap::new();
+    for host in hosts {
+        let is_alias = !host.origin.0.starts_with("/signed/servers/");
+        rows.entry((is_alias, &host.name, host.address))
+            .or_default()
+            .insert(&host.origin);
+    }
+    rows.into_iter()
+        .map(|((_, name, address), origins)| Row {
+            address,
+            name,
+            origins,
+        })
+        .collect()
+}
+
+fn render(rows: &[Row<'_>]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        let _ = writeln!(text, "{}\t{}", row.address, row.name);
+    }
+    text
+}
+
+/// Reads one line as the resolver does: an address, then names, up to a `#`.
+fn parse_line(number: usize, line: &str) -> Option<HostsLine> {
+    let line = line.split('#').next().unwrap_or_default();
+    let mut words = line.split_ascii_whitespace();
+    let address = words.next()?;
+    // A zone (fe80::1%eth0) is legal there and says nothing about which address it is.
+    let address = address.split('%').next()?.parse().ok()?;
+    let names: Vec<String> = words.map(str::to_ascii_lowercase).collect();
+    (!names.is_empty()).then_some(HostsLine {
+        number,
+        address,
+        names,
+    })
+}
+
+fn pairs(text: &str) -> BTreeSet<(IpAddr, String)> {
+    text.lines()
+        .zip(1..)
+        .filter_map(|(line, number)| parse_line(number, line))
+        .flat_map(|line| line.names.into_iter().map(move |name| (line.address, name)))
+        .collect()
+}
+
+/// Lines outside the block that give one of our names another address.
+///
+/// Standing first is not enough: glibc's `getaddrinfo` collects the addresses of every line that has
+/// the name, so a forgotten line would still send some clients to the old machine.
+fn shadowing(view: &View, rows: &[Row<'_>], facts: &HostsFacts, step: &StepName) -> Vec<Problem> {
+    let mut ours: BTreeMap<&str, (BTreeSet<IpAddr>, Option<&Pointer>)> = BTreeMap::new();
+    for row in rows {
+        let known = ours.entry(row.name).or_default();
+        known.0.insert(row.address);
+        known.1 = known.1.or(row.origins.first().copied());
+    }
+    let mut problems = Vec::new();
+    for line in &facts.outside {
+        for name in &line.names {
+            let Some((addresses, origin)) = ours.get(name.as_str()) else {
+                continue;
+            };
+            // Debian's installer writes `127.0.1.1 OWN-NAME`: it leads to the same machine.
+            let is_itself = name == view.name.as_str() && line.address.is_loopback();
+            if addresses.contains(&line.address) || is_itself {
+                continue;
+            }
+            let right: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+            problems.push(Problem {
+                kind: Kind::Hosts,
+                step: Some(step.clone()),
+                severity: Severity::Warning,
+                message: format!(
+                    "line {} of {PATH} says that {name} is {}, the document says {}: programs may get either. Delete {name} from that line",
+                    line.number,
+                    line.address,
+                    right.join(" and "),
+                ),
+                origin: origin.cloned(),
+            });
+        }
+    }
+    problems
+}
