@@ -1,1 +1,233 @@
-//! To be built.
+//! The daemon's end of the control socket: bounded in number, bytes and time, so that no asker can hold it up.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use super::SOCKET;
+use super::messages::{Answer, Ask, FORMAT, REQUEST_LIMIT, Request, Response};
+use crate::report::Status;
+use crate::system::clock;
+use crate::system::root::Root;
+use crate::system::socket;
+
+/// Connections at a time; more wait in the kernel's queue.
+const CONNECTIONS: usize = 8;
+/// People waiting for a run at a time; more are told so.
+const WAITING: usize = 4;
+/// How long a request may take to arrive.
+const READ_DEADLINE: Duration = Duration::from_secs(1);
+/// How long an answer may take to be taken.
+const WRITE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Somebody wants a run now. Dropped without an answer: told that the daemon stops.
+#[derive(Debug)]
+pub struct ApplyRequest {
+    /// Whether to try a quarantined document again.
+    pub retry_quarantined: bool,
+    /// Where the answer goes.
+    pub answer: tokio::sync::oneshot::Sender<Answer>,
+}
+
+/// What the daemon lets askers see and do.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    /// How the box is; `None` until the daemon knows.
+    pub status: watch::Receiver<Option<Arc<Status>>>,
+    /// What the daemon is doing: a change of it is a sign of life for who waits.
+    pub doing: watch::Receiver<String>,
+    /// Where wishes for a run go.
+    pub applies: mpsc::Sender<ApplyRequest>,
+}
+
+/// The listening socket. Dropped: its file is removed.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Server {
+    /// Listens, for root and root's group only. A socket that a dead daemon left is replaced.
+    ///
+    /// Only for who holds the daemon's lock: a living daemon's socket would be replaced too. Needs a tokio runtime.
+    pub fn listen(root: &Root) -> io::Result<Self> {
+        let path = root.real(Path::new(SOCKET));
+        // Made aside and renamed: at no moment does it stand there with another mode.
+        let aside = path.with_extension(format!("sock.{}", std::process::id()));
+        remove(&aside)?;
+        let listener = socket::listen(&aside)?;
+        std::fs::set_permissions(&aside, std::fs::Permissions::from_mode(0o660))?;
+        std::fs::rename(&aside, &path)?;
+        Ok(Self {
+            listener: UnixListener::from_std(listener)?,
+            path,
+        })
+    }
+
+    /// Answers until it is dropped.
+    pub async fn serve(self, desk: Desk) {
+        let connections = Arc::new(Semaphore::new(CONNECTIONS));
+        let waiting = Arc::new(Semaphore::new(WAITING));
+        loop {
+            let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
+                return;
+            };
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let (desk, waiting) = (desk.clone(), Arc::clone(&waiting));
+                    tokio::spawn(async move {
+                        if let Some((wish, stream)) = answer(stream, &desk).await {
+                            // Who waits for a run must not keep others from a status.
+                            drop(permit);
+                            apply(wish, stream, desk, &waiting).await;
+                        }
+                    });
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: they come back.
+                    tracing::warn!(%error, "cannot accept on the control socket");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = remove(&self.path);
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Answers what can be answered at once. Returns the wish for a run, if that is what came.
+async fn answer(mut stream: UnixStream, desk: &Desk) -> Option<(bool, UnixStream)> {
+    let request = match tokio::time::timeout(READ_DEADLINE, read(&mut stream)).await {
+        Ok(Ok(line)) => parse(&line),
+        Ok(Err(error)) => Err(format!("the request cannot be read: {error}")),
+        Err(_) => Err(format!("no request within {} s", READ_DEADLINE.as_secs())),
+    };
+    let answer = match request {
+        Ok(Ask::Apply { retry_quarantined }) => return Some((retry_quarantined, stream)),
+        Ok(Ask::Status) => status(desk),
+        Err(message) => Answer::Failed { message },
+    };
+    let _ = send(&mut stream, answer).await;
+    None
+}
+
+fn status(desk: &Desk) -> Answer {
+    match &*desk.status.borrow() {
+        Some(status) => {
+            let mut status = Status::clone(status);
+            // The daemon publishes each change of the facts, so they are as true now as then.
+            status.written = clock::now();
+            Answer::Status {
+                status: Box::new(status),
+            }
+        }
+        None => Answer::Failed {
+            message: "agentd is just starting: ask again in a moment".into(),
+        },
+    }
+}
+
+async fn apply(
+    retry_quarantined: bool,
+    mut stream: UnixStream,
+    mut desk: Desk,
+    waiting: &Semaphore,
+) {
+    let busy = || Answer::Failed {
+        message: format!(
+            "{WAITING} others are waiting for a run already: try again when they are served"
+        ),
+    };
+    let Ok(_permit) = waiting.try_acquire() else {
+        let _ = send(&mut stream, busy()).await;
+        return;
+    };
+    let (reply, mut reply_to) = tokio::sync::oneshot::channel();
+    let wish = ApplyRequest {
+        retry_quarantined,
+        answer: reply,
+    };
+    if desk.applies.try_send(wish).is_err() {
+        let _ = send(&mut stream, busy()).await;
+        return;
+    }
+    desk.doing.mark_changed();
+    let stopping = |_| Answer::Failed {
+        message: "agentd is stopping and made no run: start it, then try again".into(),
+    };
+    let answer = loop {
+        tokio::select! {
+            biased;
+            answer = &mut reply_to => break answer.unwrap_or_else(stopping),
+            changed = desk.doing.changed() => {
+                if changed.is_err() {
+                    break reply_to.await.unwrap_or_else(stopping);
+                }
+                let doing = desk.doing.borrow_and_update().clone();
+                if send(&mut stream, Answer::Progress { doing }).await.is_err() {
+                    return; // Nobody waits any more; the run goes on all the same.
+                }
+            }
+        }
+    };
+    let _ = send(&mut stream, answer).await;
+}
+
+async fn read(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let length = stream.read(&mut buffer).await?;
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        line.extend(buffer.iter().take(length));
+        if line.contains(&b'\n') {
+            return Ok(line);
+        }
+        if line.len() > REQUEST_LIMIT {
+            return Err(io::Error::other(format!(
+                "it is longer than {REQUEST_LIMIT} bytes"
+            )));
+        }
+    }
+}
+
+fn parse(line: &[u8]) -> Result<Ask, String> {
+    let request: Request = serde_json::from_slice(line)
+        .map_err(|error| format!("the request is not understood: {error}"))?;
+    if request.format == FORMAT {
+        Ok(request.ask)
+    } else {
+        Err(format!(
+            "the request is of format {}, this agentd speaks {FORMAT}: use the agentctl of the same version",
+            request.format
+        ))
+    }
+}
+
+async fn send(stream: &mut UnixStream, answer: Answer) -> io::Result<()> {
+    let mut line = serde_json::to_vec(&Response::from(answer))?;
+    line.push(b'\n');
+    tokio::time::timeout(WRITE_DEADLINE, stream.write_all(&line))
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
