@@ -1,1 +1,3 @@
 //! The harness: what tests share.
+
+pub mod machine;
