@@ -1,14 +1,122 @@
 //! The journal: the last runs with their diffs, bounded in number and bytes.
 
+use std::path::PathBuf;
+
+use super::state;
 use crate::report::RunRecord;
-use crate::system::file::{FileError, Files};
+use crate::settings::JournalSettings;
+use crate::system::file::{FileError, Files, Found};
+
+const RUNS: &str = "runs";
+const BACKUPS: &str = "backups";
 
 /// The kept runs, newest first, at most `most`. A record that cannot be read is left out, with a warning in the log.
-pub fn last(_files: &Files, _most: usize) -> Result<Vec<RunRecord>, FileError> {
-    Ok(Vec::new())
+pub fn last(files: &Files, most: usize) -> Result<Vec<RunRecord>, FileError> {
+    let mut ids = ids(files)?;
+    ids.reverse();
+    let mut runs = Vec::new();
+    for id in ids.into_iter().take(most) {
+        runs.extend(load(files, id)?);
+    }
+    Ok(runs)
 }
 
 /// One run; `None` where it is not kept.
-pub fn load(_files: &Files, _id: u64) -> Result<Option<RunRecord>, FileError> {
-    Ok(None)
+pub fn load(files: &Files, id: u64) -> Result<Option<RunRecord>, FileError> {
+    state::load(files, &file(id))
+}
+
+/// The id of the next run.
+pub(super) fn next_id(files: &Files) -> Result<u64, FileError> {
+    // Backups count too: a run that crashed before its record may have left some.
+    let backups = files.list(&state::path(BACKUPS))?;
+    let newest = ids(files)?
+        .into_iter()
+        .chain(backups.iter().filter_map(|name| name.parse().ok()))
+        .max();
+    Ok(newest.unwrap_or(0).saturating_add(1))
+}
+
+/// Keeps a run, and drops the oldest where there are too many.
+pub(super) fn keep(
+    files: &Files,
+    run: &RunRecord,
+    limits: JournalSettings,
+) -> Result<(), FileError> {
+    state::save(files, &file(run.id), run)?;
+    prune(files, limits)
+}
+
+/// Where a run keeps a copy of what somebody else had written at `path`.
+pub(super) fn backup_path(run: u64, path: &std::path::Path) -> PathBuf {
+    // One flat directory a run, so that dropping a run drops its copies without walking trees.
+    let flat = path
+        .to_string_lossy()
+        .trim_start_matches('/')
+        .replace('/', ":");
+    let name = if flat.len() <= 200 {
+        flat
+    } else {
+        let digest = super::ledger::digest(flat.as_bytes());
+        format!(
+            "{}{}",
+            digest.get(..16).unwrap_or_default(),
+            flat.chars().rev().take(40).collect::<String>()
+        )
+    };
+    state::path(BACKUPS).join(run.to_string()).join(name)
+}
+
+fn file(id: u64) -> String {
+    format!("{RUNS}/{id}.json")
+}
+
+fn ids(files: &Files) -> Result<Vec<u64>, FileError> {
+    let names = files.list(&state::path(RUNS))?;
+    let mut ids: Vec<u64> = names
+        .iter()
+        .filter_map(|name| name.strip_suffix(".json")?.parse().ok())
+        .collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+fn prune(files: &Files, limits: JournalSettings) -> Result<(), FileError> {
+    let mut ids = ids(files)?;
+    ids.reverse();
+    let mut bytes = 0;
+    for (kept, id) in ids.into_iter().enumerate() {
+        bytes += weight(files, id)?;
+        // The newest run always stays: a journal that forgets what just happened is none.
+        if kept > 0 && (kept >= limits.runs || bytes > limits.bytes) {
+            for copy in backups_of(files, id)? {
+                files.remove(&copy)?;
+            }
+            files.remove_empty_dir(&state::path(BACKUPS).join(id.to_string()))?;
+            files.remove(&state::path(&file(id)))?;
+        }
+    }
+    Ok(())
+}
+
+fn backups_of(files: &Files, id: u64) -> Result<Vec<PathBuf>, FileError> {
+    let dir = state::path(BACKUPS).join(id.to_string());
+    Ok(files
+        .list(&dir)?
+        .into_iter()
+        .map(|name| dir.join(name))
+        .collect())
+}
+
+fn weight(files: &Files, id: u64) -> Result<u64, FileError> {
+    let mut bytes = 0;
+    for path in backups_of(files, id)?
+        .into_iter()
+        .chain([state::path(&file(id))])
+    {
+        if let Found::File { bytes: content, .. } = files.read(&path)? {
+            bytes += content.len() as u64;
+        }
+    }
+    Ok(bytes)
 }

@@ -1,14 +1,20 @@
 //! The ledger: every path and unit that the agent owns, with what it wrote there and why.
+//!
+//! What is not in it is not the agent's, and is never removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
+use super::state;
 use crate::report::{Kind, StepName};
-use crate::resource::LineOrigin;
+use crate::resource::{Activation, Content, LineOrigin};
 use crate::system::file::{FileError, Files};
+
+const FILE: &str = "ledger.json";
 
 /// One path that the agent owns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +31,10 @@ pub struct Owned {
     pub shown_as: Option<PathBuf>,
     /// Who asks for it, by line.
     pub origins: Vec<LineOrigin>,
-    /// The run that wrote it last.
+    /// It stood there as wished before the agent came: kept in order from now on, but never removed.
+    #[serde(default)]
+    pub adopted: bool,
+    /// The run that wrote it last; 0 for an adopted one.
     pub run: u64,
     /// When.
     pub written: Timestamp,
@@ -45,6 +54,15 @@ pub enum Form {
     Link,
 }
 
+/// What is remembered of a step, so that its removal can be activated when nothing asks for it any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownStep {
+    /// Which resource.
+    pub kind: Kind,
+    /// What makes a change of it take effect.
+    pub activate: Vec<Activation>,
+}
+
 /// Everything that the agent owns on this box.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Ledger {
@@ -52,13 +70,57 @@ pub struct Ledger {
     pub paths: BTreeMap<PathBuf, Owned>,
     /// systemd units, by name, with the step that wants them.
     pub units: BTreeMap<String, StepName>,
+    /// The steps that were applied.
+    pub steps: BTreeMap<StepName, KnownStep>,
     /// The guarded lists as they were last applied, by step.
     pub lists: BTreeMap<StepName, Vec<String>>,
+    /// Directories that the agent made for its files; removed when empty.
+    pub dirs: BTreeSet<PathBuf>,
+    /// The digest of the last document of which everything was applied.
+    pub good: Option<String>,
 }
 
 impl Ledger {
     /// The ledger of this box; empty where there is none.
-    pub fn load(_files: &Files) -> Result<Self, FileError> {
-        Ok(Self::default())
+    pub fn load(files: &Files) -> Result<Self, FileError> {
+        Ok(state::load(files, FILE)?.unwrap_or_default())
     }
+
+    pub(super) fn save(&self, files: &Files) -> Result<(), FileError> {
+        state::save(files, FILE, self)
+    }
+
+    /// The paths of one step.
+    pub fn of_step<'a>(
+        &'a self,
+        step: &'a StepName,
+    ) -> impl Iterator<Item = (&'a PathBuf, &'a Owned)> {
+        self.paths
+            .iter()
+            .filter(move |(_, owned)| owned.step == *step)
+    }
+}
+
+impl Form {
+    /// The form of a wish.
+    pub const fn of(content: &Content) -> Self {
+        match content {
+            Content::File { .. } => Self::File,
+            Content::Block { .. } => Self::Block,
+            Content::Link { .. } => Self::Link,
+        }
+    }
+}
+
+/// The digest that the ledger keeps of a wish.
+pub(super) fn digest_of(content: &Content) -> String {
+    match content {
+        Content::File { text, .. } | Content::Block { text } => digest(text.as_bytes()),
+        Content::Link { target } => digest(target.as_os_str().as_encoded_bytes()),
+    }
+}
+
+/// SHA-256 in hexadecimal.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
 }

@@ -34,12 +34,24 @@ use crate::system::platform::Platform;
 pub struct Facts {
     /// Those of the accounts asked for that exist. `None` where accounts cannot be looked up (under a root).
     pub users: Option<BTreeSet<String>>,
-    /// State of the units asked for, by full unit name. Empty under a root.
-    pub units: BTreeMap<String, UnitState>,
     /// Apache, as found.
     pub apache: ApacheFacts,
     /// `/etc/hosts` outside the agent's lines.
     pub hosts: HostsFacts,
+}
+
+impl Facts {
+    /// What a box of `view` would look like with all that its image should have, for planning at a desk.
+    pub fn assumed() -> Self {
+        Self {
+            apache: ApacheFacts {
+                installed: true,
+                listens: BTreeSet::from([80]),
+                ..ApacheFacts::default()
+            },
+            ..Self::default()
+        }
+    }
 }
 
 /// What is known of Apache on this box.
@@ -51,15 +63,6 @@ pub struct ApacheFacts {
     pub listens: BTreeSet<u16>,
     /// Override templates of vhosts, by name.
     pub templates: BTreeMap<String, String>,
-}
-
-/// What systemd says of a unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnitState {
-    /// Running.
-    pub active: bool,
-    /// Started at boot.
-    pub enabled: bool,
 }
 
 /// One kind of thing that the agent keeps.

@@ -174,8 +174,8 @@ fn complete(
                 .map_or(Duration::from_secs(10), |span| span.0),
         },
         guard: GuardSettings {
-            share: said.guard_share.unwrap_or(0.5),
-            from: said.guard_from.unwrap_or(2),
+            share: said.guard_share.unwrap_or(GuardSettings::default().share),
+            from: said.guard_from.unwrap_or(GuardSettings::default().from),
         },
         identity: IdentitySettings {
             metadata: said.metadata.unwrap_or(MetadataUse::Auto),

@@ -149,6 +149,15 @@ pub struct GuardSettings {
     pub from: usize,
 }
 
+impl Default for GuardSettings {
+    fn default() -> Self {
+        Self {
+            share: 0.5,
+            from: 2,
+        }
+    }
+}
+
 /// How this box finds out which server it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentitySettings {

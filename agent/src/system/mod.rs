@@ -11,3 +11,4 @@ pub mod object;
 pub mod platform;
 pub mod root;
 pub mod socket;
+pub mod systemd;

@@ -1,0 +1,104 @@
+//! Making changes take effect: units started, restarted, reloaded, stopped.
+
+use super::super::plan::UnitChange;
+use super::step::chain;
+use crate::report::Action;
+use crate::resource::{Activation, Verb};
+use crate::system::command::{self, CommandLine};
+use crate::system::platform::Platform;
+use crate::system::systemd;
+
+/// What became of an activation.
+pub(super) enum Done {
+    /// It was done: what.
+    Did(String),
+    /// There was no need: why.
+    Skipped(String),
+    /// systemd will do it: the answer comes with a later run.
+    Deferred(String),
+}
+
+/// What is done to a unit, as a word.
+pub(super) const fn verb(action: Action) -> &'static str {
+    match action {
+        Action::Restart => "restart",
+        Action::Stop | Action::Remove => "stop",
+        _ => "start",
+    }
+}
+
+/// Changes a unit. The error says what systemd said.
+pub(super) async fn unit(platform: &Platform, change: &UnitChange) -> Result<(), String> {
+    let unit = change.unit.as_str();
+    let commands = match change.action {
+        Action::Restart => vec![systemd::restart(platform, unit)],
+        Action::Stop | Action::Remove => vec![
+            systemd::disable(platform, unit),
+            systemd::stop(platform, unit),
+        ],
+        // Enabled first: a unit that starts but would be gone after a reboot is half done.
+        _ => vec![
+            systemd::enable(platform, unit),
+            systemd::start(platform, unit),
+        ],
+    };
+    for command in commands {
+        run(&command).await?;
+    }
+    Ok(())
+}
+
+/// What undoes a unit's change once its files are back. `new`: it was not the agent's before.
+pub(super) fn undo(change: &UnitChange, new: bool) -> UnitChange {
+    let action = match change.action {
+        Action::Stop => Action::Start,
+        _ if new => Action::Stop,
+        _ => Action::Restart,
+    };
+    UnitChange {
+        action,
+        unit: change.unit.clone(),
+        drift: change.drift,
+    }
+}
+
+/// Carries out an activation.
+pub(super) async fn activation(
+    platform: &Platform,
+    activation: &Activation,
+    booting: bool,
+) -> Result<Done, String> {
+    let unit = activation.unit.clone();
+    let states = systemd::unit_states(platform, std::slice::from_ref(&unit))
+        .await
+        .map_err(|error| chain(&error))?;
+    let state = states.get(&unit).copied().unwrap_or_default();
+    match (activation.verb, state.active) {
+        (_, true) => {
+            run(&systemd::reload(platform, &unit)).await?;
+            Ok(Done::Did(format!("reload {unit}")))
+        }
+        (Verb::ReloadIfRunning, false) => Ok(Done::Skipped(format!(
+            "{unit} is not running, so it was not reloaded"
+        ))),
+        (Verb::ReloadOrStart, false) if booting && state.enabled => {
+            // It is ordered after the agent: waiting for it here would wait for ourselves.
+            Ok(Done::Deferred(format!(
+                "{unit} starts after the agent; it is probed when it runs"
+            )))
+        }
+        (Verb::ReloadOrStart, false) => {
+            run(&systemd::start(platform, &unit)).await?;
+            Ok(Done::Did(format!("start {unit}")))
+        }
+    }
+}
+
+async fn run(command: &CommandLine) -> Result<(), String> {
+    let output = command::run(command).await.map_err(|error| chain(&error))?;
+    if output.success {
+        Ok(())
+    } else {
+        Err(format!("{command} failed: {}", output.said()))
+    }
+}

@@ -1,0 +1,184 @@
+//! Carrying a plan out: each step as a transaction of its own, so that one's failure leaves the others alone.
+
+mod activate;
+mod probe;
+mod step;
+
+pub(super) use step::chain;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::journal;
+use super::ledger::{Form, Ledger, Owned, digest_of};
+use super::pending::Pending;
+use super::plan::{Plan, Verdict};
+use super::quarantine::Quarantine;
+use crate::report::{DocumentId, Outcome, StepRecord};
+use crate::resource::Step;
+use crate::system::file::{FileError, Files};
+use crate::system::platform::Platform;
+
+/// One run's hands and memory.
+pub(super) struct Applier<'a> {
+    pub(super) files: &'a Files,
+    pub(super) platform: &'a Platform,
+    pub(super) document: DocumentId,
+    pub(super) run: u64,
+    pub(super) started: Timestamp,
+    /// The machine is still starting: a stopped service that starts after the agent is left to systemd.
+    pub(super) booting: bool,
+    pub(super) progress: &'a dyn Fn(&str),
+    pub(super) ledger: Ledger,
+    pub(super) pending: Pending,
+    pub(super) quarantine: Quarantine,
+}
+
+impl Applier<'_> {
+    /// Carries out all steps. Rows come in the order of the plan.
+    pub(super) async fn apply(&mut self, plan: &Plan) -> Vec<StepRecord> {
+        let mut rows = Vec::new();
+        for step in &plan.steps {
+            let mut row = step.record();
+            if step.verdict == Verdict::Do {
+                (self.progress)(&format!("applying {}", step.name));
+                let clock = std::time::Instant::now();
+                self.step(step, &mut row).await;
+                row.took_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
+                log(&row);
+            }
+            rows.push(row);
+        }
+        rows
+    }
+
+    /// Brings the ledger up to what is true now: everything that is wanted and was not left undone.
+    pub(super) fn settle(&mut self, plan: &Plan, rows: &[StepRecord]) {
+        let undone: BTreeSet<_> = rows
+            .iter()
+            .filter(|row| {
+                matches!(
+                    row.outcome,
+                    Outcome::Failed | Outcome::PutBack | Outcome::Broken
+                )
+            })
+            .map(|row| &row.step)
+            .collect();
+        for step in plan
+            .wanted
+            .iter()
+            .filter(|step| !undone.contains(&step.name))
+        {
+            self.settle_step(step, plan);
+        }
+    }
+
+    fn settle_step(&mut self, step: &Step, plan: &Plan) {
+        let written: BTreeSet<&Path> = plan
+            .steps
+            .iter()
+            .filter(|planned| planned.name == step.name && planned.verdict == Verdict::Do)
+            .flat_map(|planned| planned.changes.iter().map(|change| change.path.as_path()))
+            .collect();
+        for entry in &step.entries {
+            let digest = digest_of(&entry.content);
+            let before = self.ledger.paths.get(&entry.path);
+            let wrote = written.contains(entry.path.as_path());
+            let (adopted, run, at, version) = match before {
+                Some(owned) if !wrote && owned.digest == digest => {
+                    (owned.adopted, owned.run, owned.written, owned.version)
+                }
+                _ => (
+                    !wrote && before.is_none(),
+                    if wrote { self.run } else { 0 },
+                    self.started,
+                    self.document.version,
+                ),
+            };
+            let owned = Owned {
+                kind: step.kind,
+                step: step.name.clone(),
+                form: Form::of(&entry.content),
+                digest,
+                shown_as: entry.shown_as.clone(),
+                origins: entry.origins.clone(),
+                adopted,
+                run,
+                written: at,
+                version,
+            };
+            if before != Some(&owned) {
+                self.ledger.paths.insert(entry.path.clone(), owned);
+            }
+        }
+        for wish in &step.units {
+            self.ledger
+                .units
+                .insert(wish.unit.clone(), step.name.clone());
+        }
+        let known = super::ledger::KnownStep {
+            kind: step.kind,
+            activate: step.activate.clone(),
+        };
+        self.ledger.steps.insert(step.name.clone(), known);
+        match &step.list {
+            Some(list) => drop(
+                self.ledger
+                    .lists
+                    .insert(step.name.clone(), list.entries.clone()),
+            ),
+            None => drop(self.ledger.lists.remove(&step.name)),
+        }
+    }
+
+    /// Forgets paths of the ledger that are gone, and the directories that were made for them.
+    fn forget(&mut self, path: &PathBuf) {
+        self.ledger.paths.remove(path);
+        for dir in path.ancestors().skip(1) {
+            if !self.ledger.dirs.contains(dir) {
+                break;
+            }
+            match self.files.remove_empty_dir(dir) {
+                Ok(true) => drop(self.ledger.dirs.remove(dir)),
+                _ => break,
+            }
+        }
+    }
+
+    /// Keeps a copy of what somebody else wrote, before it is replaced. Returns where.
+    fn back_up(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<PathBuf, FileError> {
+        let copy = journal::backup_path(self.run, path);
+        self.files.write(&copy, bytes, mode & 0o640)?;
+        Ok(copy)
+    }
+}
+
+fn log(row: &StepRecord) {
+    let (step, cause) = (
+        row.step.to_string(),
+        format!("{:?}", row.cause).to_lowercase(),
+    );
+    match (&row.outcome, &row.error) {
+        (Outcome::Changed, _) => {
+            tracing::info!(
+                event = "step-changed",
+                step,
+                cause,
+                changes = row.changes.len(),
+                took_ms = row.took_ms,
+                "changed"
+            );
+        }
+        (outcome, error) => tracing::error!(
+            event = "step-failed",
+            step,
+            cause,
+            outcome = ?outcome,
+            took_ms = row.took_ms,
+            error = error.as_deref().unwrap_or_default(),
+            "not as the document says"
+        ),
+    }
+}

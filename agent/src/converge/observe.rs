@@ -1,0 +1,161 @@
+//! Looking at the box: everything that a plan is worked out from.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::ledger::Ledger;
+use super::pending::Pending;
+use super::plan::{self, Plan, Situation};
+use super::quarantine::Quarantine;
+use super::{Converger, Intent, RunError, apply, good};
+use crate::fleet::{Fleet, Name, ServerState};
+use crate::node::{self, HostsScope};
+use crate::report::{DocumentId, Problem, Severity};
+use crate::resource::{self, Desired, Step};
+use crate::settings::GuardSettings;
+use crate::system::file::{Files, Found};
+use crate::system::systemd::{self, UnitState};
+
+/// The box as it was found, and what is wanted of it.
+#[derive(Debug)]
+pub(super) struct Observed {
+    pub(super) document: DocumentId,
+    desired: Desired,
+    fallback: Option<Desired>,
+    /// With the interrupted steps merged into it.
+    pub(super) ledger: Ledger,
+    pub(super) pending: Pending,
+    pub(super) quarantine: Quarantine,
+    found: BTreeMap<PathBuf, Result<Found, String>>,
+    units: Option<BTreeMap<String, UnitState>>,
+    guard: Option<GuardSettings>,
+}
+
+impl Observed {
+    /// What differs.
+    pub(super) fn plan(&self) -> Plan {
+        plan::plan(Situation {
+            document: self.document.clone(),
+            desired: self.desired.clone(),
+            fallback: self.fallback.clone(),
+            ledger: &self.ledger,
+            pending: &self.pending,
+            quarantine: &self.quarantine,
+            found: &self.found,
+            units: self.units.as_ref(),
+            guard: self.guard,
+        })
+    }
+}
+
+impl Converger {
+    /// Looks at the box for `intent`. Writes nothing.
+    pub(super) async fn observe(&self, intent: &Intent) -> Result<Observed, RunError> {
+        let fleet = &intent.document.fleet;
+        let files = &self.files;
+        let pending = Pending::load(files)?;
+        let ledger = pending.merged_into(Ledger::load(files)?);
+        let quarantine = Quarantine::load(files, &intent.document.id.digest)?;
+        let mut desired = self
+            .wishes(fleet, &intent.node, intent.hosts)
+            .await
+            .ok_or_else(|| RunError::NotInDocument(intent.node.clone()))?;
+
+        let retired = fleet
+            .servers
+            .get(&intent.node)
+            .is_some_and(|server| server.state == ServerState::Retired);
+        let guard = (!fleet.confirm && !retired).then_some(self.guard);
+        let troubled = !plan::verdicts(&desired, &ledger, &quarantine, guard).is_empty();
+        let fallback = match troubled.then(|| good::load(files)).transpose()?.flatten() {
+            Some(good) => self.wishes(&good.fleet, &intent.node, intent.hosts).await,
+            None => None,
+        };
+
+        let steps: Vec<&Step> = desired
+            .steps
+            .iter()
+            .chain(fallback.iter().flat_map(|fallback| &fallback.steps))
+            .collect();
+        let paths = steps
+            .iter()
+            .flat_map(|step| step.entries.iter().map(|entry| entry.path.clone()))
+            .chain(ledger.paths.keys().cloned());
+        let found = look(files, paths);
+        let wishes = steps
+            .iter()
+            .flat_map(|step| step.units.iter().map(|wish| wish.unit.clone()));
+        let names: Vec<String> = wishes.chain(ledger.units.keys().cloned()).collect();
+        let units = match self.unit_states(names).await {
+            Ok(units) => units,
+            Err(problem) => {
+                desired.problems.push(problem);
+                None
+            }
+        };
+        Ok(Observed {
+            document: intent.document.id.clone(),
+            desired,
+            fallback,
+            ledger,
+            pending,
+            quarantine,
+            found,
+            units,
+            guard,
+        })
+    }
+
+    async fn wishes(&self, fleet: &Fleet, node: &Name, hosts: HostsScope) -> Option<Desired> {
+        let view = node::view(fleet, node, hosts)?;
+        let (facts, problems) = resource::observe_all(&view, &self.platform, &self.files).await;
+        let mut desired = resource::desired_all(&view, &self.platform, &facts);
+        desired.problems.extend(problems);
+        Some(desired)
+    }
+
+    /// The states of these units; `None` under a root, where there is no systemd to ask.
+    async fn unit_states(
+        &self,
+        mut names: Vec<String>,
+    ) -> Result<Option<BTreeMap<String, UnitState>>, Problem> {
+        names.sort_unstable();
+        names.dedup();
+        if !self.files.root().is_machine() {
+            return Ok(None);
+        }
+        if names.is_empty() {
+            return Ok(Some(BTreeMap::new()));
+        }
+        systemd::unit_states(&self.platform, &names)
+            .await
+            .map(Some)
+            .map_err(|error| Problem {
+                kind: crate::report::Kind::Cache,
+                step: None,
+                severity: Severity::Failure,
+                message: format!(
+                    "systemd does not say which units run: {}",
+                    apply::chain(&error)
+                ),
+                origin: None,
+            })
+    }
+}
+
+fn look(
+    files: &Files,
+    paths: impl Iterator<Item = PathBuf>,
+) -> BTreeMap<PathBuf, Result<Found, String>> {
+    let mut found = BTreeMap::new();
+    for path in paths {
+        let entry = found.entry(path);
+        if let std::collections::btree_map::Entry::Vacant(vacant) = entry {
+            let at = files
+                .read(vacant.key())
+                .map_err(|error| apply::chain(&error));
+            vacant.insert(at);
+        }
+    }
+    found
+}

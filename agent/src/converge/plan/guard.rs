@@ -1,0 +1,68 @@
+//! The shrink guard: a change that would take too much of a list at once is held until the document confirms it.
+
+use std::collections::BTreeSet;
+
+use super::super::ledger::Ledger;
+use crate::report::{Kind, StepName};
+use crate::resource::Desired;
+use crate::settings::GuardSettings;
+
+/// The steps that would shrink their list past the guard, each with the sentence that says so.
+pub(super) fn shrinkages(
+    desired: &Desired,
+    ledger: &Ledger,
+    guard: GuardSettings,
+) -> Vec<(StepName, String)> {
+    let mut held = Vec::new();
+    for (name, before) in &ledger.lists {
+        let step = desired.steps.iter().find(|step| step.name == *name);
+        let (what, after) = match step.map(|step| &step.list) {
+            Some(Some(list)) => (list.what.as_str(), list.entries.as_slice()),
+            Some(None) => continue,
+            // A product that left this box takes its node list along: that was decided server by server.
+            None if kind_of(ledger, name) == Some(Kind::Cache) || desired.keep.contains(name) => {
+                continue;
+            }
+            None => ("entries", [].as_slice()),
+        };
+        let after: BTreeSet<&String> = after.iter().collect();
+        let gone: Vec<&str> = before
+            .iter()
+            .filter(|entry| !after.contains(entry))
+            .map(String::as_str)
+            .collect();
+        if gone.len() >= guard.from && exceeds(gone.len(), before.len(), guard.share) {
+            held.push((name.clone(), sentence(what, &gone, before.len())));
+        }
+    }
+    held
+}
+
+fn kind_of(ledger: &Ledger, name: &StepName) -> Option<Kind> {
+    ledger.steps.get(name).map(|known| known.kind)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "lists are far shorter than 2^52"
+)]
+fn exceeds(gone: usize, before: usize, share: f64) -> bool {
+    gone as f64 > before as f64 * share
+}
+
+fn sentence(what: &str, gone: &[&str], before: usize) -> String {
+    const NAMED: usize = 5;
+    let mut names = gone
+        .iter()
+        .take(NAMED)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
+    if gone.len() > NAMED {
+        names.push_str(", …");
+    }
+    format!(
+        "held: it would remove {} of {before} {what} ({names}); if that is meant, publish the next version with \"confirm\": true",
+        gone.len()
+    )
+}
