@@ -1,3 +1,5 @@
 //! The harness: what tests share.
 
 pub mod machine;
+pub mod proxy;
+pub mod s3;

@@ -140,6 +140,16 @@ impl Bucket {
         reason = "callers must not depend on how much of the client is made here"
     )]
     pub async fn open(url: &BucketUrl, s3: &S3Settings) -> Self {
+        Self::make(url, s3, None)
+    }
+
+    /// Like [`Bucket::open`], but with an access key and its secret in place of the standard chain of credentials:
+    /// for tools and tests that work with several buckets at once.
+    pub fn open_as(url: &BucketUrl, s3: &S3Settings, access_key: &str, secret_key: &str) -> Self {
+        Self::make(url, s3, Some((access_key, secret_key)))
+    }
+
+    fn make(url: &BucketUrl, s3: &S3Settings, credentials: Option<(&str, &str)>) -> Self {
         let (base, store) = match url {
             BucketUrl::S3 { bucket, prefix } => {
                 let mut base = format!("s3://{bucket}/");
@@ -147,7 +157,8 @@ impl Bucket {
                     base.push_str(prefix);
                     base.push('/');
                 }
-                (base, Store::S3(S3Bucket::new(bucket, prefix, s3)))
+                let bucket = S3Bucket::new(bucket, prefix, s3, credentials);
+                (base, Store::S3(bucket))
             }
             BucketUrl::Directory(dir) => (
                 format!(

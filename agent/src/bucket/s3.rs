@@ -16,7 +16,8 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    Region, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
+    Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    SharedCredentialsProvider, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use tokio::sync::OnceCell;
@@ -38,16 +39,25 @@ pub(super) struct S3Bucket {
     bucket: String,
     prefix: String,
     settings: S3Settings,
+    /// In place of the standard chain.
+    credentials: Option<Credentials>,
     /// Made by the first request: region and credentials may have to be asked for.
     client: OnceCell<Client>,
 }
 
 impl S3Bucket {
-    pub(super) fn new(bucket: &str, prefix: &str, settings: &S3Settings) -> Self {
+    pub(super) fn new(
+        bucket: &str,
+        prefix: &str,
+        settings: &S3Settings,
+        credentials: Option<(&str, &str)>,
+    ) -> Self {
         Self {
             bucket: bucket.into(),
             prefix: prefix.into(),
             settings: settings.clone(),
+            credentials: credentials
+                .map(|(key, secret)| Credentials::new(key, secret, None, None, "given")),
             client: OnceCell::new(),
         }
     }
@@ -121,13 +131,17 @@ impl S3Bucket {
             .build();
         let region = self.region(&provider, &metadata).await?;
 
-        let provider = provider.with_region(Some(region.clone()));
-        let credentials = DefaultCredentialsChain::builder()
-            .configure(provider)
-            .region(region.clone())
-            .imds_client(metadata)
-            .build()
-            .await;
+        let credentials = match &self.credentials {
+            Some(given) => SharedCredentialsProvider::new(given.clone()),
+            None => SharedCredentialsProvider::new(
+                DefaultCredentialsChain::builder()
+                    .configure(provider.with_region(Some(region.clone())))
+                    .region(region.clone())
+                    .imds_client(metadata)
+                    .build()
+                    .await,
+            ),
+        };
         // The poll is the retry. The deadline is one for all of a request, set by whoever calls; a stalled
         // stream meets it too.
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
