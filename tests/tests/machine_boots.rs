@@ -179,7 +179,7 @@ fn nothing_is_left_even_by_a_killed_test() {
     assert_eq!(groups(pid), Vec::<PathBuf>::new());
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     assert!(!mounts.contains("/run/machines"), "{mounts}");
-    let links = said_by(Command::new("ip").args(["-brief", "link"]));
+    let links = std::fs::read_to_string("/proc/self/net/dev").unwrap();
     assert!(!links.contains("port1"), "{links}");
 }
 
@@ -199,58 +199,35 @@ fn victim() {
 /// The control groups of the fleets of a process.
 fn groups(owner: u32) -> Vec<PathBuf> {
     let prefix = format!("node-agent-fleet-{owner}-");
-    let mut found = Vec::new();
+    let of_owner = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().starts_with(&prefix)
+    };
+    let mut all = Vec::new();
     let mut rest = vec![PathBuf::from("/sys/fs/cgroup")];
     while let Some(directory) = rest.pop() {
-        let entries = std::fs::read_dir(&directory)
-            .into_iter()
-            .flatten()
-            .flatten();
-        for path in entries
-            .map(|entry| entry.path())
-            .filter(|path| path.is_dir())
-        {
-            if path
-                .file_name()
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .starts_with(&prefix)
-            {
-                found.push(path);
-            } else {
-                rest.push(path);
-            }
-        }
+        let (found, more): (Vec<_>, Vec<_>) = below(&directory).into_iter().partition(of_owner);
+        all.extend(found);
+        rest.extend(more);
     }
-    found
+    all
 }
 
 /// The processes in the fleets of a process.
 fn traces(owner: u32) -> Vec<String> {
-    let of = |path: &Path| {
-        std::fs::read_to_string(path)
-            .unwrap_or_default()
-            .lines()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
     let mut rest = groups(owner);
     let mut found = Vec::new();
     while let Some(group) = rest.pop() {
-        found.extend(of(&group.join("cgroup.procs")));
-        let entries = std::fs::read_dir(&group).into_iter().flatten().flatten();
-        rest.extend(
-            entries
-                .map(|entry| entry.path())
-                .filter(|path| path.is_dir()),
-        );
+        let listed = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        found.extend(listed.lines().map(str::to_owned));
+        rest.extend(below(&group));
     }
     found
 }
 
-fn said_by(command: &mut Command) -> String {
-    let child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let output = child.wait_with_output().unwrap();
-    String::from_utf8(output.stdout).unwrap()
+/// The directories in a directory.
+fn below(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    paths.filter(|path| path.is_dir()).collect()
 }
