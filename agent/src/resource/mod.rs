@@ -28,6 +28,7 @@ use crate::report::{Kind, Problem, Severity, StepName};
 use crate::system::command::CommandError;
 use crate::system::file::Files;
 use crate::system::platform::Platform;
+pub use crate::system::systemd::UnitState;
 
 /// What resources know of the box beyond the files that they want.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

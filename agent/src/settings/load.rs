@@ -11,6 +11,7 @@ use super::{
     LogFormat, LogSettings, MetadataUse, S3Settings, Settings, SettingsError, TRUST_NEEDED, Trust,
 };
 use crate::fleet::Name;
+use crate::system::platform::Platform;
 use crate::system::root::Root;
 
 /// No agentd.toml is larger than this; what is, is some other file.
@@ -155,6 +156,7 @@ fn complete(
     trust: Trust,
     said: FileSettings,
 ) -> Settings {
+    let platform = Platform::detect(&root);
     let bytes = |mebibytes: u32| u64::from(mebibytes) * 1024 * 1024;
     Settings {
         root,
@@ -189,7 +191,7 @@ fn complete(
             runs: said.journal_runs.unwrap_or(200),
             bytes: bytes(said.journal_bytes.map_or(16, |size| size.mebibytes())),
         },
-        platform: super::platform(),
+        platform,
         log: LogSettings {
             format: said.log_format.unwrap_or(LogFormat::Auto),
             level: said.log_level.unwrap_or(tracing::Level::INFO),

@@ -188,24 +188,3 @@ pub struct JournalSettings {
     /// Bytes, backups of edited files included.
     pub bytes: u64,
 }
-
-/// CentOS's, until the platform table can tell this machine's.
-fn platform() -> Platform {
-    use crate::system::platform::{Apache, Family};
-    Platform {
-        family: Family::Centos,
-        apache: Apache {
-            dir: "/etc/httpd/agentd".into(),
-            include: "/etc/httpd/conf.d/agentd.conf".into(),
-            main_config: "/etc/httpd/conf/httpd.conf".into(),
-            log_dir: "/var/log/httpd".into(),
-            test: vec!["/usr/sbin/httpd".into(), "-t".into()],
-            unit: "httpd.service".into(),
-        },
-        cron_dir: "/etc/cron.d".into(),
-        systemctl: "/usr/bin/systemctl".into(),
-        memcached_dir: "/etc/agentd/memcached".into(),
-        memcached_template: "agentd-memcached@".into(),
-        templates_dir: "/etc/agentd/templates".into(),
-    }
-}

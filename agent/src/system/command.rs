@@ -76,6 +76,18 @@ impl Output {
         said(&self.stdout, &self.stderr)
     }
 
+    /// Itself where it succeeded, [`CommandError::Failed`] where not. `command` is what was run.
+    pub fn checked(self, command: &CommandLine) -> Result<Self, CommandError> {
+        if self.success {
+            return Ok(self);
+        }
+        Err(CommandError::Failed {
+            command: command.to_string(),
+            ended: self.ended(),
+            said: or_nothing(self.said()),
+        })
+    }
+
     /// How it ended: `exit code 1`, `killed by SIGSEGV`.
     pub fn ended(&self) -> String {
         match (self.code, self.signal) {
@@ -108,6 +120,16 @@ pub enum CommandError {
         command: String,
         /// The deadline, in seconds.
         secs: f64,
+        /// The tail of what it had printed, `nothing` where it had printed nothing.
+        said: String,
+    },
+    /// It ended in time, but not well.
+    #[error("{command} failed ({ended}): {said}")]
+    Failed {
+        /// The command line.
+        command: String,
+        /// `exit code 1`, `killed by SIGSEGV`.
+        ended: String,
         /// The tail of what it had printed, `nothing` where it had printed nothing.
         said: String,
     },
@@ -165,15 +187,11 @@ pub async fn run(command: &CommandLine) -> Result<Output, CommandError> {
             let _ = timeout(LAST_WAIT, child.wait()).await;
         }
         group.leave();
-        let heard = said(&stdout.text().await, &stderr.text().await);
+        let (stdout, stderr) = tokio::join!(stdout.text(), stderr.text());
         return Err(CommandError::Deadline {
             command: command.to_string(),
             secs: deadline.as_secs_f64(),
-            said: if heard.is_empty() {
-                "nothing".to_owned()
-            } else {
-                heard
-            },
+            said: or_nothing(said(&stdout, &stderr)),
         });
     };
     group.leave();
@@ -200,6 +218,14 @@ fn said(stdout: &str, stderr: &str) -> String {
         (stderr, "") => stderr.to_owned(),
         ("", stdout) => stdout.to_owned(),
         (stderr, stdout) => format!("{stderr}\n{stdout}"),
+    }
+}
+
+fn or_nothing(said: String) -> String {
+    if said.is_empty() {
+        "nothing".to_owned()
+    } else {
+        said
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The only place with system calls. It knows nothing of fleets or resources.
 
+pub mod accounts;
 pub mod clock;
 pub mod command;
 pub mod crash;

@@ -1,8 +1,16 @@
 //! The platform table: paths, unit names and commands of CentOS (home) and Debian, chosen by `/etc/os-release`.
 
+mod detect;
+mod overrides;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use overrides::{ApacheOverrides, PlatformOverrides};
 
 /// Which family of distributions this machine is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +39,8 @@ pub struct Platform {
     pub memcached_template: String,
     /// Where override templates of vhosts are looked up.
     pub templates_dir: PathBuf,
+    /// Units that are called otherwise here: CentOS's name → the name here, both without `.service`.
+    pub units: BTreeMap<String, String>,
 }
 
 /// Where Apache stands.
@@ -48,4 +58,95 @@ pub struct Apache {
     pub test: Vec<String>,
     /// The systemd unit: `httpd.service`.
     pub unit: String,
+}
+
+/// Well-known units that Debian calls otherwise. `php-fpm` is not here: its name holds PHP's version.
+const DEBIAN_UNITS: [(&str, &str); 14] = [
+    ("chronyd", "chrony"),
+    ("crond", "cron"),
+    ("dhcpd", "isc-dhcp-server"),
+    ("httpd", "apache2"),
+    ("iptables", "netfilter-persistent"),
+    // MySQL's own name; MariaDB's unit answers to it too.
+    ("mysqld", "mysql"),
+    ("nagios", "nagios4"),
+    ("nfs-server", "nfs-kernel-server"),
+    ("nmb", "nmbd"),
+    ("nrpe", "nagios-nrpe-server"),
+    ("ntpd", "ntp"),
+    ("redis", "redis-server"),
+    ("smb", "smbd"),
+    ("sshd", "ssh"),
+];
+
+/// What a unit's name may end in; anything else gets `.service`.
+const UNIT_SUFFIXES: [&str; 11] = [
+    ".automount",
+    ".device",
+    ".mount",
+    ".path",
+    ".scope",
+    ".service",
+    ".slice",
+    ".socket",
+    ".swap",
+    ".target",
+    ".timer",
+];
+
+impl Platform {
+    /// The table's row.
+    pub fn of(family: Family) -> Self {
+        let strings = |words: [&str; 2]| words.map(str::to_owned).to_vec();
+        let (apache, units) = match family {
+            Family::Centos => (
+                Apache {
+                    dir: "/etc/httpd/agentd".into(),
+                    include: "/etc/httpd/conf.d/agentd.conf".into(),
+                    main_config: "/etc/httpd/conf/httpd.conf".into(),
+                    log_dir: "/var/log/httpd".into(),
+                    test: strings(["/usr/sbin/httpd", "-t"]),
+                    unit: "httpd.service".into(),
+                },
+                BTreeMap::new(),
+            ),
+            Family::Debian => (
+                Apache {
+                    dir: "/etc/apache2/agentd".into(),
+                    include: "/etc/apache2/conf-enabled/agentd.conf".into(),
+                    main_config: "/etc/apache2/apache2.conf".into(),
+                    log_dir: "/var/log/apache2".into(),
+                    // Not apache2 itself: its configuration uses variables that this script reads
+                    // from /etc/apache2/envvars. It passes on arguments that it does not know.
+                    test: strings(["/usr/sbin/apache2ctl", "-t"]),
+                    unit: "apache2.service".into(),
+                },
+                DEBIAN_UNITS
+                    .iter()
+                    .map(|&(there, here)| (there.to_owned(), here.to_owned()))
+                    .collect(),
+            ),
+        };
+        Self {
+            family,
+            apache,
+            cron_dir: "/etc/cron.d".into(),
+            systemctl: "/usr/bin/systemctl".into(),
+            memcached_dir: "/etc/agentd/memcached".into(),
+            memcached_template: "agentd-memcached@".into(),
+            templates_dir: "/etc/agentd/templates".into(),
+            units,
+        }
+    }
+
+    /// The full name here of a unit that a document calls by CentOS's name, with or without suffix:
+    /// `httpd` → `apache2.service`.
+    pub fn unit(&self, centos_name: &str) -> String {
+        let (stem, suffix) = UNIT_SUFFIXES
+            .iter()
+            .find_map(|&suffix| Some((centos_name.strip_suffix(suffix)?, suffix)))
+            .unwrap_or((centos_name, ".service"));
+        let here = self.units.get(stem).map_or(stem, String::as_str);
+        format!("{here}{suffix}")
+    }
 }

@@ -1,4 +1,9 @@
-//! systemd, through `systemctl`: what it says of units, and the commands that change them.
+//! systemd, through `systemctl`: the state of units in one call, and the commands that change it.
+//!
+//! Thin: what is done to which unit and when is decided elsewhere.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,123 +11,123 @@ use std::time::Duration;
 use super::command::{self, CommandError, CommandLine};
 use super::platform::Platform;
 
-/// How long a question may take.
+/// Asking is answered at once, unless systemd itself is stuck.
 const ASK: Duration = Duration::from_secs(10);
-/// How long a reload may take.
+/// A little more than systemd's own default for a start or stop, so that it says itself what was wrong.
+const START: Duration = Duration::from_secs(95);
+const STOP: Duration = Duration::from_secs(95);
 const RELOAD: Duration = Duration::from_secs(30);
-/// How long a start, stop or restart may take: systemd's own default for a unit.
-const START: Duration = Duration::from_secs(90);
+/// `enable` and `disable` make a link and have systemd read its units again.
+const ENABLE: Duration = Duration::from_secs(30);
 
 /// What systemd says of a unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UnitState {
-    /// There is such a unit.
+    /// There is such a unit, and it is neither broken nor masked.
     pub loaded: bool,
-    /// It runs, or is reloading.
+    /// Running (a reload under way included).
     pub active: bool,
-    /// It is started at boot.
+    /// Started at boot, or by what wants it: enabling it would change nothing.
     pub enabled: bool,
 }
 
-/// The states of `units` (full names), by one question to systemd. A unit that it does not mention is left out.
+/// The states of `units`, by the names given, in one call of `systemctl`.
+///
+/// A unit that does not exist is in the result, not loaded. An error where systemd does not run here.
 pub async fn unit_states(
     platform: &Platform,
     units: &[String],
 ) -> Result<BTreeMap<String, UnitState>, CommandError> {
-    let ask = [
-        "show",
-        "--property=Id,LoadState,ActiveState,UnitFileState",
-        "--",
+    if units.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let command = show(platform, units);
+    let output = command::run(&command).await?.checked(&command)?;
+    parse_show(&output.stdout, units).ok_or_else(|| CommandError::Failed {
+        command: command.to_string(),
+        ended: "its answer does not fit the question".to_owned(),
+        said: output.said(),
+    })
+}
+
+fn show(platform: &Platform, units: &[String]) -> CommandLine {
+    let fixed = [
+        platform.systemctl.display().to_string(),
+        "show".to_owned(),
+        "--property=Id,ActiveState,UnitFileState,LoadState".to_owned(),
+        "--".to_owned(),
     ];
-    let arguments = ask.into_iter().chain(units.iter().map(String::as_str));
-    let output = command::run(&systemctl(platform, arguments, ASK)).await?;
-    Ok(parse(&output.stdout))
+    CommandLine::new(fixed.into_iter().chain(units.iter().cloned()), ASK)
 }
 
-/// Starts a unit and waits until it runs.
+/// One paragraph a unit, in the order asked. By place and not by `Id`: for an alias that is another name.
+fn parse_show(text: &str, units: &[String]) -> Option<BTreeMap<String, UnitState>> {
+    let paragraphs: Vec<UnitState> = text
+        .split("\n\n")
+        .filter(|paragraph| !paragraph.trim().is_empty())
+        .map(parse_unit)
+        .collect();
+    (paragraphs.len() == units.len()).then(|| units.iter().cloned().zip(paragraphs).collect())
+}
+
+fn parse_unit(paragraph: &str) -> UnitState {
+    let value = |wanted: &str| {
+        paragraph
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .find_map(|(key, value)| (key == wanted).then_some(value))
+    };
+    UnitState {
+        loaded: value("LoadState") == Some("loaded"),
+        active: matches!(
+            value("ActiveState"),
+            Some("active" | "reloading" | "refreshing")
+        ),
+        enabled: matches!(
+            value("UnitFileState"),
+            Some("enabled" | "static" | "alias" | "indirect" | "generated")
+        ),
+    }
+}
+
+/// `systemctl start`, waiting until it runs.
 pub fn start(platform: &Platform, unit: &str) -> CommandLine {
-    systemctl(platform, ["start", "--", unit], START)
+    systemctl(platform, "start", unit, START)
 }
 
-/// Stops a unit and waits until it is gone.
+/// `systemctl stop`, waiting until it has ended.
 pub fn stop(platform: &Platform, unit: &str) -> CommandLine {
-    systemctl(platform, ["stop", "--", unit], START)
+    systemctl(platform, "stop", unit, STOP)
 }
 
-/// Restarts a unit, or starts it where it is stopped.
+/// `systemctl restart`, waiting until it runs again. Starts a stopped one.
 pub fn restart(platform: &Platform, unit: &str) -> CommandLine {
-    systemctl(platform, ["restart", "--", unit], START)
+    systemctl(platform, "restart", unit, START)
 }
 
-/// Reloads a unit that runs.
+/// `systemctl reload`. Fails on a unit that does not run.
 pub fn reload(platform: &Platform, unit: &str) -> CommandLine {
-    systemctl(platform, ["reload", "--", unit], RELOAD)
+    systemctl(platform, "reload", unit, RELOAD)
 }
 
-/// Has a unit started at boot.
+/// `systemctl enable`. Does not start it.
 pub fn enable(platform: &Platform, unit: &str) -> CommandLine {
-    systemctl(platform, ["enable", "--quiet", "--", unit], ASK)
+    systemctl(platform, "enable", unit, ENABLE)
 }
 
-/// Has a unit no longer started at boot.
+/// `systemctl disable`. Does not stop it.
 pub fn disable(platform: &Platform, unit: &str) -> CommandLine {
-    systemctl(platform, ["disable", "--quiet", "--", unit], ASK)
+    systemctl(platform, "disable", unit, ENABLE)
 }
 
-fn systemctl<'a>(
-    platform: &Platform,
-    arguments: impl IntoIterator<Item = &'a str>,
-    deadline: Duration,
-) -> CommandLine {
-    let program = platform.systemctl.to_string_lossy().into_owned();
-    let arguments = arguments.into_iter().map(str::to_owned);
-    CommandLine::new([program].into_iter().chain(arguments), deadline)
+/// `systemctl is-active`: exit code 0 where it runs.
+pub fn is_active(platform: &Platform, unit: &str) -> CommandLine {
+    systemctl(platform, "is-active", unit, ASK)
 }
 
-/// Reads `systemctl show`: blocks of `Key=value` lines, an empty line between units.
-fn parse(text: &str) -> BTreeMap<String, UnitState> {
-    let mut states = BTreeMap::new();
-    for block in text.split("\n\n") {
-        let value = |key: &str| {
-            block
-                .lines()
-                .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
-                .unwrap_or_default()
-        };
-        let id = value("Id");
-        if !id.is_empty() {
-            let state = UnitState {
-                loaded: value("LoadState") == "loaded",
-                active: matches!(value("ActiveState"), "active" | "reloading"),
-                enabled: matches!(
-                    value("UnitFileState"),
-                    "enabled" | "static" | "generated" | "alias" | "indirect"
-                ),
-            };
-            states.insert(id.to_owned(), state);
-        }
-    }
-    states
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn units_are_read_by_block() {
-        let text = "Id=a.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\n\n\
-                    Id=b.service\nLoadState=not-found\nActiveState=inactive\nUnitFileState=\n";
-        let states = parse(text);
-        assert_eq!(
-            states["a.service"],
-            UnitState {
-                loaded: true,
-                active: true,
-                enabled: true
-            }
-        );
-        assert_eq!(states["b.service"], UnitState::default());
-        assert_eq!(states.len(), 2);
-    }
+fn systemctl(platform: &Platform, verb: &str, unit: &str, deadline: Duration) -> CommandLine {
+    CommandLine::new(
+        [&platform.systemctl.display().to_string(), verb, "--", unit],
+        deadline,
+    )
 }

@@ -1,0 +1,97 @@
+//! Which platform this is, from what stands on the disk.
+
+use std::path::Path;
+
+use super::{Family, Platform};
+use crate::system::file::{Files, Found};
+use crate::system::root::Root;
+
+impl Platform {
+    /// The platform of what stands under `root`.
+    ///
+    /// By `ID` and `ID_LIKE` of os-release; where these say nothing known, by which Apache layout is
+    /// there; else CentOS. Cannot fail: `family` in `agentd.toml` has the last word.
+    pub fn detect(root: &Root) -> Self {
+        let files = Files::new(root.clone());
+        let family = os_release(&files)
+            .as_deref()
+            .and_then(family_of)
+            .unwrap_or_else(|| family_by_layout(&files));
+        Self::detect_within(root, family)
+    }
+
+    /// The row of `family`, with what only the disk under `root` can tell.
+    pub fn detect_within(root: &Root, family: Family) -> Self {
+        let mut platform = Self::of(family);
+        if family == Family::Debian
+            && let Some(version) = newest_php(&Files::new(root.clone()))
+        {
+            platform
+                .units
+                .insert("php-fpm".to_owned(), format!("php{version}-fpm"));
+        }
+        platform
+    }
+}
+
+/// `/etc/os-release` is usually a symlink to the other, and symlinks are not followed.
+fn os_release(files: &Files) -> Option<String> {
+    ["/etc/os-release", "/usr/lib/os-release"]
+        .iter()
+        .find_map(|path| match files.read(Path::new(path)) {
+            Ok(Found::File { bytes, .. }) => String::from_utf8(bytes).ok(),
+            _ => None,
+        })
+}
+
+pub(super) fn family_of(os_release: &str) -> Option<Family> {
+    let value = |wanted: &str| {
+        os_release
+            .lines()
+            .filter_map(|line| line.trim().split_once('='))
+            .find_map(|(key, value)| (key == wanted).then_some(value))
+            .map(|value| value.trim_matches(['"', '\'']))
+            .unwrap_or_default()
+    };
+    // Its own name first, then what it is like, nearest first.
+    std::iter::once(value("ID"))
+        .chain(value("ID_LIKE").split_whitespace())
+        .find_map(|name| match name {
+            "centos" | "rhel" | "fedora" | "rocky" | "almalinux" | "amzn" | "ol" | "scientific" => {
+                Some(Family::Centos)
+            }
+            "debian" | "ubuntu" => Some(Family::Debian),
+            _ => None,
+        })
+}
+
+fn family_by_layout(files: &Files) -> Family {
+    let is_there = |dir| matches!(files.read(Path::new(dir)), Ok(Found::Directory));
+    if is_there("/etc/apache2") && !is_there("/etc/httpd") {
+        Family::Debian
+    } else {
+        Family::Centos
+    }
+}
+
+/// Debian keeps each PHP version's configuration in `/etc/php/VERSION`, with `fpm` in it where that is installed.
+fn newest_php(files: &Files) -> Option<String> {
+    let dir = Path::new("/etc/php");
+    let number = |version: &str| -> Option<(u32, u32)> {
+        let (major, minor) = version.split_once('.')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    };
+    files
+        .list(dir)
+        .ok()?
+        .into_iter()
+        .filter(|version| {
+            matches!(
+                files.read(&dir.join(version).join("fpm")),
+                Ok(Found::Directory)
+            )
+        })
+        .filter_map(|version| Some((number(&version)?, version)))
+        .max()
+        .map(|(_, version)| version)
+}
