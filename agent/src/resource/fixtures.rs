@@ -1,29 +1,12 @@
 //! Views and platforms for the unit tests of resources.
 
-use std::path::PathBuf;
-
 use crate::fleet::{Name, Pointer};
 use crate::node::{CacheView, CronView, HostEntry, Owner, View};
-use crate::system::platform::{Apache, Family, Platform};
+use crate::system::platform::{Family, Platform};
 
 /// CentOS's layout.
 pub(super) fn platform() -> Platform {
-    Platform {
-        family: Family::Centos,
-        apache: Apache {
-            dir: "/etc/httpd/agentd".into(),
-            include: "/etc/httpd/conf.d/agentd.conf".into(),
-            main_config: "/etc/httpd/conf/httpd.conf".into(),
-            log_dir: "/var/log/httpd".into(),
-            test: vec!["/usr/sbin/httpd".into(), "-t".into()],
-            unit: "httpd.service".into(),
-        },
-        cron_dir: PathBuf::from("/etc/cron.d"),
-        systemctl: "/usr/bin/systemctl".into(),
-        memcached_dir: "/etc/agentd/memcached".into(),
-        memcached_template: "agentd-memcached@".into(),
-        templates_dir: "/etc/agentd/templates".into(),
-    }
+    Platform::of(Family::Centos)
 }
 
 /// A server with nothing to do: `web-1` at 10.77.0.11.

@@ -1,5 +1,5 @@
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 
 use tempfile::TempDir;
 
