@@ -10,13 +10,16 @@ mod cron;
 #[cfg(test)]
 mod fixtures;
 mod hosts;
+mod sites;
 mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 pub use cache::Caches;
 pub use cron::Cron;
 pub use hosts::{Hosts, HostsFacts, HostsLine};
+pub use sites::Sites;
 pub use step::{
     Activation, BLOCK_BEGIN, BLOCK_END, Check, Content, Entry, GuardedList, LineOrigin, Phase,
     Probe, Step, UnitWish, Verb,
@@ -45,11 +48,7 @@ impl Facts {
     /// What a box of `view` would look like with all that its image should have, for planning at a desk.
     pub fn assumed() -> Self {
         Self {
-            apache: ApacheFacts {
-                installed: true,
-                listens: BTreeSet::from([80]),
-                ..ApacheFacts::default()
-            },
+            apache: ApacheFacts::as_installed(),
             ..Self::default()
         }
     }
@@ -60,8 +59,10 @@ impl Facts {
 pub struct ApacheFacts {
     /// Its binary and main configuration are there.
     pub installed: bool,
-    /// Ports that its own configuration, ours left out, listens on.
-    pub listens: BTreeSet<u16>,
+    /// Ports that its own configuration, ours left out, listens on, each with an address at which the box itself reaches it.
+    pub listens: BTreeMap<u16, IpAddr>,
+    /// Ports for which its own configuration has a vhost that answers unknown hosts.
+    pub defaults: BTreeSet<u16>,
     /// Override templates of vhosts, by name.
     pub templates: BTreeMap<String, String>,
 }
@@ -146,7 +147,10 @@ pub async fn observe_all(view: &View, platform: &Platform, files: &Files) -> (Fa
         Kind::Hosts,
         Hosts.observe(view, platform, files, facts_mut).await,
     );
-    // Sites: here.
+    note(
+        Kind::Sites,
+        Sites.observe(view, platform, files, facts_mut).await,
+    );
     note(
         Kind::Cron,
         Cron.observe(view, platform, files, facts_mut).await,
@@ -159,7 +163,7 @@ pub fn desired_all(view: &View, platform: &Platform, facts: &Facts) -> Desired {
     let mut all = Desired::default();
     all.join(Caches.desired(view, platform, facts));
     all.join(Hosts.desired(view, platform, facts));
-    // Sites: here.
+    all.join(Sites.desired(view, platform, facts));
     all.join(Cron.desired(view, platform, facts));
     all
 }

@@ -1,0 +1,407 @@
+//! Apache virtual hosts: all of a box's sites as one generation that is switched to at once.
+//!
+//! A generation is a directory named after its content. The one include file that Apache's configuration
+//! reads picks, by a define, either the link `current` or the link `staged`: so the configuration test of
+//! what is staged runs within the server's real configuration.
+//!
+//! ```text
+//! /etc/httpd/conf.d/agentd.conf          the include file
+//! /etc/httpd/agentd/current -> 3f2a…     what Apache serves
+//! /etc/httpd/agentd/staged -> 3f2a…      what the configuration test reads
+//! /etc/httpd/agentd/3f2a…/server.first   ports and unknown hosts
+//! /etc/httpd/agentd/3f2a…/shop_www.conf  a vhost
+//! /etc/httpd/agentd/3f2a…/shop_www.probe what it answers the agent's probe with
+//! ```
+
+mod lines;
+mod quote;
+mod scan;
+mod server;
+mod template;
+mod vhost;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use self::vhost::Guarded;
+use super::{
+    Activation, ApacheFacts, Check, Content, Desired, Entry, Facts, GuardedList, LineOrigin, Phase,
+    Probe, Resource, Step, Verb,
+};
+use crate::node::{SiteView, View};
+use crate::report::{Kind, Problem, Severity, StepName};
+use crate::system::command::{CommandError, CommandLine};
+use crate::system::file::{Files, Found};
+use crate::system::platform::{Apache, Platform};
+
+/// How long Apache's configuration test may take: it resolves names and starts nothing.
+const TEST_DEADLINE: Duration = Duration::from_secs(30);
+/// The most bytes of an override template.
+const TEMPLATE_LIMIT: usize = 256 * 1024;
+const STEP: &str = "sites";
+
+/// The virtual hosts of a box.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sites;
+
+impl Resource for Sites {
+    fn kind(&self) -> Kind {
+        Kind::Sites
+    }
+
+    async fn observe(
+        &self,
+        view: &View,
+        platform: &Platform,
+        files: &Files,
+        facts: &mut Facts,
+    ) -> Result<(), CommandError> {
+        if !view.sites.is_empty() {
+            facts.apache = observe(&view.sites, platform, files);
+        }
+        Ok(())
+    }
+
+    fn desired(&self, view: &View, platform: &Platform, facts: &Facts) -> Desired {
+        if view.sites.is_empty() {
+            return Desired::default();
+        }
+        if !facts.apache.installed {
+            return kept(vec![problem(
+                None,
+                format!(
+                    "Apache is not installed on this box ({} and {} are looked for), but it has sites: install it, or build the image for the role web",
+                    platform.apache.main_config.display(),
+                    platform.apache.test.first().map_or("", String::as_str),
+                ),
+            )]);
+        }
+        let (vhosts, mistakes): (Vec<_>, Vec<_>) = view
+            .sites
+            .iter()
+            .map(|site| Vhost::render(site, platform, &facts.apache))
+            .partition(Result::is_ok);
+        let mistakes: Vec<_> = mistakes.into_iter().filter_map(Result::err).collect();
+        if mistakes.is_empty() {
+            let vhosts: Vec<_> = vhosts.into_iter().filter_map(Result::ok).collect();
+            Desired {
+                steps: vec![step(&view.sites, &vhosts, &platform.apache, &facts.apache)],
+                ..Desired::default()
+            }
+        } else {
+            kept(mistakes)
+        }
+    }
+}
+
+impl ApacheFacts {
+    /// An Apache as the distributions install it, for planning at a desk.
+    pub fn as_installed() -> Self {
+        Self {
+            installed: true,
+            listens: [(80, IpAddr::V4(Ipv4Addr::LOCALHOST))].into(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Sites are one transaction: where one of them cannot be rendered, all stay as they are.
+fn kept(problems: Vec<Problem>) -> Desired {
+    Desired {
+        problems,
+        keep: vec![StepName(STEP.into())],
+        ..Desired::default()
+    }
+}
+
+fn problem(origin: Option<crate::fleet::Pointer>, message: String) -> Problem {
+    Problem {
+        kind: Kind::Sites,
+        step: Some(StepName(STEP.into())),
+        severity: Severity::Failure,
+        message,
+        origin,
+    }
+}
+
+fn observe(sites: &[SiteView], platform: &Platform, files: &Files) -> ApacheFacts {
+    let apache = &platform.apache;
+    let found = scan::scan(files, apache);
+    let installed = if files.root().is_machine() {
+        found.is_some()
+            && apache
+                .test
+                .first()
+                .is_some_and(|program| Path::new(program).exists())
+    } else {
+        true
+    };
+    let templates = sites
+        .iter()
+        .filter_map(|site| site.site.template.as_ref())
+        .filter_map(|name| {
+            let path = template_path(platform, name.as_str());
+            match files.read(&path) {
+                Ok(Found::File { bytes, .. }) if bytes.len() <= TEMPLATE_LIMIT => {
+                    Some((name.to_string(), String::from_utf8(bytes).ok()?))
+                }
+                _ => None,
+            }
+        })
+        .collect();
+    // Under a root that has no Apache yet, one as the distributions install it will be put there.
+    let base = match found {
+        Some(found) => ApacheFacts {
+            listens: found.listens,
+            defaults: found.defaults,
+            ..ApacheFacts::default()
+        },
+        None => ApacheFacts::as_installed(),
+    };
+    ApacheFacts {
+        installed,
+        templates,
+        ..base
+    }
+}
+
+fn template_path(platform: &Platform, name: &str) -> PathBuf {
+    platform.templates_dir.join(format!("{name}.conf.j2"))
+}
+
+/// A site's vhost as text.
+struct Vhost {
+    text: String,
+    origins: Vec<LineOrigin>,
+    /// It answers the agent's probe: always, save where an override template leaves that out.
+    answers: bool,
+}
+
+impl Vhost {
+    fn render(site: &SiteView, platform: &Platform, facts: &ApacheFacts) -> Result<Self, Problem> {
+        let apache = &platform.apache;
+        let Some(name) = &site.site.template else {
+            let vhost = vhost::whole(site, apache, Guarded::Plain);
+            let mut lines = vhost::heading(site);
+            lines.add(quote::defines_for(vhost.text()));
+            lines.append(vhost);
+            let (text, origins) = lines.finish([site.origin.clone()]);
+            return Ok(Self {
+                text,
+                origins,
+                answers: true,
+            });
+        };
+        let origin = site.origin.then("template");
+        let path = template_path(platform, name.as_str());
+        let mistake = |what: String| {
+            problem(
+                Some(origin.clone()),
+                format!(
+                    "site {} of {}: {}: {what}",
+                    site.name,
+                    site.product,
+                    path.display()
+                ),
+            )
+        };
+        let source = facts.templates.get(name.as_str()).ok_or_else(|| {
+            mistake(format!(
+                "no such template on this box, or not a UTF-8 file of at most {} KiB",
+                TEMPLATE_LIMIT / 1024
+            ))
+        })?;
+        let own = template::render(name.as_str(), source, site, apache).map_err(mistake)?;
+        let mut lines = vhost::heading(site);
+        lines.add(&format!("# From the override template {}.", path.display()));
+        lines.add(quote::defines_for(&own));
+        lines.add(&own);
+        let answers = vhost::answers_probe(lines.text(), site, apache);
+        let (text, origins) = lines.finish([site.origin.clone(), origin]);
+        Ok(Self {
+            text,
+            origins,
+            answers,
+        })
+    }
+}
+
+/// A file of a generation.
+struct Piece {
+    name: String,
+    text: String,
+    origins: Vec<LineOrigin>,
+}
+
+fn step(sites: &[SiteView], vhosts: &[Vhost], apache: &Apache, facts: &ApacheFacts) -> Step {
+    let (first, first_origins) = server::first(sites, apache, facts);
+    let mut pieces = vec![Piece {
+        name: server::HEALTH_FILE.into(),
+        text: server::HEALTH.into(),
+        origins: Vec::new(),
+    }];
+    for (site, vhost) in sites.iter().zip(vhosts) {
+        pieces.push(Piece {
+            name: format!("{}.conf", vhost::stem(site)),
+            text: vhost.text.clone(),
+            origins: vhost.origins.clone(),
+        });
+        if vhost.answers {
+            pieces.push(Piece {
+                name: format!("{}.probe", vhost::stem(site)),
+                text: probe_answer(site),
+                origins: whole(site),
+            });
+        }
+    }
+    let generation = generation(&first, &pieces);
+    let named = server::generation_line(&generation);
+    let shift = 1;
+    pieces.push(Piece {
+        name: server::FILE.into(),
+        text: format!("{named}{first}"),
+        origins: first_origins
+            .into_iter()
+            .map(|origin| LineOrigin {
+                line: origin.line.map(|line| line + shift),
+                ..origin
+            })
+            .collect(),
+    });
+    pieces.sort_by(|a, b| a.name.cmp(&b.name));
+
+    let all: Vec<_> = sites.iter().flat_map(whole).collect();
+    let link = |name: &str, phase| Entry {
+        path: apache.dir.join(name),
+        content: Content::Link {
+            target: PathBuf::from(&generation),
+        },
+        phase,
+        shown_as: None,
+        origins: all.clone(),
+    };
+    let file = |path: PathBuf, text: String, shown_as, origins| Entry {
+        path,
+        content: Content::File { text, mode: 0o644 },
+        phase: Phase::Prepare,
+        shown_as,
+        origins,
+    };
+    let mut entries: Vec<_> = pieces
+        .into_iter()
+        .map(|piece| {
+            file(
+                apache.dir.join(&generation).join(&piece.name),
+                piece.text,
+                Some(apache.dir.join("current").join(&piece.name)),
+                piece.origins,
+            )
+        })
+        .collect();
+    entries.push(link("staged", Phase::Prepare));
+    entries.push(file(
+        apache.include.clone(),
+        server::include(apache),
+        None,
+        all.clone(),
+    ));
+    entries.push(link("current", Phase::Commit));
+
+    let test = |defines: &[&str]| {
+        let own = apache.test.iter().map(String::as_str);
+        CommandLine::new(own.chain(defines.iter().copied()), TEST_DEADLINE)
+    };
+    Step {
+        kind: Kind::Sites,
+        name: StepName(STEP.into()),
+        entries,
+        units: Vec::new(),
+        list: Some(GuardedList {
+            what: "virtual hosts".into(),
+            entries: list(sites),
+        }),
+        check: Some(Check {
+            staged: test(&["-D", server::STAGED]),
+            present: test(&[]),
+        }),
+        activate: vec![Activation {
+            unit: apache.unit.clone(),
+            verb: Verb::ReloadOrStart,
+        }],
+        probes: sites
+            .iter()
+            .zip(vhosts)
+            .map(|(site, vhost)| probe(site, vhost, &generation, facts))
+            .collect(),
+    }
+}
+
+/// The sites by name: a changed domain is no loss.
+fn list(sites: &[SiteView]) -> Vec<String> {
+    let mut names: Vec<_> = sites
+        .iter()
+        .map(|site| format!("{}/{}", site.product, site.name))
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+fn whole(site: &SiteView) -> Vec<LineOrigin> {
+    vec![LineOrigin {
+        line: None,
+        pointer: site.origin.clone(),
+    }]
+}
+
+fn probe_answer(site: &SiteView) -> String {
+    format!("{}/{}\n", site.product, site.name)
+}
+
+/// Asks the vhost by its first name for what only it, in this generation, has: a reload is asynchronous,
+/// and an answer of the old generation, or of another vhost that took the name, must not pass.
+fn probe(site: &SiteView, vhost: &Vhost, generation: &str, facts: &ApacheFacts) -> Probe {
+    let port = site.site.port.get();
+    Probe::Http {
+        address: facts
+            .listens
+            .get(&port)
+            .copied()
+            .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        port,
+        host: site
+            .site
+            .domains
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        path: if vhost.answers {
+            format!("{}/{generation}", vhost::WELL_KNOWN)
+        } else {
+            "/".into()
+        },
+        body: vhost.answers.then(|| probe_answer(site)),
+    }
+}
+
+/// The name of a generation: its content's hash, so that equal wishes are the same generation.
+fn generation(first: &str, pieces: &[Piece]) -> String {
+    let mut hash = Sha256::new();
+    let mut add = |text: &str| {
+        hash.update(text.len().to_be_bytes());
+        hash.update(text);
+    };
+    add(first);
+    for piece in pieces {
+        add(&piece.name);
+        add(&piece.text);
+    }
+    let mut name = hex::encode(hash.finalize());
+    name.truncate(12);
+    name
+}

@@ -1,0 +1,101 @@
+//! What belongs to Apache as a whole rather than to one site: ports, unknown hosts, the include file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::lines::Lines;
+use super::quote::quoted;
+use super::vhost::{GENERATION, WELL_KNOWN};
+use crate::fleet::Pointer;
+use crate::node::SiteView;
+use crate::resource::{ApacheFacts, LineOrigin};
+use crate::system::platform::Apache;
+
+/// The file of a generation that is read before its vhosts. Its ending keeps it apart from any site's.
+pub(super) const FILE: &str = "server.first";
+/// The file that the default vhosts answer balancers with.
+pub(super) const HEALTH_FILE: &str = "server.probe";
+/// The content of [`HEALTH_FILE`].
+pub(super) const HEALTH: &str = "serving\n";
+/// The define that makes Apache read the generation that is to be checked.
+pub(super) const STAGED: &str = "AGENTD_STAGED";
+
+/// What [`FILE`] says, its line with the generation's name aside.
+pub(super) fn first(
+    sites: &[SiteView],
+    apache: &Apache,
+    facts: &ApacheFacts,
+) -> (String, Vec<LineOrigin>) {
+    let mut ports: BTreeMap<u16, Pointer> = BTreeMap::new();
+    for site in sites {
+        ports
+            .entry(site.site.port.get())
+            .or_insert_with(|| site.origin.then("port"));
+    }
+
+    let mut lines = Lines::default();
+    for (port, origin) in &ports {
+        if !facts.listens.contains_key(port) {
+            lines.add_for(origin.clone(), &format!("Listen {port}"));
+        }
+    }
+    for port in ports.keys().filter(|port| !facts.defaults.contains(port)) {
+        lines.add(&default_vhost(*port, apache));
+    }
+    lines.finish(ports.into_values().collect::<BTreeSet<_>>())
+}
+
+/// The line that tells Apache which generation it is reading.
+pub(super) fn generation_line(generation: &str) -> String {
+    format!("Define {GENERATION} {generation}\n")
+}
+
+/// Requests for a host that no site has. Without this the alphabetically first site would answer them.
+///
+/// It logs where the server itself does. Load balancers that cannot send a host name ask it whether Apache serves.
+fn default_vhost(port: u16, apache: &Apache) -> String {
+    let file = format!("{}/${{{GENERATION}}}/{HEALTH_FILE}", apache.dir.display());
+    format!(
+        "
+# Hosts that no site here has get 404, not the pages of the first site. {WELL_KNOWN} is for load balancers.
+<VirtualHost *:{port}>
+    ServerName unknown-host.invalid
+    ServerSignature Off
+    Alias \"{WELL_KNOWN}\" \"{file}\"
+    RedirectMatch 404 \"^(?!/\\.well-known/node-agent$)\"
+    <Location \"{WELL_KNOWN}\">
+        AuthMerging Off
+        Require all granted
+        SetHandler None
+    </Location>
+</VirtualHost>
+"
+    )
+}
+
+/// The one file that Apache's own configuration includes.
+pub(super) fn include(apache: &Apache) -> String {
+    let read = |link: &str| {
+        let pattern = |files: &str| quoted(&join(&apache.dir, link, files));
+        format!(
+            "    IncludeOptional {}\n    IncludeOptional {}\n",
+            pattern("*.first"),
+            pattern("*.conf")
+        )
+    };
+    format!(
+        "# Written by agentd: the virtual hosts of the fleet document. Edit the document instead.
+# The test command with \"-D {STAGED}\" tests the generation that is about to be switched to.
+<IfDefine {STAGED}>
+{}</IfDefine>
+<IfDefine !{STAGED}>
+{}</IfDefine>
+",
+        read("staged"),
+        read("current")
+    )
+}
+
+fn join(dir: &Path, link: &str, files: &str) -> String {
+    format!("{}/{link}/{files}", dir.display())
+}

@@ -1,0 +1,104 @@
+//! Override templates: a vhost in the words of those who need their own.
+
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
+
+use super::quote::{header_value, quoted};
+use super::vhost::{self, Guarded};
+use crate::node::SiteView;
+use crate::system::platform::Apache;
+
+/// The vhost that the template `source` makes of a site, or what is wrong with it.
+///
+/// A template sees `product`, `site`, `server_name`, `domains`, `alias_names` (the domains after the first), `root`, `port`,
+/// `allow`, `aliases` (each `.url`, `.path`), `headers` (each `.name`, `.value`), `log_dir`, and as text: `default`
+/// (the whole vhost that the site would have without a template), `body` (what stands within its `<VirtualHost>`), `probe`
+/// (the part that lets the agent see that the vhost serves: before aliases, rewriting and proxying, after any `<Location>` that closes
+/// things; a `Redirect` of everything must leave `/.well-known/` out). Filters: `quoted` for any argument of a directive,
+/// `header_value` for that of `Header set`. An undefined name is an error, not an empty string.
+pub(super) fn render(
+    name: &str,
+    source: &str,
+    site: &SiteView,
+    apache: &Apache,
+) -> Result<String, String> {
+    let mut engine = Environment::new();
+    engine.set_undefined_behavior(UndefinedBehavior::Strict);
+    engine.set_auto_escape_callback(|_| AutoEscape::None);
+    engine.add_filter("quoted", |text: String| quoted(&text));
+    engine.add_filter("header_value", |text: String| header_value(&text));
+    let mut text = engine
+        .render_named_str(name, source, context(site, apache))
+        .map_err(|error| said(&error, source))?;
+    if text
+        .chars()
+        .any(|c| c.is_control() && !matches!(c, '\n' | '\t' | '\r'))
+    {
+        return Err("it gives control characters".into());
+    }
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+fn context(site: &SiteView, apache: &Apache) -> Value {
+    fn list<T: ToString>(items: &[T]) -> Value {
+        items.iter().map(ToString::to_string).collect()
+    }
+    fn pairs<'a, K: ToString + 'a, V: ToString + 'a>(
+        items: impl IntoIterator<Item = (&'a K, &'a V)>,
+        names: [&'static str; 2],
+    ) -> Value {
+        let [first, second] = names;
+        items
+            .into_iter()
+            .map(|(key, value)| {
+                Value::from_pairs([(first, key.to_string()), (second, value.to_string())])
+            })
+            .collect()
+    }
+
+    let wish = &site.site;
+    let guarded = Guarded::Rewriting;
+    let others = wish.domains.get(1..).unwrap_or_default();
+    let name = wish.domains.first().map(ToString::to_string);
+    Value::from_pairs([
+        ("product", Value::from(site.product.as_str())),
+        ("site", Value::from(site.name.as_str())),
+        ("server_name", Value::from(name)),
+        ("domains", list(&wish.domains)),
+        ("alias_names", list(others)),
+        ("root", Value::from(wish.root.as_str())),
+        ("port", Value::from(wish.port.get())),
+        ("allow", list(&wish.allow)),
+        ("aliases", pairs(&wish.aliases, ["url", "path"])),
+        ("headers", pairs(&wish.headers, ["name", "value"])),
+        ("log_dir", Value::from(apache.log_dir.display().to_string())),
+        (
+            "default",
+            Value::from(vhost::whole(site, apache, guarded).text()),
+        ),
+        (
+            "body",
+            Value::from(vhost::body(site, apache, guarded).text()),
+        ),
+        ("probe", Value::from(vhost::probe(site, apache, guarded))),
+    ])
+}
+
+fn said(error: &minijinja::Error, source: &str) -> String {
+    let mut text = error.kind().to_string();
+    if let Some(detail) = error.detail() {
+        text = format!("{text}: {detail}");
+    }
+    let Some(number) = error.line() else {
+        return text;
+    };
+    // The engine does not say which name was undefined: the line does.
+    let line = source
+        .lines()
+        .nth(number.saturating_sub(1))
+        .unwrap_or_default();
+    let shown: String = line.trim().chars().take(100).collect();
+    format!("line {number}: {text}: {shown}")
+}

@@ -1,0 +1,396 @@
+use std::fmt::Write;
+
+use serde_json::json;
+
+use super::*;
+use crate::fleet::{Document, Pointer};
+use crate::node::HostsScope;
+use crate::resource::fixtures;
+use crate::system::platform::Family;
+use crate::system::root::Root;
+
+const HEAVY: &str = include_str!("../../../../tests/fleets/heavy.json");
+
+fn heavy() -> View {
+    let fleet = Document::read(HEAVY.as_bytes()).unwrap().fleet;
+    crate::node::view(&fleet, &"web-1".parse().unwrap(), HostsScope::Products).unwrap()
+}
+
+fn debian() -> Platform {
+    Platform {
+        family: Family::Debian,
+        apache: Apache {
+            dir: "/etc/apache2/agentd".into(),
+            include: "/etc/apache2/sites-enabled/agentd.conf".into(),
+            main_config: "/etc/apache2/apache2.conf".into(),
+            log_dir: "/var/log/apache2".into(),
+            test: vec!["/usr/sbin/apache2ctl".into(), "-t".into()],
+            unit: "apache2.service".into(),
+        },
+        ..fixtures::platform()
+    }
+}
+
+fn site(name: &str, wish: serde_json::Value) -> SiteView {
+    SiteView {
+        product: fixtures::name("shop"),
+        name: fixtures::name(name),
+        site: serde_json::from_value(wish).unwrap(),
+        origin: Pointer(format!("/signed/products/shop/sites/{name}")),
+    }
+}
+
+fn view_of(sites: Vec<SiteView>) -> View {
+    View {
+        sites,
+        ..fixtures::view()
+    }
+}
+
+fn installed() -> Facts {
+    Facts {
+        apache: ApacheFacts::as_installed(),
+        ..Facts::default()
+    }
+}
+
+fn only_step(view: &View, platform: &Platform, facts: &Facts) -> Step {
+    let desired = Sites.desired(view, platform, facts);
+    assert_eq!(desired.problems, []);
+    assert_eq!(desired.keep, []);
+    let [step] = desired.steps.try_into().unwrap();
+    step
+}
+
+fn text<'a>(step: &'a Step, name: &str) -> &'a str {
+    let entry = step.entries.iter().find(|entry| entry.path.ends_with(name));
+    match &entry.unwrap().content {
+        Content::File { text, .. } => text,
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+/// A step as text: each entry with its content, then what surrounds them.
+fn show(step: &Step) -> String {
+    let mut out = String::new();
+    for entry in &step.entries {
+        write!(out, "=== {:?} {}", entry.phase, entry.path.display()).unwrap();
+        if let Some(shown) = &entry.shown_as {
+            write!(out, " (shown as {})", shown.display()).unwrap();
+        }
+        match &entry.content {
+            Content::File { text, mode } => {
+                writeln!(out, " {mode:o}").unwrap();
+                for (index, line) in text.lines().enumerate() {
+                    let asked = entry
+                        .origins
+                        .iter()
+                        .filter(|origin| origin.line == u32::try_from(index + 1).ok())
+                        .map(|origin| origin.pointer.to_string())
+                        .collect::<Vec<_>>()
+                        .join(" ");
+                    writeln!(out, "{}", format!("{line:<80}{asked}").trim_end()).unwrap();
+                }
+            }
+            Content::Link { target } => writeln!(out, " -> {}", target.display()).unwrap(),
+            Content::Block { .. } => unreachable!("sites have no blocks"),
+        }
+    }
+    writeln!(out, "list     {:?}", step.list).unwrap();
+    writeln!(out, "check    {}", step.check.as_ref().unwrap().staged).unwrap();
+    writeln!(out, "present  {}", step.check.as_ref().unwrap().present).unwrap();
+    writeln!(out, "activate {:?}", step.activate).unwrap();
+    for probe in &step.probes {
+        writeln!(out, "probe    {probe:?}").unwrap();
+    }
+    out
+}
+
+#[test]
+fn a_web_server_of_centos() {
+    insta::assert_snapshot!(show(&only_step(
+        &heavy(),
+        &fixtures::platform(),
+        &installed()
+    )));
+}
+
+#[test]
+fn a_web_server_of_debian() {
+    insta::assert_snapshot!(show(&only_step(&heavy(), &debian(), &installed())));
+}
+
+#[test]
+fn a_site_with_everything() {
+    let wish = json!({
+        "domains": ["a.example.com", "b.example.com"],
+        "root": "/srv/a",
+        "port": 8081,
+        "allow": ["10.0.0.0/8", "2001:db8::/32"],
+        "aliases": {"/media/": "/srv/media", "/media/big": "/srv/big", "/same": "/srv/a"},
+        "headers": {"X-Frame-Options": "DENY", "X-Odd": "100% \"a\\b\" ${HOME}"}
+    });
+    let step = only_step(&view_of(vec![site("www", wish)]), &debian(), &installed());
+    insta::assert_snapshot!(show(&step));
+}
+
+#[test]
+fn no_sites_no_step() {
+    let desired = Sites.desired(&view_of(vec![]), &debian(), &Facts::default());
+    assert_eq!(desired, Desired::default());
+}
+
+#[test]
+fn without_apache_nothing_is_touched_and_the_report_says_so() {
+    let desired = Sites.desired(&heavy(), &debian(), &Facts::default());
+    assert_eq!(desired.steps, []);
+    assert_eq!(desired.keep, [StepName("sites".into())]);
+    insta::assert_snapshot!(desired.problems[0].message, @"Apache is not installed on this box (/etc/apache2/apache2.conf and /usr/sbin/apache2ctl are looked for), but it has sites: install it, or build the image for the role web");
+}
+
+#[test]
+fn a_generation_is_named_after_its_content() {
+    let of = |view: &View| {
+        let step = only_step(view, &debian(), &installed());
+        let current = step.entries.last().unwrap();
+        assert_eq!(current.phase, Phase::Commit);
+        match &current.content {
+            Content::Link { target } => target.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut changed = heavy();
+    changed.sites.pop();
+    assert_eq!(of(&heavy()), of(&heavy()));
+    assert_ne!(of(&heavy()), of(&changed));
+    assert_eq!(of(&heavy()).to_str().unwrap().len(), 12);
+}
+
+#[test]
+fn one_sites_change_is_no_line_in_the_vhost_of_another() {
+    let mut changed = heavy();
+    let removed = vhost::stem(&changed.sites.pop().unwrap());
+    let (before, after) = (
+        only_step(&heavy(), &debian(), &installed()),
+        only_step(&changed, &debian(), &installed()),
+    );
+    for entry in &after.entries {
+        let name = entry.path.file_name().unwrap().to_str().unwrap();
+        if name.starts_with("shop_") || name.starts_with("video_") {
+            assert_eq!(text(&before, name), text(&after, name));
+        }
+    }
+    assert!(text(&before, &format!("{removed}.conf")).contains("<VirtualHost"));
+}
+
+#[test]
+fn what_the_server_has_itself_is_not_said_again() {
+    let mut facts = installed();
+    facts.apache.listens = [(80, "10.0.0.5".parse().unwrap())].into();
+    facts.apache.defaults = [80].into();
+    let step = only_step(&heavy(), &debian(), &facts);
+    let first = text(&step, "server.first");
+    assert!(!first.contains("Listen 80\n") && first.contains("Listen 8080\n"));
+    assert!(!first.contains("*:80>") && first.contains("*:8080>"));
+    // Asked where the server listens.
+    assert!(step.probes.iter().any(|probe| matches!(probe,
+        Probe::Http { address, port: 80, .. } if address.to_string() == "10.0.0.5")));
+}
+
+fn with_template(source: &str) -> (View, Facts) {
+    let wish = json!({
+        "domains": ["a.example.com", "b.example.com"], "root": "/srv/a", "template": "own",
+        "headers": {"X-Odd": "${HOME}"}, "aliases": {"/media": "/srv/media"}, "allow": ["10.0.0.0/8"]
+    });
+    let mut facts = installed();
+    facts.apache.templates = [("own".to_string(), source.to_string())].into();
+    (view_of(vec![site("www", wish)]), facts)
+}
+
+#[test]
+fn a_template_writes_its_own_vhost() {
+    let (view, facts) = with_template(
+        "<VirtualHost *:{{ port }}>
+    ServerName {{ server_name }}
+{%- for name in alias_names %}
+    ServerAlias {{ name }}
+{%- endfor %}
+    DocumentRoot {{ root|quoted }}
+{{ probe }}
+{%- for alias in aliases %}
+    Alias {{ alias.url|quoted }} {{ alias.path|quoted }}
+{%- endfor %}
+{%- for header in headers %}
+    Header always set {{ header.name }} {{ header.value|header_value }}
+{%- endfor %}
+    Require ip {{ allow|join(' ') }}
+    CustomLog \"{{ log_dir }}/{{ product }}-{{ site }}.log\" common
+</VirtualHost>",
+    );
+    let step = only_step(&view, &debian(), &facts);
+    insta::assert_snapshot!(text(&step, "shop_www.conf"));
+    assert!(
+        matches!(&step.probes[..], [Probe::Http { body: Some(body), .. }] if body == "shop/www\n")
+    );
+}
+
+#[test]
+fn a_template_can_add_to_the_default() {
+    let (view, facts) = with_template("{{ default }}\n# more\n");
+    let step = only_step(&view, &debian(), &facts);
+    insta::assert_snapshot!(text(&step, "shop_www.conf"));
+}
+
+#[test]
+fn a_template_without_the_probe_is_asked_for_any_answer() {
+    let (view, facts) =
+        with_template("<VirtualHost *:80>\nServerName {{ server_name }}\n</VirtualHost>");
+    let step = only_step(&view, &debian(), &facts);
+    assert!(matches!(&step.probes[..], [Probe::Http { body: None, path, .. }] if path == "/"));
+    assert!(
+        !step
+            .entries
+            .iter()
+            .any(|entry| entry.path.ends_with("shop_www.probe"))
+    );
+}
+
+#[test]
+fn a_template_that_fails_keeps_all_sites_and_names_the_line() {
+    let message = |source: &str| {
+        let (mut view, facts) = with_template(source);
+        view.sites.extend(heavy().sites);
+        let desired = Sites.desired(&view, &debian(), &facts);
+        assert_eq!(desired.steps, []);
+        assert_eq!(desired.keep, [StepName("sites".into())]);
+        let [problem] = desired.problems.try_into().unwrap();
+        assert_eq!(
+            problem.origin.unwrap().0,
+            "/signed/products/shop/sites/www/template"
+        );
+        problem.message
+    };
+    insta::assert_snapshot!(message("a\n{{ nothing }}\n"), @"site www of shop: /etc/agentd/templates/own.conf.j2: line 2: undefined value: {{ nothing }}");
+    insta::assert_snapshot!(message("a\n\n{% if %}\n"), @"site www of shop: /etc/agentd/templates/own.conf.j2: line 3: syntax error: unexpected end of block: {% if %}");
+    insta::assert_snapshot!(message("a\u{7}"), @"site www of shop: /etc/agentd/templates/own.conf.j2: it gives control characters");
+    let (view, _) = with_template("");
+    let missing = Sites.desired(&view, &debian(), &installed());
+    insta::assert_snapshot!(missing.problems[0].message, @"site www of shop: /etc/agentd/templates/own.conf.j2: no such template on this box, or not a UTF-8 file of at most 256 KiB");
+}
+
+/// A machine's files under a scratch root.
+fn root_with(files: &[(&str, &str)]) -> (tempfile::TempDir, Files) {
+    let dir = tempfile::tempdir().unwrap();
+    let under = Files::new(Root::under(dir.path()).unwrap());
+    for (path, text) in files {
+        under
+            .write(Path::new(path), text.as_bytes(), 0o644)
+            .unwrap();
+    }
+    (dir, under)
+}
+
+fn found(files: &Files, apache: &Apache) -> (Vec<(u16, String)>, Vec<u16>) {
+    let scan = scan::scan(files, apache).unwrap();
+    (
+        scan.listens
+            .into_iter()
+            .map(|(port, address)| (port, address.to_string()))
+            .collect(),
+        scan.defaults.into_iter().collect(),
+    )
+}
+
+#[test]
+fn debians_configuration_is_understood() {
+    let (_dir, files) = root_with(&[
+        (
+            "/etc/apache2/apache2.conf",
+            "IncludeOptional mods-enabled/*.load\nInclude ports.conf\n# Include none.conf\nIncludeOptional sites-enabled/*.conf\n",
+        ),
+        (
+            "/etc/apache2/ports.conf",
+            "Listen 80\n<IfModule ssl_module>\n\tListen 443\n</IfModule>\n<IfModule mod_gnutls.c>\nListen 444\n</IfModule>\n",
+        ),
+        (
+            "/etc/apache2/mods-available/ssl.load",
+            "LoadModule ssl_module /usr/lib/apache2/modules/mod_ssl.so\n",
+        ),
+        (
+            "/etc/apache2/sites-enabled/000-default.conf",
+            "<VirtualHost *:80>\n</VirtualHost>\n",
+        ),
+        (
+            "/etc/apache2/sites-enabled/zz.conf",
+            "<VirtualHost *:81>\n</VirtualHost>\n<VirtualHost 10.0.0.1:82>\n</VirtualHost>\n",
+        ),
+    ]);
+    files
+        .link(
+            Path::new("/etc/apache2/mods-enabled/ssl.load"),
+            Path::new("../mods-available/ssl.load"),
+        )
+        .unwrap_or_else(|_| {
+            files
+                .create_dir(Path::new("/etc/apache2/mods-enabled"), 0o755)
+                .unwrap();
+            files
+                .link(
+                    Path::new("/etc/apache2/mods-enabled/ssl.load"),
+                    Path::new("../mods-available/ssl.load"),
+                )
+                .unwrap();
+        });
+    let (listens, defaults) = found(&files, &debian().apache);
+    assert_eq!(
+        listens,
+        [(80, "127.0.0.1".into()), (443, "127.0.0.1".into())]
+    );
+    // zz.conf comes after the agent's own file, which is not there yet.
+    assert_eq!(defaults, [80]);
+}
+
+#[test]
+fn centoss_configuration_is_understood() {
+    let (_dir, files) = root_with(&[
+        (
+            "/etc/httpd/conf/httpd.conf",
+            "ServerRoot \"/etc/httpd\"\nDefine admin 8443\nListen 10.0.0.5:80\nListen [::]:${admin} \\\n  https\n<IfDefine never>\nListen 1\n</IfDefine>\n<IfDefine !never>\nListen 2\n</IfDefine>\nInclude conf.modules.d/*.conf\nIncludeOptional conf.d/*.conf\nInclude vhosts\n",
+        ),
+        ("/etc/httpd/conf.d/agentd.conf", "Listen 9999\n"),
+        ("/etc/httpd/conf.d/.hidden.conf", "Listen 9998\n"),
+        ("/etc/httpd/vhosts/a/b.conf", "Listen 3\n"),
+        (
+            "/etc/httpd/conf.d/again.conf",
+            "Include conf.d/again.conf\nListen 4\n",
+        ),
+    ]);
+    let (listens, defaults) = found(&files, &fixtures::platform().apache);
+    let loopback = |port| (port, "127.0.0.1".to_string());
+    assert_eq!(
+        listens,
+        [
+            loopback(2),
+            loopback(3),
+            loopback(4),
+            (80, "10.0.0.5".into()),
+            loopback(8443)
+        ]
+    );
+    assert_eq!(defaults, [] as [u16; 0]);
+}
+
+#[test]
+fn under_a_root_without_apache_one_as_installed_is_taken() {
+    let (_dir, files) = root_with(&[("/etc/agentd/templates/own.conf.j2", "text")]);
+    let mut view = heavy();
+    view.sites[0].site.template = Some(fixtures::name("own"));
+    view.sites[1].site.template = Some(fixtures::name("other"));
+    let facts = observe(&view.sites, &debian(), &files);
+    assert!(facts.installed);
+    assert_eq!(facts.listens.keys().collect::<Vec<_>>(), [&80]);
+    assert_eq!(
+        facts.templates,
+        [("own".to_string(), "text".to_string())].into()
+    );
+}
