@@ -1,0 +1,295 @@
+//! Typed strings: every string of the document that can reach a file, a command or a URL.
+//!
+//! Each type accepts only what is safe wherever the agent writes it, so that control characters,
+//! quotes and path tricks are impossible by type. What a string *refers to* is checked elsewhere.
+
+mod values;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+pub use values::{ByteSize, Network, Port, Span, Stamp};
+
+/// A string was not of its type. The message says what was expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidString(pub String);
+
+/// A type that the document writes as a string.
+pub(super) trait Written: FromStr<Err = InvalidString> {
+    /// What a person should have written.
+    const EXPECTED: &'static str;
+}
+
+/// Reads a written type straight from the text, without a copy in between.
+fn read_written<'de, T: Written, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    struct Text<T>(PhantomData<T>);
+
+    impl<T: Written> Visitor<'_> for Text<T> {
+        type Value = T;
+
+        fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+            out.write_str(T::EXPECTED)
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+            text.parse().map_err(E::custom)
+        }
+    }
+
+    deserializer.deserialize_str(Text(PhantomData))
+}
+
+/// Makes a newtype over `String` with one accepted form: `FromStr`, serde and JSON Schema agree on it.
+macro_rules! typed_string {
+    ($(#[$doc:meta])* $type:ident, expected: $expected:literal, pattern: $pattern:literal, accepts: $accepts:expr) => {
+        typed_string!($(#[$doc])* $type, expected: $expected, pattern: $pattern, check: |text| {
+            let accepts: fn(&str) -> bool = $accepts;
+            if accepts(text) {
+                Ok(())
+            } else {
+                Err(InvalidString(concat!("expected ", $expected).into()))
+            }
+        });
+    };
+    ($(#[$doc:meta])* $type:ident, expected: $expected:literal, pattern: $pattern:literal, check: $check:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+        #[serde(transparent)]
+        pub struct $type(Box<str>);
+
+        impl $type {
+            /// What a person should have written, as error messages say it.
+            pub const EXPECTED: &'static str = $expected;
+
+            /// The string as it was written.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = InvalidString;
+
+            fn from_str(text: &str) -> Result<Self, InvalidString> {
+                let check: fn(&str) -> Result<(), InvalidString> = $check;
+                check(text).map(|()| Self(text.into()))
+            }
+        }
+
+        impl Written for $type {
+            const EXPECTED: &'static str = Self::EXPECTED;
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                read_written(deserializer)
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.pad(&self.0)
+            }
+        }
+
+        impl AsRef<str> for $type {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $type {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": $pattern, "description": $expected })
+            }
+        }
+    };
+}
+
+fn is_label(text: &str) -> bool {
+    let edge =
+        |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let bytes = text.as_bytes();
+    bytes.len() <= 63
+        && edge(bytes.first())
+        && edge(bytes.last())
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
+}
+
+fn is_printable(text: &str) -> bool {
+    text.bytes().all(|b| (0x20..0x7f).contains(&b))
+}
+
+typed_string!(
+    /// The name of a server, product, role, cron job or site.
+    Name,
+    expected: "a name of 1 to 63 lower-case letters, digits and hyphens, no hyphen at either end",
+    pattern: "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+    accepts: is_label
+);
+
+typed_string!(
+    /// A DNS host name in lower case, without a trailing dot. Never `localhost`.
+    HostName,
+    expected: "a lower-case host name such as www.example.com (labels of letters, digits and hyphens; not localhost, not an address)",
+    pattern: "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$",
+    accepts: |text| {
+        text.len() <= 253
+            && text != "localhost"
+            && !text.ends_with(".localhost")
+            && text.split('.').all(is_label)
+            // `10.0.0.256` and `1.2` are addresses to some resolvers.
+            && !text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
+    }
+);
+
+typed_string!(
+    /// An absolute path with no `.`, `..`, doubled or trailing slash, of characters that no configuration file gives a meaning.
+    AbsolutePath,
+    expected: "an absolute path of letters, digits and any of / . _ + @ - (no .., no // and no / at the end)",
+    pattern: "^(/[A-Za-z0-9._+@-]+)+$",
+    accepts: |text| {
+        text.len() <= 1024
+            && text.strip_prefix('/').is_some_and(|rest| {
+                rest.split('/').all(|part| {
+                    !part.is_empty()
+                        && part.len() <= 255
+                        && part != "."
+                        && part != ".."
+                        && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._+@-".contains(&b))
+                })
+            })
+    }
+);
+
+typed_string!(
+    /// The path part of a URL, as Apache's `Alias` takes it.
+    UrlPath,
+    expected: "a URL path such as /media (letters, digits and any of / . _ ~ -)",
+    pattern: "^/[A-Za-z0-9._~/-]*$",
+    accepts: |text| {
+        text.len() <= 1024
+            && text.starts_with('/')
+            && !text.split('/').any(|part| part == "..")
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._~-".contains(&b))
+    }
+);
+
+typed_string!(
+    /// A Unix account's name.
+    UserName,
+    expected: "a user name of 1 to 32 lower-case letters, digits, _ and -, starting with a letter or _",
+    pattern: "^[a-z_][a-z0-9_-]{0,31}$",
+    accepts: |text| {
+        text.len() <= 32
+            && text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b == b'_')
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
+    }
+);
+
+typed_string!(
+    /// A systemd service's name, as CentOS knows it, with or without `.service`.
+    UnitName,
+    expected: "a systemd service name such as httpd or php-fpm.service",
+    pattern: "^[A-Za-z0-9][A-Za-z0-9:_.@-]{0,127}$",
+    accepts: |text| {
+        text.len() <= 128
+            && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b":_.@-".contains(&b))
+    }
+);
+
+typed_string!(
+    /// A cloud's instance id.
+    InstanceId,
+    expected: "an instance id such as i-0a1b2c3d4e5f60718",
+    pattern: "^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$",
+    accepts: |text| {
+        text.len() <= 128
+            && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+    }
+);
+
+typed_string!(
+    /// An availability zone, rack or data centre.
+    ZoneName,
+    expected: "a zone such as us-east-1a (letters, digits, _ . and -)",
+    pattern: "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$",
+    accepts: |text| {
+        text.len() <= 63
+            && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+    }
+);
+
+typed_string!(
+    /// An HTTP header's name.
+    HeaderName,
+    expected: "a header name of letters, digits and hyphens",
+    pattern: "^[A-Za-z][A-Za-z0-9-]{0,63}$",
+    accepts: |text| {
+        text.len() <= 64
+            && text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    }
+);
+
+typed_string!(
+    /// An HTTP header's value: one line of printable ASCII. How Apache quotes it is the sites resource's work.
+    HeaderValue,
+    expected: "one line of 1 to 1024 printable ASCII characters, no space at either end",
+    pattern: "^[!-~]([ -~]{0,1022}[!-~])?$",
+    accepts: |text| !text.is_empty() && text.len() <= 1024 && is_printable(text) && text.trim() == text
+);
+
+typed_string!(
+    /// A shell command in one line, as a person would type it.
+    ShellCommand,
+    expected: "one line of 1 to 900 printable ASCII characters, no space at either end",
+    pattern: "^[!-~]([ -~]{0,898}[!-~])?$",
+    // Cron implementations cap a crontab's command near 1,000 characters; escaping may lengthen ours.
+    accepts: |text| !text.is_empty() && text.len() <= 900 && is_printable(text) && text.trim() == text
+);
+
+typed_string!(
+    /// A crontab schedule: five fields, or one of cron's `@` words. `@reboot` is not one: it is no schedule.
+    CronSchedule,
+    expected: "five cron fields such as */5 * * * *, or @hourly, @daily, @weekly, @monthly or @yearly",
+    pattern: "^(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|[-0-9*/,A-Za-z]+( [-0-9*/,A-Za-z]+){4})$",
+    check: super::schedule::check
+);
+
+typed_string!(
+    /// An Ed25519 signature in base64.
+    SignatureText,
+    expected: "an Ed25519 signature in base64 (86 characters and ==)",
+    pattern: "^[A-Za-z0-9+/]{86}==$",
+    accepts: |text| {
+        text.strip_suffix("==").is_some_and(|body| {
+            body.len() == 86
+                && body.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')
+        })
+    }
+);
+
+#[cfg(test)]
+mod tests;
