@@ -3,9 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Deserialize;
+
+use super::check::check;
 use super::envelope::{Envelope, Signature, digest};
+use super::findings::{Findings, line_column, shown};
 use super::model::Fleet;
 use super::pointer::Pointer;
+use super::shape::walk_file;
+use super::strict;
+use super::tree::{Node, Value};
+use super::walk::{Walker, found};
 use crate::report::DocumentId;
 
 /// A document that was read and checked as a whole.
@@ -35,32 +43,49 @@ impl fmt::Display for Mistake {
         if let Some((line, column)) = self.position {
             write!(out, "{line}:{column}: ")?;
         }
-        write!(out, "{}: {}", self.pointer, self.message)
+        if !self.pointer.0.is_empty() {
+            // Keys come from the file: nothing that a terminal obeys may get through.
+            write!(out, "{}: ", shown_pointer(&self.pointer))?;
+        }
+        out.write_str(&self.message)
     }
 }
 
+fn shown_pointer(pointer: &Pointer) -> String {
+    let segments: Vec<String> = pointer.0.split('/').map(shown).collect();
+    segments.join("/")
+}
+
 impl Document {
-    /// Reads and checks a document. All its mistakes are returned at once, in the order of the file.
+    /// Reads and checks a document. All its mistakes are returned at once, in the order of the file; never none.
     pub fn read(bytes: &[u8]) -> Result<Self, Vec<Mistake>> {
-        Self::read_good(bytes).map_err(|error| {
-            let position = u32::try_from(error.line())
-                .ok()
-                .zip(u32::try_from(error.column()).ok());
-            vec![Mistake {
-                pointer: Pointer(String::new()),
-                position,
-                message: error.to_string(),
-            }]
-        })
+        let text = text_of(bytes).map_err(|mistake| vec![mistake])?;
+        match Self::read_good(text) {
+            Ok(document) => {
+                let mut findings = Findings::default();
+                check(&document.fleet, &mut findings);
+                if findings.is_empty() {
+                    return Ok(document);
+                }
+                Err(mistakes(text, "the check failed"))
+            }
+            Err(error) => Err(mistakes(text, &error.to_string())),
+        }
     }
 
-    fn read_good(bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        let envelope: Envelope<'_> = serde_json::from_slice(bytes)?;
-        let fleet: Fleet = serde_json::from_str(envelope.signed.get())?;
+    /// The fast path: straight from the text to the model.
+    fn read_good(text: &str) -> Result<Self, serde_json::Error> {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let envelope: Envelope<'_> = strict::object(&mut deserializer)?;
+        deserializer.end()?;
+        let signed = envelope.signed.get();
+        let mut deserializer = serde_json::Deserializer::from_str(signed);
+        let fleet: Fleet = strict::object(&mut deserializer)?;
+        deserializer.end()?;
         let id = DocumentId {
             fleet: fleet.fleet.clone(),
             version: fleet.version,
-            digest: digest(envelope.signed.get()),
+            digest: digest(signed),
         };
         Ok(Self {
             fleet: Arc::new(fleet),
@@ -68,6 +93,151 @@ impl Document {
             signatures: envelope.signatures,
         })
     }
+}
+
+/// A mistake of the file as a whole.
+fn of_the_file(position: Option<(u32, u32)>, message: impl Into<String>) -> Mistake {
+    Mistake {
+        pointer: Pointer(String::new()),
+        position,
+        message: message.into(),
+    }
+}
+
+fn text_of(bytes: &[u8]) -> Result<&str, Mistake> {
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        return Err(of_the_file(
+            Some((1, 1)),
+            "the file starts with a byte order mark: save it as UTF-8 without one",
+        ));
+    }
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(of_the_file(
+            Some((1, 1)),
+            "the file is UTF-16: save it as UTF-8 without a byte order mark",
+        ));
+    }
+    if bytes.starts_with(b"\x1f\x8b") {
+        return Err(of_the_file(
+            Some((1, 1)),
+            "the file is compressed with gzip: publish it as it is",
+        ));
+    }
+    let text = str::from_utf8(bytes).map_err(|error| {
+        let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let position = line_column(&String::from_utf8_lossy(good), good.len());
+        let message = match error.error_len() {
+            None => "the file ends in the middle of a character: it looks half uploaded",
+            Some(_) => "the file is not UTF-8 from here on",
+        };
+        of_the_file(Some(position), message)
+    })?;
+    if text.trim_start().starts_with('<') {
+        return Err(of_the_file(
+            Some((1, 1)),
+            "the file is HTML or XML: an error page may have been saved in the document's place",
+        ));
+    }
+    if text.trim().is_empty() {
+        return Err(of_the_file(
+            None,
+            "the file is empty: it looks half uploaded, or was never written",
+        ));
+    }
+    Ok(text)
+}
+
+/// The slow path: all mistakes of a text that the fast path refused, for the reason `refusal`.
+fn mistakes(text: &str, refusal: &str) -> Vec<Mistake> {
+    let tree = match Node::parse(text) {
+        Ok(tree) => tree,
+        Err(error) => {
+            return vec![Mistake {
+                pointer: error.pointer,
+                position: Some(line_column(text, error.offset)),
+                message: error.message,
+            }];
+        }
+    };
+    if let Some(mistake) = another_kind_of_file(text, &tree) {
+        return vec![mistake];
+    }
+    let mut walker = Walker::new(text);
+    walk_file(&tree, &mut walker);
+    if let Some(fleet) = what_is_left(&tree, &walker) {
+        check(&fleet, &mut walker.findings);
+    }
+    let mistakes = walker.findings.into_mistakes(text, Some(&tree));
+    if mistakes.is_empty() {
+        // Never none: what the fast path refused is no document, whatever the slow one thinks of it.
+        return vec![of_the_file(
+            None,
+            format!("not a fleet document: {refusal}"),
+        )];
+    }
+    mistakes
+}
+
+/// A file that is no fleet document of this format at all, which makes its other mistakes noise.
+fn another_kind_of_file(text: &str, tree: &Node<'_>) -> Option<Mistake> {
+    let wrong = |at: usize, pointer: Pointer, message: String| {
+        Some(Mistake {
+            pointer,
+            position: Some(line_column(text, at)),
+            message,
+        })
+    };
+    let top = Pointer(String::new());
+    if !matches!(tree.value, Value::Object(_)) {
+        let message = format!(
+            "expected a fleet document, an object with `signatures` and `signed`; found {}",
+            found(tree)
+        );
+        return wrong(tree.start, top, message);
+    }
+    let Some(signed) = tree.member("signed") else {
+        if ["servers", "products", "fleet"]
+            .iter()
+            .any(|key| tree.member(key).is_some())
+        {
+            let message = "this is the signed part without its envelope: \
+                put it into {\"signatures\": [], \"signed\": …}";
+            return wrong(tree.start, top, message.to_owned());
+        }
+        return None;
+    };
+    let format = &signed.value.member("format")?.value;
+    match format.value {
+        Value::Number(number) if number != "1" && number.parse::<u32>().is_ok() => wrong(
+            format.start,
+            Pointer::of(["signed", "format"]),
+            format!(
+                "this version of node-agent ({}) reads format 1; the document has format {number}",
+                env!("CARGO_PKG_VERSION")
+            ),
+        ),
+        _ => None,
+    }
+}
+
+/// The fleet without all that is wrong, so that what it means can be judged too.
+fn what_is_left(tree: &Node<'_>, walker: &Walker<'_>) -> Option<Fleet> {
+    let signed = &tree.member("signed")?.value;
+    let serde_json::Value::Object(mut fields) = walker.unmasked(signed) else {
+        return None;
+    };
+    // Stand-ins: the walk has already said that these are wrong or missing.
+    for (name, value) in [
+        ("format", 1.into()),
+        ("fleet", "fleet".into()),
+        ("version", 1.into()),
+        ("issued", "2000-01-01T00:00:00Z".into()),
+        ("expires", "9999-01-01T00:00:00Z".into()),
+        ("servers", serde_json::Value::Object(serde_json::Map::new())),
+    ] {
+        fields.entry(name).or_insert(value);
+    }
+    Fleet::deserialize(serde_json::Value::Object(fields)).ok()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::model::Fleet;
 use super::names::{Name, SignatureText};
+use super::strict;
 
 /// A fleet document: what the fleet should be, and who says so.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -18,7 +19,7 @@ pub(super) struct Envelope<'a> {
     #[schemars(with = "Option<String>")]
     _schema: Option<std::borrow::Cow<'a, str>>,
     /// Signatures over the exact bytes of `signed`. Empty or absent: nobody signed it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "strict::list")]
     pub signatures: Vec<Signature>,
     /// What the fleet should be.
     #[serde(borrow)]

@@ -1,12 +1,18 @@
 //! The fleet document: its model, its typed strings, how it is read and checked. No input or output.
 
+mod check;
 mod document;
 mod envelope;
+mod findings;
 mod model;
 pub mod names;
 mod pointer;
 mod schedule;
+mod schema;
+mod shape;
 mod strict;
+mod tree;
+mod walk;
 
 pub use document::{Document, Mistake};
 pub use envelope::Signature;
@@ -16,3 +22,4 @@ pub use model::{
 };
 pub use names::Name;
 pub use pointer::Pointer;
+pub use schema::schema;

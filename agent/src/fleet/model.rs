@@ -30,13 +30,13 @@ pub struct Fleet {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub confirm: bool,
     /// Every machine of the fleet, by name.
-    #[serde(deserialize_with = "strict::map")]
+    #[serde(deserialize_with = "strict::objects")]
     pub servers: BTreeMap<Name, Server>,
     /// What each role means, by name.
-    #[serde(default, deserialize_with = "strict::map")]
+    #[serde(default, deserialize_with = "strict::objects")]
     pub roles: BTreeMap<Name, Role>,
     /// What each product is, by name.
-    #[serde(default, deserialize_with = "strict::map")]
+    #[serde(default, deserialize_with = "strict::objects")]
     pub products: BTreeMap<Name, Product>,
 }
 
@@ -59,7 +59,7 @@ pub struct Server {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<super::names::InstanceId>,
     /// Whether it takes part, is on its way out, or is gone.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "strict::word")]
     pub state: ServerState,
 }
 
@@ -81,7 +81,7 @@ pub enum ServerState {
 #[serde(deny_unknown_fields)]
 pub struct Role {
     /// Cron jobs of the role, by name.
-    #[serde(default, deserialize_with = "strict::map")]
+    #[serde(default, deserialize_with = "strict::objects")]
     pub cron: BTreeMap<Name, CronJob>,
 }
 
@@ -90,16 +90,24 @@ pub struct Role {
 #[serde(deny_unknown_fields)]
 pub struct Product {
     /// Apache virtual hosts on the product's `web` servers, by name.
-    #[serde(default, deserialize_with = "strict::map")]
+    #[serde(default, deserialize_with = "strict::objects")]
     pub sites: BTreeMap<Name, Site>,
     /// The product's memcached cluster.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "strict::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub cache: Option<Cache>,
     /// The product's database servers and their aliases.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "strict::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub database: Option<Database>,
     /// Cron jobs of the product, by name.
-    #[serde(default, deserialize_with = "strict::map")]
+    #[serde(default, deserialize_with = "strict::objects")]
     pub cron: BTreeMap<Name, CronJob>,
 }
 
@@ -141,7 +149,11 @@ pub struct Cache {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<IpAddr>,
     /// The node list file that the product's code reads.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "strict::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub list: Option<CacheList>,
 }
 
@@ -152,6 +164,7 @@ pub struct CacheList {
     /// Where it stands.
     pub path: AbsolutePath,
     /// What the product's code reads.
+    #[serde(deserialize_with = "strict::word")]
     pub format: ListFormat,
     /// A service to reload when the list changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -180,10 +193,14 @@ pub struct Database {
     #[schemars(length(min = 1))]
     pub chain: Vec<Name>,
     /// The server that takes snapshots, outside the chain.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "strict::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub snapshots: Option<Snapshots>,
     /// Host names that follow the database's roles.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "strict::object")]
     pub aliases: Aliases,
 }
 
@@ -223,7 +240,7 @@ pub struct CronJob {
     #[serde(default)]
     pub on: Vec<Name>,
     /// On each of those servers, or on one.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "strict::word")]
     pub run: CronRun,
 }
 

@@ -33,6 +33,14 @@ impl Pointer {
         Self(format!("{}/{index}", self.0))
     }
 
+    /// The keys and indices that lead here from the top of the file, unescaped.
+    pub fn segments(&self) -> impl Iterator<Item = String> {
+        self.0
+            .split('/')
+            .skip(1)
+            .map(|segment| segment.replace("~1", "/").replace("~0", "~"))
+    }
+
     /// Whether this is `other` or a place in it.
     pub fn is_in(&self, other: &Self) -> bool {
         self.0

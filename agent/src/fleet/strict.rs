@@ -1,11 +1,13 @@
-//! Maps that refuse a key that stands twice. Plain serde maps keep the last one in silence.
+//! What serde's own impls are too lenient about: maps that keep the last of two entries with one key, objects that
+//! may be written as lists, words that may be written as objects.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, MapAccess, Visitor};
 
 /// For `#[serde(deserialize_with)]`: a map in which each key stands once.
 pub(super) fn map<'de, D, K, V>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
@@ -14,35 +16,123 @@ where
     K: Deserialize<'de> + Ord + fmt::Display,
     V: Deserialize<'de>,
 {
-    struct StrictMap<K, V>(PhantomData<(K, V)>);
+    deserializer.deserialize_map(StrictMap(PhantomData, |value: V| value))
+}
 
-    impl<'de, K, V> Visitor<'de> for StrictMap<K, V>
-    where
-        K: Deserialize<'de> + Ord + fmt::Display,
-        V: Deserialize<'de>,
-    {
-        type Value = BTreeMap<K, V>;
+/// The same for a map of objects.
+pub(super) fn objects<'de, D, K, V>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+where
+    D: Deserializer<'de>,
+    K: Deserialize<'de> + Ord + fmt::Display,
+    V: Deserialize<'de>,
+{
+    deserializer.deserialize_map(StrictMap(PhantomData, |Object(value): Object<V>| value))
+}
+
+/// A list of objects.
+pub(super) fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let list: Vec<Object<T>> = Vec::deserialize(deserializer)?;
+    Ok(list.into_iter().map(|Object(value)| value).collect())
+}
+
+/// An object.
+pub(super) fn object<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Object::deserialize(deserializer).map(|Object(value)| value)
+}
+
+/// An object or `null`.
+pub(super) fn optional<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let object: Option<Object<T>> = Option::deserialize(deserializer)?;
+    Ok(object.map(|Object(value)| value))
+}
+
+/// A word of an enumeration.
+pub(super) fn word<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Word<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Word<T> {
+        type Value = T;
 
         fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-            out.write_str("an object")
+            out.write_str("a string")
         }
 
-        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-            let mut map = BTreeMap::new();
-            while let Some(key) = entries.next_key()? {
-                match map.entry(key) {
-                    Entry::Vacant(place) => place.insert(entries.next_value()?),
-                    Entry::Occupied(place) => {
-                        return Err(A::Error::custom(format_args!(
-                            "`{}` stands here twice",
-                            place.key()
-                        )));
-                    }
-                };
-            }
-            Ok(map)
+        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+            let word: StrDeserializer<'_, E> = text.into_deserializer();
+            T::deserialize(word)
         }
     }
 
-    deserializer.deserialize_map(StrictMap(PhantomData))
+    deserializer.deserialize_str(Word(PhantomData))
+}
+
+struct StrictMap<K, V, W>(PhantomData<(K, V)>, fn(W) -> V);
+
+impl<'de, K, V, W> Visitor<'de> for StrictMap<K, V, W>
+where
+    K: Deserialize<'de> + Ord + fmt::Display,
+    W: Deserialize<'de>,
+{
+    type Value = BTreeMap<K, V>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut map = BTreeMap::new();
+        while let Some(key) = entries.next_key()? {
+            match map.entry(key) {
+                Entry::Vacant(place) => place.insert((self.1)(entries.next_value()?)),
+                Entry::Occupied(place) => {
+                    return Err(A::Error::custom(format_args!(
+                        "`{}` stands here twice",
+                        place.key()
+                    )));
+                }
+            };
+        }
+        Ok(map)
+    }
+}
+
+/// A struct that is written as an object, never as a list of its fields.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = T;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(fields))
+            }
+        }
+
+        deserializer
+            .deserialize_map(ObjectVisitor(PhantomData))
+            .map(Self)
+    }
 }

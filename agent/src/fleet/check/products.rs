@@ -1,0 +1,216 @@
+//! Products, each by itself: its sites, its node list, its database.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Check, RESERVED_HOSTS, SERVERS, place};
+use crate::fleet::model::{Aliases, CacheList, Database, ServerState, Site};
+use crate::fleet::names::{AbsolutePath, HostName, Name, Port};
+use crate::fleet::pointer::Pointer;
+
+/// Files and directories of the system and of the agent: no node list may stand at or under them.
+const RESERVED_PATHS: [&str; 20] = [
+    "/boot",
+    "/dev",
+    "/etc/agentd",
+    "/etc/apache2",
+    "/etc/cron.d",
+    "/etc/crontab",
+    "/etc/fstab",
+    "/etc/group",
+    "/etc/gshadow",
+    "/etc/hosts",
+    "/etc/httpd",
+    "/etc/passwd",
+    "/etc/shadow",
+    "/etc/ssh",
+    "/etc/sudoers",
+    "/etc/sudoers.d",
+    "/etc/systemd",
+    "/proc",
+    "/run",
+    "/sys",
+];
+const RESERVED_STATE_PATHS: [&str; 3] = ["/var/lib/agentd", "/var/run", "/usr/lib/systemd"];
+
+/// Which site answers to a host name on a port.
+type Claims<'f> = BTreeMap<(&'f HostName, Port), (&'f Name, &'f Name)>;
+
+impl<'f> Check<'f> {
+    pub(super) fn products(&mut self) {
+        let mut claims = Claims::new();
+        for (name, product) in &self.fleet.products {
+            let at = place(["products", name.as_str()]);
+            self.at_most(product.sites.len(), 1_000, &at.then("sites"));
+            for (site_name, site) in &product.sites {
+                let at = at.then("sites").then(site_name);
+                self.site(site, &at);
+                self.claim(&mut claims, (name, site_name), site, &at);
+            }
+            if let Some(list) = product.cache.as_ref().and_then(|cache| cache.list.as_ref()) {
+                self.node_list(list, &at.then("cache").then("list").then("path"));
+            }
+            if let Some(database) = &product.database {
+                self.database(name, database, &at.then("database"));
+            }
+            self.cron(&product.cron, &at.then("cron"));
+        }
+    }
+
+    fn site(&mut self, site: &'f Site, at: &Pointer) {
+        let domains = at.then("domains");
+        if site.domains.is_empty() && !self.findings.is_doubtful(&domains) {
+            self.findings.add(&domains, || {
+                "expected at least one host name; found an empty list".to_owned()
+            });
+        }
+        self.list(&site.domains, &domains, 100);
+        self.list(&site.allow, &at.then("allow"), 1_000);
+        let aliases = at.then("aliases");
+        self.at_most(site.aliases.len(), 100, &aliases);
+        let mut paths = BTreeSet::new();
+        for path in site.aliases.keys() {
+            if !paths.insert(path.as_str().trim_end_matches('/')) {
+                self.findings.add(&aliases.then(path), || {
+                    format!("`{path}` stands here with and without a slash at its end: keep one")
+                });
+            }
+        }
+        let headers = at.then("headers");
+        self.at_most(site.headers.len(), 100, &headers);
+        let mut names = BTreeSet::new();
+        for header in site.headers.keys() {
+            if !names.insert(header.as_str().to_ascii_lowercase()) {
+                self.findings.add(&headers.then(header), || {
+                    format!("the header `{header}` stands here twice, in another case: keep one")
+                });
+            }
+        }
+    }
+
+    fn claim(
+        &mut self,
+        claims: &mut Claims<'f>,
+        owner: (&'f Name, &'f Name),
+        site: &'f Site,
+        at: &Pointer,
+    ) {
+        // The port may be the part that could not be read.
+        if self.findings.is_doubtful(at) {
+            return;
+        }
+        for (index, domain) in site.domains.iter().enumerate() {
+            let port = site.port;
+            let first = *claims.entry((domain, port)).or_insert(owner);
+            if first != owner {
+                let (product, site) = first;
+                self.findings.add(&at.then("domains").item(index), || {
+                    format!(
+                        "`{domain}` on port {port} already belongs to the site `{site}` of the product `{product}`"
+                    )
+                });
+            }
+        }
+    }
+
+    fn node_list(&mut self, list: &CacheList, at: &Pointer) {
+        let reserved = RESERVED_PATHS
+            .into_iter()
+            .chain(RESERVED_STATE_PATHS)
+            .find(|path| is_at_or_under(&list.path, path));
+        if let Some(reserved) = reserved {
+            self.findings.add(at, || {
+                format!(
+                    "a node list cannot stand at {}: {reserved} belongs to the system or to the agent",
+                    list.path
+                )
+            });
+        }
+    }
+
+    fn database(&mut self, product: &Name, database: &'f Database, at: &Pointer) {
+        let chain = at.then("chain");
+        if database.chain.is_empty() && !self.findings.is_doubtful(&chain) {
+            self.findings.add(&chain, || {
+                "expected at least one server, the master; found an empty list".to_owned()
+            });
+        }
+        self.list(&database.chain, &chain, 16);
+        for (index, server) in database.chain.iter().enumerate() {
+            let at = self.item(&chain, index);
+            self.database_server(product, server, &at);
+        }
+        if let Some(snapshots) = &database.snapshots {
+            let at = at.then("snapshots").then("server");
+            let server = &snapshots.server;
+            self.database_server(product, server, &at);
+            if database.chain.contains(server) {
+                self.findings.add(&at, || {
+                    format!(
+                        "`{server}` is in the chain: snapshots are taken by a server outside it"
+                    )
+                });
+            }
+        }
+        self.aliases(&database.aliases, &at.then("aliases"));
+    }
+
+    fn database_server(&mut self, product: &Name, name: &Name, at: &Pointer) {
+        let servers = &self.fleet.servers;
+        if !self.refers_at(servers, &SERVERS, name, at) {
+            return;
+        }
+        let entry = place(["servers", name.as_str()]);
+        if self.findings.is_doubtful(&entry) {
+            return;
+        }
+        let Some(server) = servers.get(name) else {
+            return;
+        };
+        if server.state == ServerState::Retired {
+            self.findings
+                .add(at, || format!("`{name}` is retired: take it out here"));
+        } else if !server.products.contains(product) {
+            self.findings.add(at, || {
+                format!(
+                    "`{name}` does not carry the product `{product}`: add it to {}",
+                    entry.then("products")
+                )
+            });
+        }
+    }
+
+    fn aliases(&mut self, aliases: &'f Aliases, at: &Pointer) {
+        let (master, replica) = (at.then("master"), at.then("replica"));
+        for (names, list) in [(&aliases.master, &master), (&aliases.replica, &replica)] {
+            self.list(names, list, 32);
+            for (index, name) in names.iter().enumerate() {
+                let text = name.as_str();
+                let place_of = self.item(list, index);
+                if RESERVED_HOSTS.contains(&text) {
+                    self.findings.add(&place_of, || {
+                        format!("`{name}` means the machine itself on every system: it cannot be an alias")
+                    });
+                } else if self.fleet.servers.contains_key(text) {
+                    self.findings.add(&place_of, || {
+                        format!("`{name}` is the name of a server: it cannot be an alias too")
+                    });
+                }
+            }
+        }
+        let masters: BTreeSet<&HostName> = aliases.master.iter().collect();
+        for (index, name) in aliases.replica.iter().enumerate() {
+            if masters.contains(name) {
+                let at = self.item(&replica, index);
+                self.findings.add(&at, || {
+                    format!("`{name}` is an alias of the master: it cannot lead to a replica too")
+                });
+            }
+        }
+    }
+}
+
+fn is_at_or_under(path: &AbsolutePath, directory: &str) -> bool {
+    path.as_str()
+        .strip_prefix(directory)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}

@@ -1,0 +1,109 @@
+//! The fields of every object of the model, for the slow path. A field that the model gains and this list lacks
+//! does not compile.
+
+use super::envelope::Signature;
+use super::model::{
+    Aliases, Cache, CacheList, CronJob, CronRun, Database, Fleet, ListFormat, Product, Role,
+    Server, ServerState, Site, Snapshots,
+};
+use super::pointer::Pointer;
+use super::tree::Node;
+use super::walk::{Field, Walk, Walker, any_text, of, word};
+
+/// Lists the fields of one object. `later`: fields of the format that later versions of the agent know.
+macro_rules! object {
+    ($type:ident, required: [$($required:ident),*], optional: [$($optional:ident),*], later: [$($later:literal),*]) => {
+        impl Walk for $type {
+            fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+                fn _all($type { $($required: _,)* $($optional: _,)* }: &$type) {}
+                let fields = [
+                    $(Field { name: stringify!($required), required: true, walk: of(|of: &$type| &of.$required) },)*
+                    $(Field { name: stringify!($optional), required: false, walk: of(|of: &$type| &of.$optional) },)*
+                ];
+                walker.object(node, at, &fields, &[$($later),*])
+            }
+        }
+    };
+}
+
+macro_rules! words {
+    ($($type:ident),*) => {
+        $(impl Walk for $type {
+            fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+                word::<Self>(node, at, walker)
+            }
+        })*
+    };
+}
+
+object!(Fleet,
+    required: [format, fleet, version, issued, expires, servers],
+    optional: [confirm, roles, products],
+    later: []);
+object!(Server,
+    required: [address],
+    optional: [zone, roles, products, instance, state],
+    later: []);
+object!(Role,
+    required: [],
+    optional: [cron],
+    later: ["packages", "services", "users", "groups", "files"]);
+object!(Product,
+    required: [],
+    optional: [sites, cache, database, cron],
+    later: ["users", "groups", "packages", "services", "files", "release", "smoke", "dns"]);
+object!(Site,
+    required: [domains, root],
+    optional: [port, allow, aliases, headers, template],
+    later: []);
+object!(Cache,
+    required: [port, memory],
+    optional: [listen, list],
+    later: []);
+object!(CacheList,
+    required: [path, format],
+    optional: [reload],
+    later: []);
+object!(Database,
+    required: [chain],
+    optional: [snapshots, aliases],
+    later: []);
+object!(Snapshots,
+    required: [server, every],
+    optional: [],
+    later: []);
+object!(Aliases,
+    required: [],
+    optional: [master, replica],
+    later: []);
+object!(CronJob,
+    required: [schedule, user, command],
+    optional: [on, run],
+    later: []);
+object!(Signature,
+    required: [key, signature],
+    optional: [],
+    later: []);
+words!(ServerState, ListFormat, CronRun);
+
+/// Walks the whole file, envelope included.
+pub(super) fn walk_file(node: &Node<'_>, walker: &mut Walker<'_>) -> bool {
+    let fields = [
+        Field {
+            name: "signed",
+            required: true,
+            walk: Fleet::walk,
+        },
+        Field {
+            name: "signatures",
+            required: false,
+            walk: Vec::<Signature>::walk,
+        },
+        Field {
+            name: "$schema",
+            required: false,
+            walk: any_text,
+        },
+    ];
+    walker.object(node, &Pointer(String::new()), &fields, &[])
+}

@@ -1,0 +1,372 @@
+//! Finding all the ways in which a document's text does not fit the model: the slow path, walked only after the fast
+//! one has failed. What is wrong is masked, so that one mistake is reported once and what is left can be judged.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::de::value::StrDeserializer;
+use serde::de::{self, Deserialize, IntoDeserializer};
+use serde_json::Map;
+
+use super::findings::{Findings, line_column, nearest, shown};
+use super::names::{Port, Written};
+use super::pointer::Pointer;
+use super::tree::{Node, Value};
+
+/// The state of a walk.
+pub(super) struct Walker<'t> {
+    pub text: &'t str,
+    pub findings: Findings,
+    /// Starts of the values, and of the keys of entries, that do not count.
+    masked: BTreeSet<usize>,
+}
+
+/// A type of the model, as far as its mistakes are concerned.
+pub(super) trait Walk {
+    /// Records the mistakes of `node`, which stands at `at`. Whether it can be used, once what was masked is left out.
+    fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool;
+}
+
+/// How a field is walked.
+pub(super) type WalkFn = fn(&Node<'_>, &Pointer, &mut Walker<'_>) -> bool;
+
+/// A field of an object of the model.
+pub(super) struct Field {
+    pub name: &'static str,
+    pub required: bool,
+    pub walk: WalkFn,
+}
+
+/// The walk of a field's type. The field itself is only named, so that the type is the model's own.
+pub(super) fn of<S, T: Walk>(_: fn(&S) -> &T) -> WalkFn {
+    T::walk
+}
+
+impl<'t> Walker<'t> {
+    pub fn new(text: &'t str) -> Self {
+        Self {
+            text,
+            findings: Findings::default(),
+            masked: BTreeSet::new(),
+        }
+    }
+
+    fn wrong(&mut self, node: &Node<'_>, at: &Pointer, message: impl FnOnce() -> String) -> bool {
+        self.findings.add_at(node.start, at, message);
+        false
+    }
+
+    fn unexpected(&mut self, node: &Node<'_>, at: &Pointer, expected: &str) -> bool {
+        self.wrong(node, at, || {
+            format!("expected {expected}; found {}", found(node))
+        })
+    }
+
+    fn mask(&mut self, start: usize) {
+        self.masked.insert(start);
+    }
+
+    /// An object of the model: `fields` are its fields, `later` those of later versions.
+    pub fn object(
+        &mut self,
+        node: &Node<'_>,
+        at: &Pointer,
+        fields: &[Field],
+        later: &[&str],
+    ) -> bool {
+        let Value::Object(members) = &node.value else {
+            let keys = listed(fields.iter().map(|field| field.name));
+            return self.unexpected(node, at, &format!("an object with {keys}"));
+        };
+        let mut first_at: HashMap<&str, usize> = HashMap::new();
+        // Fields that are there under a misspelt name: no need to say that they are missing too.
+        let mut misspelt: BTreeSet<&str> = BTreeSet::new();
+        let mut usable = true;
+        for member in members {
+            let key = member.key.as_ref();
+            let place = at.then(key);
+            if let Some(first) = first_at.insert(key, member.key_start) {
+                self.twice(key, first, member.key_start, &place);
+                continue;
+            }
+            if let Some(field) = fields.iter().find(|field| field.name == key) {
+                if !(field.walk)(&member.value, &place, self) {
+                    self.mask(member.key_start);
+                    usable &= !field.required;
+                }
+                continue;
+            }
+            self.mask(member.key_start);
+            if later.contains(&key) {
+                self.findings.add_at(member.key_start, &place, || {
+                    format!(
+                        "`{key}` is not supported by this version of node-agent ({})",
+                        env!("CARGO_PKG_VERSION")
+                    )
+                });
+                continue;
+            }
+            let absent = fields
+                .iter()
+                .filter(|field| !members.iter().any(|member| member.key == field.name));
+            let meant = nearest(key, absent.map(|field| field.name))
+                .and_then(|name| fields.iter().find(|field| field.name == name));
+            self.findings
+                .add_at(member.key_start, &place, || match meant {
+                    Some(field) => format!(
+                        "unknown field `{}`; did you mean `{}`?",
+                        shown(key),
+                        field.name
+                    ),
+                    None => format!(
+                        "unknown field `{}`; the fields here are {}",
+                        shown(key),
+                        listed(fields.iter().map(|field| field.name))
+                    ),
+                });
+            if let Some(field) = meant {
+                misspelt.insert(field.name);
+                self.findings.doubt(&at.then(field.name));
+                (field.walk)(&member.value, &place, self);
+            }
+        }
+        for field in fields.iter().filter(|field| field.required) {
+            if !first_at.contains_key(field.name) {
+                usable = false;
+                if !misspelt.contains(field.name) {
+                    self.wrong(node, at, || {
+                        format!("the field `{}` is missing", field.name)
+                    });
+                    self.findings.doubt(&at.then(field.name));
+                }
+            }
+        }
+        usable
+    }
+
+    fn twice(&mut self, key: &str, first: usize, second: usize, place: &Pointer) {
+        self.mask(second);
+        let (line, column) = line_column(self.text, first);
+        self.findings.add_at(second, place, || {
+            format!(
+                "`{}` stands here twice (first at {line}:{column}): keep one",
+                shown(key)
+            )
+        });
+    }
+
+    /// What is left of `node` without what was masked.
+    pub fn unmasked(&self, node: &Node<'_>) -> serde_json::Value {
+        match &node.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(value) => (*value).into(),
+            Value::Number(text) => serde_json::from_str(text).unwrap_or_default(),
+            Value::Text(text) => text.as_ref().into(),
+            Value::List(items) => items
+                .iter()
+                .filter(|item| !self.masked.contains(&item.start))
+                .map(|item| self.unmasked(item))
+                .collect(),
+            Value::Object(members) => members
+                .iter()
+                .filter(|member| !self.masked.contains(&member.key_start))
+                .map(|member| {
+                    (
+                        member.key.clone().into_owned(),
+                        self.unmasked(&member.value),
+                    )
+                })
+                .collect::<Map<_, _>>()
+                .into(),
+        }
+    }
+}
+
+/// What stands at `node`, for messages.
+pub(super) fn found(node: &Node<'_>) -> String {
+    match &node.value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(text) => format!("the number {}", shown(text)),
+        Value::Text(text) if text.is_empty() => "an empty string".to_owned(),
+        Value::Text(text) => format!("\"{}\"", shown(text)),
+        Value::List(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+    }
+}
+
+/// `a`, `b` and `c`.
+pub(super) fn listed<'k>(names: impl IntoIterator<Item = &'k str>) -> String {
+    let quoted: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    match quoted.as_slice() {
+        [] => String::new(),
+        [one] => one.clone(),
+        [many @ .., last] => format!("{} and {last}", many.join(", ")),
+    }
+}
+
+impl<T: Written> Walk for T {
+    fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+        let Value::Text(text) = &node.value else {
+            return walker.unexpected(node, at, T::EXPECTED);
+        };
+        match text.parse::<T>() {
+            Ok(_) => true,
+            Err(error) => walker.wrong(node, at, || format!("{error}; found {}", found(node))),
+        }
+    }
+}
+
+impl<T: Walk> Walk for Option<T> {
+    fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+        matches!(node.value, Value::Null) || T::walk(node, at, walker)
+    }
+}
+
+impl<T: Walk> Walk for Vec<T> {
+    fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+        let Value::List(items) = &node.value else {
+            let hint = match &node.value {
+                Value::Text(text) => format!("a list such as [\"{}\"]", shown(text)),
+                _ => "a list".to_owned(),
+            };
+            return walker.unexpected(node, at, &hint);
+        };
+        for (index, item) in items.iter().enumerate() {
+            if !T::walk(item, &at.item(index), walker) {
+                walker.mask(item.start);
+                // The places of the items behind it are no longer those of the file.
+                walker.findings.doubt(at);
+            }
+        }
+        true
+    }
+}
+
+impl<K: Written, V: Walk> Walk for BTreeMap<K, V> {
+    fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+        let Value::Object(members) = &node.value else {
+            return walker.unexpected(node, at, "an object");
+        };
+        let mut first_at: HashMap<&str, usize> = HashMap::new();
+        for member in members {
+            let key = member.key.as_ref();
+            let place = at.then(key);
+            if let Some(first) = first_at.insert(key, member.key_start) {
+                walker.twice(key, first, member.key_start, &place);
+                continue;
+            }
+            if let Err(error) = key.parse::<K>() {
+                walker.mask(member.key_start);
+                walker.findings.add_at(member.key_start, &place, || {
+                    format!("the key: {error}; found \"{}\"", shown(key))
+                });
+            }
+            if !V::walk(&member.value, &place, walker) {
+                walker.mask(member.key_start);
+            }
+        }
+        true
+    }
+}
+
+impl Walk for IpAddr {
+    fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+        match &node.value {
+            Value::Text(text) if text.parse::<Self>().is_ok() => true,
+            _ => walker.unexpected(node, at, "an IPv4 or IPv6 address such as 10.0.0.7"),
+        }
+    }
+}
+
+impl Walk for Port {
+    fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+        match &node.value {
+            Value::Number(text) if text.parse().ok().and_then(Self::new).is_some() => true,
+            _ => walker.unexpected(node, at, Self::EXPECTED),
+        }
+    }
+}
+
+impl Walk for u32 {
+    fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+        match &node.value {
+            Value::Number(text) if text.parse::<Self>().is_ok() => true,
+            _ => walker.unexpected(node, at, "a whole number"),
+        }
+    }
+}
+
+impl Walk for u64 {
+    fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+        match &node.value {
+            Value::Number(text) if text.parse::<Self>().is_ok() => true,
+            _ => walker.unexpected(node, at, "a whole number"),
+        }
+    }
+}
+
+impl Walk for bool {
+    fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+        match &node.value {
+            Value::Bool(_) => true,
+            _ => walker.unexpected(node, at, "true or false (without quotes)"),
+        }
+    }
+}
+
+/// Text that only others read.
+pub(super) fn any_text(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+    matches!(node.value, Value::Text(_) | Value::Null) || walker.unexpected(node, at, "a string")
+}
+
+/// One of the words of an enumeration.
+pub(super) fn word<T: for<'de> Deserialize<'de>>(
+    node: &Node<'_>,
+    at: &Pointer,
+    walker: &mut Walker<'_>,
+) -> bool {
+    // Any text that is no word makes serde name the words.
+    let text = match &node.value {
+        Value::Text(text) => text.as_ref(),
+        _ => "",
+    };
+    let deserializer: StrDeserializer<'_, NotAWord> = text.into_deserializer();
+    let Err(NotAWord(words)) = T::deserialize(deserializer) else {
+        return true;
+    };
+    walker.wrong(node, at, || {
+        let meant = nearest(text, words.iter().copied())
+            .map(|word| format!("; did you mean \"{word}\"?"))
+            .unwrap_or_default();
+        let words: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+        format!(
+            "expected {}; found {}{meant}",
+            words.join(" or "),
+            found(node)
+        )
+    })
+}
+
+/// A text is not among an enumeration's words, which are these.
+#[derive(Debug)]
+struct NotAWord(&'static [&'static str]);
+
+impl fmt::Display for NotAWord {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&listed(self.0.iter().copied()))
+    }
+}
+
+impl std::error::Error for NotAWord {}
+
+impl de::Error for NotAWord {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self(&[])
+    }
+
+    fn unknown_variant(_: &str, words: &'static [&'static str]) -> Self {
+        Self(words)
+    }
+}

@@ -1,0 +1,94 @@
+//! Wrong documents are refused with all their mistakes, in words that help whoever wrote them.
+//!
+//! Each `documents/wrong/NAME.json` has its exact messages beside it in `NAME.expected`. After a deliberate change:
+//! `UPDATE_GOLDEN=1 cargo test -p node-agent-tests --test wrong_documents`, then read what git says has changed.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use node_agent::fleet::{Document, Mistake};
+use node_agent::node::{HostsScope, view};
+
+fn documents(kind: &str) -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("documents")
+        .join(kind);
+    let mut files: Vec<PathBuf> = fs::read_dir(&directory)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "json")
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+fn messages(mistakes: &[Mistake]) -> String {
+    let mut text = String::new();
+    for mistake in mistakes {
+        let _ = writeln!(text, "{mistake}");
+    }
+    text
+}
+
+#[test]
+fn each_wrong_document_is_refused_with_the_messages_beside_it() {
+    let files = documents("wrong");
+    assert!(files.len() >= 25, "only {} wrong documents", files.len());
+    let mut differences = String::new();
+    for file in &files {
+        let found = match Document::read(&fs::read(file).unwrap()) {
+            Ok(_) => "accepted\n".to_owned(),
+            Err(mistakes) => messages(&mistakes),
+        };
+        let golden = file.with_extension("expected");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a golden file in the source tree"
+            )]
+            fs::write(&golden, &found).unwrap();
+        }
+        let expected = fs::read_to_string(&golden).unwrap_or_default();
+        if found != expected {
+            let name = file.display();
+            write!(
+                differences,
+                "{name}\nexpected:\n{expected}found:\n{found}\n"
+            )
+            .unwrap();
+        }
+        assert_ne!(found, "accepted\n", "{}", file.display());
+    }
+    assert!(differences.is_empty(), "{differences}");
+}
+
+#[test]
+fn messages_are_lines_that_a_terminal_only_shows() {
+    for file in documents("wrong") {
+        for mistake in Document::read(&fs::read(&file).unwrap()).unwrap_err() {
+            let line = mistake.to_string();
+            assert!(!line.chars().any(char::is_control), "{line:?}");
+            assert!(line.chars().count() < 500, "{line}");
+        }
+    }
+}
+
+#[test]
+fn good_documents_are_accepted_and_every_server_has_a_view() {
+    let mut files = documents("good");
+    files.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("fleets/heavy.json"));
+    assert!(files.len() >= 4);
+    for file in files {
+        let document = Document::read(&fs::read(&file).unwrap())
+            .unwrap_or_else(|mistakes| panic!("{}:\n{}", file.display(), messages(&mistakes)));
+        for name in document.fleet.servers.keys() {
+            assert!(view(&document.fleet, name, HostsScope::Products).is_some());
+            assert!(view(&document.fleet, name, HostsScope::Fleet).is_some());
+        }
+    }
+}
