@@ -91,7 +91,10 @@ impl S3Bucket {
                 let bytes = read_body(object, limit).await?;
                 Ok(Fetched::Object { bytes, tag })
             }
-            Err(error) if answer::is_not_modified(&error) => Ok(Fetched::Unchanged),
+            // Without a tag to compare, 304 says nothing: let it be an answer that is not as it should be.
+            Err(error) if known.is_some() && answer::is_not_modified(&error) => {
+                Ok(Fetched::Unchanged)
+            }
             Err(error) => Err(answer::failure(error)),
         }
     }

@@ -1,18 +1,32 @@
 //! Intake of documents: fetch, read, accept or refuse, persist the last good one.
 
-use jiff::Timestamp;
+mod copy;
+mod rules;
 
-use crate::bucket::{Bucket, BucketError};
+use std::path::Path;
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use crate::bucket::{Bucket, BucketError, Fetched, Tag};
 use crate::fleet::{Document, Name};
-use crate::report::Refusal;
-use crate::system::file::{FileError, Files};
+use crate::report::{DocumentId, Refusal};
+use crate::system::clock;
+use crate::system::file::{FileError, Files, Found};
+use copy::Meta;
+use rules::{Standing, Verdict};
+
+pub use copy::{BAD, DOCUMENT, META};
+
+/// The document's key in the bucket.
+pub const KEY: &str = "fleet.json";
 
 /// The accepted document, and what is known of its freshness.
 #[derive(Debug, Clone)]
 pub struct Accepted {
     /// The document.
     pub document: Document,
-    /// When the bucket last said that it is the present one.
+    /// When the bucket last said that it is the present one. After a start, until the first answer: when it was fetched.
     pub confirmed: Timestamp,
 }
 
@@ -29,16 +43,79 @@ pub enum Polled {
     Unreachable(BucketError),
 }
 
+/// Under which tag a bucket has some bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Known {
+    tag: Tag,
+    source: String,
+}
+
+/// The bucket's present document, while it is refused.
+#[derive(Debug)]
+struct Refused {
+    known: Known,
+    /// SHA-256 of its bytes, so that the same ones are not read again under another tag.
+    digest: [u8; 32],
+    refusal: Refusal,
+    /// Until when it would not have been expired: should the clock turn out to have been ahead, it is read again.
+    expired: Option<Timestamp>,
+}
+
 /// The box's own copy of the document.
 #[derive(Debug)]
 pub struct Intake {
+    files: Files,
+    pinned: Option<Name>,
+    limit: u64,
+    writes: bool,
     accepted: Option<Accepted>,
+    /// The highest version that was ever accepted. It outlives a damaged copy of the document.
+    highest: Option<DocumentId>,
+    /// Under which tag the accepted document was seen last.
+    known: Option<Known>,
+    refused: Option<Refused>,
+    /// A persisted document that cannot be used: set aside when the next one is persisted.
+    damaged: Option<Vec<u8>>,
 }
 
 impl Intake {
-    /// Reads the persisted document, if there is one.
-    pub fn open(_files: &Files, _pinned: Option<&Name>, _limit: u64) -> Result<Self, FileError> {
-        Ok(Self { accepted: None })
+    /// Reads the persisted document, if there is one. Writes nothing.
+    ///
+    /// A copy that is damaged, older than the one that was accepted, or of another fleet than `pinned` is as none:
+    /// a warning is logged, and it is set aside once there is a good one. `limit` is the most bytes of a document.
+    pub fn open(files: &Files, pinned: Option<&Name>, limit: u64) -> Result<Self, FileError> {
+        let kept = copy::load(files, pinned)?;
+        let known = kept.meta.as_ref().filter(|_| kept.fits).map(|meta| Known {
+            tag: meta.tag.clone(),
+            source: meta.source.clone(),
+        });
+        let fetched = kept.meta.as_ref().map(|meta| meta.fetched);
+        let accepted = kept.document.map(|document| Accepted {
+            confirmed: fetched.unwrap_or(document.fleet.issued.0),
+            document,
+        });
+        let highest = accepted
+            .as_ref()
+            .map(|accepted| accepted.document.id.clone())
+            .or_else(|| kept.meta.map(|meta| meta.id));
+        Ok(Self {
+            files: files.clone(),
+            pinned: pinned.cloned(),
+            limit,
+            writes: true,
+            accepted,
+            highest,
+            known,
+            refused: None,
+            damaged: kept.damaged,
+        })
+    }
+
+    /// Accepts documents in memory only: for runs that must not write.
+    #[must_use]
+    pub fn without_writing(mut self) -> Self {
+        self.writes = false;
+        self
     }
 
     /// The last document that was accepted.
@@ -46,9 +123,127 @@ impl Intake {
         self.accepted.as_ref()
     }
 
+    /// The persisted document as it came from the bucket, byte for byte.
+    pub fn bytes(&self) -> Result<Option<Vec<u8>>, FileError> {
+        match self.files.read(Path::new(DOCUMENT))? {
+            Found::File { bytes, .. } => Ok(Some(bytes)),
+            _ => Ok(None),
+        }
+    }
+
     /// Asks the bucket once. A 304 writes nothing to disk.
-    #[expect(clippy::unused_async, reason = "not built yet")]
-    pub async fn poll(&mut self, _bucket: &Bucket) -> Result<Polled, FileError> {
-        Ok(Polled::Unchanged)
+    ///
+    /// The error is the disk's: the new document was good, could not be persisted, and is not the accepted one.
+    pub async fn poll(&mut self, bucket: &Bucket) -> Result<Polled, FileError> {
+        let source = bucket.url(KEY);
+        let known = self.known_at(&source, clock::now());
+        match bucket.get(KEY, known.as_ref(), self.limit).await {
+            Err(error) => Ok(Polled::Unreachable(error)),
+            Ok(Fetched::Unchanged) => Ok(self.unchanged(clock::now())),
+            Ok(Fetched::Object { bytes, tag }) => {
+                self.consider(&bytes, Known { tag, source }, clock::now())
+            }
+        }
+    }
+
+    /// The tag to ask with: of what the bucket at `source` had last, accepted or not.
+    fn known_at(&mut self, source: &str, now: Timestamp) -> Option<Tag> {
+        self.refused = self.refused.take().filter(|refused| {
+            refused.known.source == source && refused.expired.is_none_or(|expired| expired <= now)
+        });
+        let last = match &self.refused {
+            Some(refused) => Some(&refused.known),
+            None => self.known.as_ref(),
+        };
+        last.filter(|known| known.source == source && !known.tag.0.is_empty())
+            .map(|known| known.tag.clone())
+    }
+
+    fn unchanged(&mut self, now: Timestamp) -> Polled {
+        if let Some(refused) = &self.refused {
+            return Polled::Refused(refused.refusal.clone());
+        }
+        if let Some(accepted) = &mut self.accepted {
+            accepted.confirmed = now;
+        }
+        Polled::Unchanged
+    }
+
+    fn consider(
+        &mut self,
+        bytes: &[u8],
+        known: Known,
+        now: Timestamp,
+    ) -> Result<Polled, FileError> {
+        let digest: [u8; 32] = Sha256::digest(bytes).into();
+        if let Some(refused) = &mut self.refused
+            && refused.digest == digest
+        {
+            refused.known = known;
+            return Ok(Polled::Refused(refused.refusal.clone()));
+        }
+        let standing = Standing {
+            pinned: self.pinned.as_ref(),
+            highest: self.highest.as_ref(),
+            has_document: self.accepted.is_some(),
+            moved: self
+                .known
+                .as_ref()
+                .is_some_and(|before| before.source != known.source),
+        };
+        match rules::judge(bytes, &standing, now) {
+            Verdict::Same => {
+                self.refused = None;
+                if self.known.as_ref() != Some(&known)
+                    && let Some(id) = self.highest.clone()
+                {
+                    let meta = Meta::new(&known.tag, &known.source, now, id);
+                    if self.writes {
+                        copy::keep_meta(&self.files, &meta)?;
+                    }
+                    self.known = Some(known);
+                }
+                Ok(self.unchanged(now))
+            }
+            Verdict::New(document) => {
+                let meta = Meta::new(&known.tag, &known.source, now, document.id.clone());
+                if self.writes {
+                    if let Some(damaged) = &self.damaged {
+                        copy::set_aside(&self.files, damaged)?;
+                    }
+                    copy::keep(&self.files, bytes, &meta)?;
+                }
+                self.damaged = None;
+                self.refused = None;
+                self.highest = Some(document.id.clone());
+                self.known = Some(known);
+                self.accepted = Some(Accepted {
+                    document: *document,
+                    confirmed: now,
+                });
+                Ok(Polled::New)
+            }
+            Verdict::Refused {
+                version,
+                errors,
+                expired,
+            } => {
+                let refusal = Refusal {
+                    version,
+                    since: now,
+                    errors,
+                };
+                self.refused = Some(Refused {
+                    known,
+                    digest,
+                    refusal: refusal.clone(),
+                    expired,
+                });
+                Ok(Polled::Refused(refusal))
+            }
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! The last good document on this box's own disk, as it came from the bucket, and what is known of it.
+//!
+//! The document is written first and the record about it last: a crash between the two leaves a
+//! document that is newer than its record, and a record is never newer than its document.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::bucket::Tag;
+use crate::fleet::{Document, Name};
+use crate::report::DocumentId;
+use crate::system::crash;
+use crate::system::file::{FileError, Files, Found};
+
+/// The last good document, byte for byte.
+pub const DOCUMENT: &str = "/var/lib/agentd/document.json";
+/// What is known of it: version, digest, tag, source, time.
+pub const META: &str = "/var/lib/agentd/document.meta.json";
+/// A copy that could not be used, for a person to look at.
+pub const BAD: &str = "/var/lib/agentd/document.json.bad";
+
+/// The document is the operator's business, not every account's.
+const MODE: u32 = 0o640;
+
+/// What is known of the persisted document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Meta {
+    /// The format of this record: 1.
+    format: u32,
+    /// Which document it is.
+    #[serde(flatten)]
+    pub id: DocumentId,
+    /// The bucket's tag for it.
+    pub tag: Tag,
+    /// The URL that it came from.
+    pub source: String,
+    /// When.
+    pub fetched: Timestamp,
+}
+
+impl Meta {
+    pub(super) fn new(tag: &Tag, source: &str, fetched: Timestamp, id: DocumentId) -> Self {
+        Self {
+            format: 1,
+            id,
+            tag: tag.clone(),
+            source: source.into(),
+            fetched,
+        }
+    }
+}
+
+/// What was found on disk.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// The document, if it can be used.
+    pub document: Option<Document>,
+    /// The record, if it can be read and is not of another fleet than the pinned one.
+    pub meta: Option<Meta>,
+    /// Whether the record is about that document.
+    pub fits: bool,
+    /// The bytes of a document that cannot be used.
+    pub damaged: Option<Vec<u8>>,
+}
+
+/// Reads what was persisted, all of it. Writes nothing.
+pub(super) fn load(files: &Files, pinned: Option<&Name>) -> Result<Kept, FileError> {
+    let meta = load_meta(files)?;
+    let bytes = match files.read(Path::new(DOCUMENT))? {
+        Found::File { bytes, .. } => bytes,
+        Found::Absent => {
+            return Ok(Kept {
+                meta: meta.filter(|meta| pinned.is_none_or(|pinned| *pinned == meta.id.fleet)),
+                ..Kept::default()
+            });
+        }
+        _ => {
+            tracing::warn!(
+                path = DOCUMENT,
+                "the last good document is no file; going on as if there were none"
+            );
+            return Ok(Kept {
+                meta,
+                ..Kept::default()
+            });
+        }
+    };
+    let why = match Document::read(&bytes) {
+        Err(mistakes) => mistakes
+            .first()
+            .map_or_else(|| "it cannot be read".into(), ToString::to_string),
+        Ok(document) => match unusable(&document.id, meta.as_ref(), pinned) {
+            Some(why) => why,
+            None => {
+                let fits = meta.as_ref().is_some_and(|meta| meta.id == document.id);
+                return Ok(Kept {
+                    document: Some(document),
+                    meta,
+                    fits,
+                    damaged: None,
+                });
+            }
+        },
+    };
+    tracing::warn!(
+        path = DOCUMENT,
+        why,
+        "the last good document cannot be used; going on as if there were none"
+    );
+    Ok(Kept {
+        document: None,
+        meta: meta.filter(|meta| pinned.is_none_or(|pinned| *pinned == meta.id.fleet)),
+        fits: false,
+        damaged: Some(bytes),
+    })
+}
+
+fn load_meta(files: &Files) -> Result<Option<Meta>, FileError> {
+    let Found::File { bytes, .. } = files.read(Path::new(META))? else {
+        return Ok(None);
+    };
+    match serde_json::from_slice::<Meta>(&bytes) {
+        Ok(meta) => Ok(Some(meta)),
+        Err(error) => {
+            tracing::warn!(path = META, %error, "the record of the last good document cannot be read");
+            Ok(None)
+        }
+    }
+}
+
+/// Why a document that reads well is not the last good one.
+fn unusable(id: &DocumentId, meta: Option<&Meta>, pinned: Option<&Name>) -> Option<String> {
+    if let Some(pinned) = pinned.filter(|pinned| **pinned != id.fleet) {
+        return Some(format!(
+            "it is of fleet {}, and agentd.toml pins fleet {pinned}",
+            id.fleet
+        ));
+    }
+    let recorded = &meta?.id;
+    // A newer one than recorded is what a crash leaves, after which the record was not written.
+    if recorded.fleet != id.fleet || recorded == id || id.version > recorded.version {
+        return None;
+    }
+    Some(format!(
+        "it is version {} ({}), and version {} ({}) was accepted",
+        id.version, id.digest, recorded.version, recorded.digest
+    ))
+}
+
+/// Persists a document that was accepted.
+pub(super) fn keep(files: &Files, bytes: &[u8], meta: &Meta) -> Result<(), FileError> {
+    files.write(Path::new(DOCUMENT), bytes, MODE)?;
+    crash::point("document persisted, its record not");
+    keep_meta(files, meta)
+}
+
+/// Persists the record alone: the same document is now known under another tag or URL.
+pub(super) fn keep_meta(files: &Files, meta: &Meta) -> Result<(), FileError> {
+    // Plain fields only: nothing here can fail to be written as JSON.
+    let text = serde_json::to_vec_pretty(meta).unwrap_or_default();
+    files.write(Path::new(META), &text, MODE)?;
+    Ok(())
+}
+
+/// Keeps a copy that cannot be used where a person finds it.
+pub(super) fn set_aside(files: &Files, bytes: &[u8]) -> Result<(), FileError> {
+    files.write(Path::new(BAD), bytes, MODE)?;
+    tracing::warn!(
+        path = BAD,
+        "the document that could not be used was set aside"
+    );
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! Which documents are accepted. Pure: no disk, no bucket, no clock.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::copy::{DOCUMENT, META};
+use crate::fleet::{Document, Name};
+use crate::report::DocumentId;
+
+/// Where the box stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing<'a> {
+    /// The fleet that documents must name.
+    pub pinned: Option<&'a Name>,
+    /// The highest version that was ever accepted.
+    pub highest: Option<&'a DocumentId>,
+    /// Whether that document is at hand.
+    pub has_document: bool,
+    /// Whether the bucket is another one than the one that `highest` came from: a person changed the settings.
+    pub moved: bool,
+}
+
+/// What becomes of the bytes that the bucket has.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// They are the accepted document.
+    Same,
+    /// They are the document to stand on from now on.
+    New(Box<Document>),
+    /// They are refused.
+    Refused {
+        /// The version, where it could be read.
+        version: Option<u64>,
+        /// All reasons.
+        errors: Vec<String>,
+        /// The expiry, where that is the only reason.
+        expired: Option<Timestamp>,
+    },
+}
+
+/// Reads and judges `bytes`.
+pub(super) fn judge(bytes: &[u8], standing: &Standing<'_>, now: Timestamp) -> Verdict {
+    if bytes.is_empty() {
+        return Verdict::Refused {
+            version: None,
+            errors: vec!["the document is empty: 0 bytes; publish it again".into()],
+            expired: None,
+        };
+    }
+    let document = match Document::read(bytes) {
+        Ok(document) => document,
+        Err(mistakes) => {
+            return Verdict::Refused {
+                version: version_of(bytes),
+                errors: mistakes.iter().map(ToString::to_string).collect(),
+                expired: None,
+            };
+        }
+    };
+    if standing.has_document && standing.highest == Some(&document.id) {
+        return Verdict::Same;
+    }
+
+    let mut errors: Vec<String> = fleet_mistake(&document, standing)
+        .or_else(|| version_mistake(&document.id, standing))
+        .into_iter()
+        .collect();
+    let expires = document.fleet.expires.0;
+    let expired = expires <= now;
+    let only_expired = (errors.is_empty() && expired).then_some(expires);
+    if expired {
+        errors.push(format!(
+            "version {} expired at {expires}, and it is {now} by this machine's clock; publish a new version, or set the clock",
+            document.id.version
+        ));
+    }
+    if errors.is_empty() {
+        Verdict::New(Box::new(document))
+    } else {
+        Verdict::Refused {
+            version: Some(document.id.version),
+            errors,
+            expired: only_expired,
+        }
+    }
+}
+
+fn fleet_mistake(document: &Document, standing: &Standing<'_>) -> Option<String> {
+    let fleet = &document.id.fleet;
+    if let Some(pinned) = standing.pinned {
+        return (fleet != pinned).then(|| {
+            format!(
+                "the document is of fleet {fleet}, and agentd.toml pins fleet {pinned}; correct the bucket's URL or the pin there"
+            )
+        });
+    }
+    let before = &standing.highest?.fleet;
+    (fleet != before && !standing.moved).then(|| {
+        format!(
+            "the document is of fleet {fleet}, and this box stands on fleet {before}; publish the right document, or pin fleet {fleet} in agentd.toml"
+        )
+    })
+}
+
+fn version_mistake(new: &DocumentId, standing: &Standing<'_>) -> Option<String> {
+    let highest = standing
+        .highest
+        .filter(|highest| highest.fleet == new.fleet)?;
+    let next = highest.version.saturating_add(1);
+    if new.version < highest.version {
+        Some(format!(
+            "rollback: version {} is older than version {}, which this box has accepted; publish its content as version {next} (to make only this box forget: stop agentd, remove {DOCUMENT} and {META}, start it)",
+            new.version, highest.version
+        ))
+    } else if new.version == highest.version && new.digest != highest.digest {
+        Some(format!(
+            "equivocation: version {} was published twice with different content (SHA-256 {:.12}… now, {:.12}… when this box accepted it); publish this content as version {next}",
+            new.version, new.digest, highest.digest
+        ))
+    } else {
+        None
+    }
+}
+
+/// The version of a document that has mistakes elsewhere, where it can be read nevertheless.
+fn version_of(bytes: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Outer {
+        signed: Inner,
+    }
+    #[derive(Deserialize)]
+    struct Inner {
+        version: u64,
+    }
+    let outer: Outer = serde_json::from_slice(bytes).ok()?;
+    Some(outer.signed.version)
+}
