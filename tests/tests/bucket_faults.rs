@@ -1,0 +1,188 @@
+//! A bucket that fails in any way costs the box nothing but freshness: it keeps its last good document, says what is
+//! wrong, and goes on by itself once the bucket answers again.
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use node_agent::bucket::{BucketErrorKind as Kind, Tag};
+use node_agent::converge::intake::{Intake, KEY, Polled};
+use node_agent::system::file::Files;
+use node_agent::system::root::Root;
+use node_agent_tests::proxy::{Mode, Proxy};
+use node_agent_tests::s3::{Access, S3Server};
+use tempfile::TempDir;
+
+const LIMIT: u64 = 1024 * 1024;
+/// Short, so that the slow faults are met soon; still far more than an answer over loopback needs.
+const TIMEOUT: Duration = Duration::from_millis(1500);
+
+fn document(version: u64) -> String {
+    let servers: String = (1..200)
+        .map(|n| format!(r#""web-{n}": {{"address": "10.0.0.{n}"}}, "#))
+        .collect();
+    format!(
+        r#"{{"signatures": [], "signed": {{
+  "format": 1, "fleet": "small", "version": {version},
+  "issued": "2026-01-01T00:00:00Z", "expires": "2126-01-01T00:00:00Z",
+  "servers": {{{servers}"db-1": {{"address": "10.0.1.1"}}}}
+}}}}"#
+    )
+}
+
+/// What a fault must look like from the box.
+enum Expected {
+    /// The bucket did not answer as it should.
+    Unreachable(Kind),
+    /// It answered, with what is no document.
+    Refused,
+    /// It answered with an older document than the accepted one.
+    Rollback,
+    /// All is well, only slow.
+    New,
+}
+
+#[tokio::test]
+async fn the_box_keeps_its_last_good_document_through_every_fault_and_recovers() {
+    let faults = [
+        (Mode::Refuse, Expected::Unreachable(Kind::Unavailable)),
+        (Mode::Reset, Expected::Unreachable(Kind::Unavailable)),
+        (Mode::Stall, Expected::Unreachable(Kind::Unavailable)),
+        (Mode::Truncate(0), Expected::Unreachable(Kind::Unavailable)),
+        (
+            Mode::Truncate(1000),
+            Expected::Unreachable(Kind::Unavailable),
+        ),
+        (
+            Mode::ResetInBody(1000),
+            Expected::Unreachable(Kind::Unavailable),
+        ),
+        (
+            Mode::Drip(Duration::from_millis(2)),
+            Expected::Unreachable(Kind::Unavailable),
+        ),
+        (
+            Mode::Delay(TIMEOUT * 2),
+            Expected::Unreachable(Kind::Unavailable),
+        ),
+        (Mode::Delay(Duration::from_millis(200)), Expected::New),
+        (Mode::Garbage, Expected::Unreachable(Kind::Unavailable)),
+        (Mode::Status(500), Expected::Unreachable(Kind::Unavailable)),
+        (Mode::Status(503), Expected::Unreachable(Kind::Unavailable)),
+        (Mode::Status(403), Expected::Unreachable(Kind::Denied)),
+        (Mode::Status(404), Expected::Unreachable(Kind::Missing)),
+        (Mode::Empty, Expected::Refused),
+        (Mode::Page, Expected::Refused),
+        (Mode::Stale, Expected::Rollback),
+    ];
+    let dir = TempDir::new().unwrap();
+    let files = Files::new(Root::under(dir.path()).unwrap());
+    let server = S3Server::start().unwrap();
+    let proxy = Proxy::start(server.address).unwrap();
+    let bucket = server.client(&proxy.endpoint, TIMEOUT);
+    let mut intake = Intake::open(&files, None, LIMIT).unwrap();
+
+    let mut version = 1;
+    server.put(KEY, document(version));
+    assert!(matches!(intake.poll(&bucket).await.unwrap(), Polled::New));
+    for (fault, expected) in faults {
+        let stands = version;
+        version += 1;
+        if matches!(expected, Expected::Rollback) {
+            // The box has the newest, and the proxy then answers with the one before.
+            server.put(KEY, document(version));
+            let direct = server.client(&server.endpoint, TIMEOUT);
+            assert!(matches!(intake.poll(&direct).await.unwrap(), Polled::New));
+        } else {
+            server.put(KEY, document(version));
+        }
+        let before = proxy.taken();
+        proxy.set(fault.clone());
+        let since = Instant::now();
+        let polled = intake.poll(&bucket).await.unwrap();
+        assert!(
+            since.elapsed() < TIMEOUT + Duration::from_secs(1),
+            "{fault:?}"
+        );
+        assert!(
+            proxy.taken() <= before + 1,
+            "{fault:?}: it tried again by itself"
+        );
+        let accepted = || intake.accepted().unwrap().document.id.version;
+        match (&expected, &polled) {
+            (Expected::New, Polled::New) => assert_eq!(accepted(), version, "{fault:?}"),
+            (Expected::Rollback, Polled::Refused(refusal)) => {
+                assert_eq!(accepted(), version, "{fault:?}");
+                assert!(refusal.errors.concat().contains("rollback"), "{refusal:?}");
+            }
+            (Expected::Refused, Polled::Refused(_)) => assert_eq!(accepted(), stands, "{fault:?}"),
+            (Expected::Unreachable(kind), Polled::Unreachable(error)) => {
+                assert_eq!(error.kind, *kind, "{fault:?}: {error:?}");
+                assert!(error.source().is_some(), "{fault:?} has no cause");
+                assert_eq!(accepted(), stands, "{fault:?}");
+            }
+            _ => panic!("{fault:?}: {polled:?}"),
+        }
+        // The box that is rebooted in the middle of it has the same document.
+        let rebooted = Intake::open(&files, None, LIMIT).unwrap();
+        let has = rebooted.accepted().unwrap().document.id.version;
+        assert_eq!(has, accepted(), "{fault:?}");
+
+        proxy.set(Mode::Pass);
+        let polled = intake.poll(&bucket).await.unwrap();
+        assert!(
+            matches!(polled, Polled::New | Polled::Unchanged),
+            "after {fault:?}: {polled:?}"
+        );
+        let has = intake.accepted().unwrap().document.id.version;
+        assert_eq!(has, version, "after {fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_denied_and_the_cause_says_so() {
+    let mut server = S3Server::start().unwrap();
+    server.put(KEY, "x");
+    server.secret_key = "wrong".into();
+    let bucket = server.client(&server.endpoint, TIMEOUT);
+    let error = bucket.get(KEY, None, LIMIT).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Denied);
+    let cause = error.source.unwrap().to_string();
+    assert!(
+        cause.starts_with("S3 answered 403 SignatureDoesNotMatch") && cause.contains("secret"),
+        "{cause}"
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_key_a_missing_bucket_and_a_closed_port_have_their_kinds() {
+    let mut server = S3Server::start().unwrap();
+    let right = server.access_key.clone();
+    server.access_key = "AKIAUNKNOWN000000000".into();
+    let bucket = server.client(&server.endpoint, TIMEOUT);
+    let error = bucket.get(KEY, None, LIMIT).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Denied, "{error:?}");
+
+    server.access_key = right;
+    server.bucket = "elsewhere".into();
+    let bucket = server.client(&server.endpoint, TIMEOUT);
+    let error = bucket.get(KEY, None, LIMIT).await.unwrap_err();
+    assert_eq!(error.kind, Kind::MissingBucket, "{error:?}");
+    assert_eq!(
+        error.to_string(),
+        "cannot get s3://elsewhere/fleet.json: there is no such bucket; create it, or correct `fleet` in agentd.toml"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_comes_back_on_its_port_is_found_again() {
+    let server = S3Server::start().unwrap();
+    let (address, tag) = (server.address, Tag(server.put(KEY, "one")));
+    let bucket = server.client(&server.endpoint, TIMEOUT);
+    bucket.get(KEY, Some(&tag), LIMIT).await.unwrap();
+    drop(server);
+    let error = bucket.get(KEY, Some(&tag), LIMIT).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Unavailable);
+    let server = S3Server::start_at(address, Access::default()).unwrap();
+    server.put(KEY, "two");
+    bucket.get(KEY, Some(&tag), LIMIT).await.unwrap();
+}
