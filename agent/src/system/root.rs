@@ -9,12 +9,19 @@ use std::path::{Component, Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
     dir: Option<PathBuf>,
+    /// A test's directory that counts as a whole machine.
+    #[cfg(test)]
+    commands: bool,
 }
 
 impl Root {
     /// The machine itself.
     pub const fn machine() -> Self {
-        Self { dir: None }
+        Self {
+            dir: None,
+            #[cfg(test)]
+            commands: true,
+        }
     }
 
     /// Everything under `dir`, which must exist. Symlinks in `dir` itself are resolved once, here.
@@ -22,11 +29,26 @@ impl Root {
         let dir = dir.canonicalize()?;
         Ok(Self {
             dir: (dir != Path::new("/")).then_some(dir),
+            #[cfg(test)]
+            commands: false,
         })
+    }
+
+    /// A directory in which commands may run, for tests of what happens around them.
+    #[cfg(test)]
+    pub fn machine_at(dir: &Path) -> Self {
+        Self {
+            dir: dir.canonicalize().ok(),
+            commands: true,
+        }
     }
 
     /// Whether this is the machine itself: commands may run, services exist.
     pub const fn is_machine(&self) -> bool {
+        #[cfg(test)]
+        if self.commands {
+            return true;
+        }
         self.dir.is_none()
     }
 

@@ -9,7 +9,7 @@ use crate::system::platform::Platform;
 use crate::system::systemd;
 
 /// What became of an activation.
-pub(super) enum Done {
+pub(in super::super) enum Done {
     /// It was done: what.
     Did(String),
     /// There was no need: why.
@@ -63,7 +63,7 @@ pub(super) fn undo(change: &UnitChange, new: bool) -> UnitChange {
 }
 
 /// Carries out an activation.
-pub(super) async fn activation(
+pub(in super::super) async fn activation(
     platform: &Platform,
     activation: &Activation,
     booting: bool,

@@ -4,6 +4,8 @@ mod activate;
 mod probe;
 mod step;
 
+#[cfg(test)]
+pub(super) use activate::{Done, activation};
 pub(super) use step::chain;
 
 use std::collections::BTreeSet;

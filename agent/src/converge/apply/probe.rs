@@ -11,7 +11,7 @@ use super::step::chain;
 use crate::resource::Probe;
 
 /// How long a service has to give the expected answer: a graceful reload takes effect only by and by.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 /// How long one try may take.
 const ONE_TRY: Duration = Duration::from_secs(3);
 /// The pause between two tries.

@@ -3,8 +3,6 @@
 mod compare;
 mod guard;
 mod records;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
