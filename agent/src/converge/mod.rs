@@ -206,19 +206,14 @@ impl Converger {
             return Ok(true);
         }
         let last = journal::last(&self.files, 1)?;
-        let essence = |run: &RunRecord| -> (String, Vec<(String, StepRecord)>) {
+        let essence = |run: &RunRecord| -> (String, Vec<StepRecord>) {
+            let failed = run.steps.iter().filter(|step| step.outcome.is_failure());
             let plain = |step: &StepRecord| StepRecord {
                 took_ms: 0,
                 notes: Vec::new(),
                 ..step.clone()
             };
-            (
-                run.document.digest.clone(),
-                run.steps
-                    .iter()
-                    .map(|step| (step.step.to_string(), plain(step)))
-                    .collect(),
-            )
+            (run.document.digest.clone(), failed.map(plain).collect())
         };
         Ok(last
             .first()

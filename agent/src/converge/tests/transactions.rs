@@ -383,10 +383,7 @@ async fn units_are_started_restarted_and_stopped() {
     machine.apply(vec![instance("a")]).await;
     assert_eq!(
         machine.calls(),
-        [
-            format!("enable --quiet -- {unit}"),
-            format!("start -- {unit}")
-        ]
+        [format!("enable -- {unit}"), format!("start -- {unit}")]
     );
     machine.units.insert(
         unit.into(),
@@ -401,10 +398,7 @@ async fn units_are_started_restarted_and_stopped() {
     machine.apply(vec![]).await;
     assert_eq!(
         machine.calls(),
-        [
-            format!("disable --quiet -- {unit}"),
-            format!("stop -- {unit}")
-        ]
+        [format!("disable -- {unit}"), format!("stop -- {unit}")]
     );
     assert!(
         machine.ledger.units.is_empty()
