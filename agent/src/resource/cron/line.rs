@@ -5,29 +5,26 @@ pub(super) const LONGEST: usize = 990;
 
 /// The command as a crontab needs it. `None`: it would be longer than [`LONGEST`].
 ///
-/// cron ends the command at the first bare `%` and takes `\%` for `%`. It reads backslashes in pairs
-/// (and keeps both), so that a `%` after an odd number of them, as in `printf '50\%'`, cannot be
-/// escaped with one more: the pair would leave the `%` bare. Such a command goes through `eval`, in
-/// quotes that are closed and opened again between the backslash and the `%`.
+/// cron ends the command at the first bare `%` and takes `\%` for `%`. Both its kinds read backslashes
+/// in pairs, but Debian's makes `\\` one backslash where cronie (CentOS) keeps two, and in both a
+/// `%` after `\\` is bare. So a command with `\\` or `\%`, as in `printf '50\%'`, cannot be written
+/// for both as it stands. It goes through `eval`, in quotes that are closed and opened again after
+/// such a backslash.
 pub(super) fn escape(command: &str) -> Option<String> {
-    let escaped = if has_escaped_percent(command) {
-        let quoted = command.replace('\'', "'\"'\"'").replace("\\%", "\\''%");
-        format!("eval '{}'", quoted.replace('%', "\\%"))
+    let escaped = if command.contains("\\\\") || command.contains("\\%") {
+        let mut word = String::with_capacity(command.len() * 2);
+        let mut characters = command.chars().peekable();
+        while let Some(character) = characters.next() {
+            match character {
+                '\'' => word.push_str("'\"'\"'"),
+                '%' => word.push_str("\\%"),
+                '\\' if matches!(characters.peek(), Some('\\' | '%')) => word.push_str("\\''"),
+                other => word.push(other),
+            }
+        }
+        format!("eval '{word}'")
     } else {
         command.replace('%', "\\%")
     };
     (escaped.len() <= LONGEST).then_some(escaped)
-}
-
-/// Whether a `%` stands after an odd number of backslashes.
-fn has_escaped_percent(command: &str) -> bool {
-    let mut odd = false;
-    for byte in command.bytes() {
-        match byte {
-            b'\\' => odd = !odd,
-            b'%' if odd => return true,
-            _ => odd = false,
-        }
-    }
-    false
 }
