@@ -5,14 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use node_agent::fleet::{CronJob, Name, Pointer, Server, ServerState};
 use node_agent::node::{CronView, Owner, View};
 use node_agent::resource::{Content, Cron, Facts, Resource};
-use node_agent::system::platform::{Apache, Family, Platform};
+use node_agent::system::platform::{Family, Platform};
 use tokio::process::Command;
 
 /// Legal commands that a careless writer of crontabs would spoil.
@@ -98,23 +98,7 @@ fn rendered(jobs: &[(String, CronJob)]) -> BTreeMap<String, String> {
             })
             .collect(),
     };
-    let platform = Platform {
-        family: Family::Debian,
-        apache: Apache {
-            dir: PathBuf::new(),
-            include: PathBuf::new(),
-            main_config: PathBuf::new(),
-            log_dir: PathBuf::new(),
-            test: Vec::new(),
-            unit: String::new(),
-        },
-        cron_dir: "/etc/cron.d".into(),
-        systemctl: PathBuf::new(),
-        memcached_dir: PathBuf::new(),
-        memcached_template: String::new(),
-        templates_dir: PathBuf::new(),
-    };
-    let desired = Cron.desired(&view, &platform, &Facts::default());
+    let desired = Cron.desired(&view, &Platform::of(Family::Debian), &Facts::default());
     assert!(desired.problems.is_empty(), "{:?}", desired.problems);
     desired
         .steps

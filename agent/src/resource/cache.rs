@@ -10,13 +10,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use super::{
-    Activation, Content, Desired, Entry, Facts, GuardedList, LineOrigin, Phase, Probe, Resource,
-    Step, UnitWish, Verb,
+    Activation, Content, Desired, Entry, Facts, GuardedList, LineOrigin, ObserveError, Phase,
+    Probe, Resource, Step, UnitWish, Verb,
 };
 use crate::fleet::{CacheList, Name, Pointer};
 use crate::node::{CacheView, View};
 use crate::report::{Kind, StepName};
-use crate::system::command::CommandError;
 use crate::system::file::Files;
 use crate::system::platform::Platform;
 
@@ -35,7 +34,7 @@ impl Resource for Caches {
         _platform: &Platform,
         _files: &Files,
         _facts: &mut Facts,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), ObserveError> {
         Ok(())
     }
 
@@ -43,7 +42,7 @@ impl Resource for Caches {
         let mut desired = Desired::default();
         for (product, cache) in &view.caches {
             if let Some(list) = &cache.cache.list {
-                desire_list(&mut desired, product, cache, list);
+                desire_list(&mut desired, product, cache, list, platform);
             }
             if cache.instance {
                 desired
@@ -55,7 +54,13 @@ impl Resource for Caches {
     }
 }
 
-fn desire_list(desired: &mut Desired, product: &Name, cache: &CacheView, list: &CacheList) {
+fn desire_list(
+    desired: &mut Desired,
+    product: &Name,
+    cache: &CacheView,
+    list: &CacheList,
+    platform: &Platform,
+) {
     let step = StepName(format!("cache/{product}"));
     let origin = Pointer(format!("{}/list", cache.origin));
     if cache.nodes.is_empty() {
@@ -115,7 +120,7 @@ fn desire_list(desired: &mut Desired, product: &Name, cache: &CacheView, list: &
             .reload
             .iter()
             .map(|unit| Activation {
-                unit: full_unit(unit.as_str()),
+                unit: platform.unit(unit.as_str()),
                 verb: Verb::ReloadIfRunning,
             })
             .collect(),
@@ -130,7 +135,7 @@ fn instance(product: &Name, cache: &CacheView, own: IpAddr, platform: &Platform)
     let text = format!(
         "# Written by node-agent for memcached of {product}; edit the fleet document instead.\n\
          LISTEN={}\nPORT={port}\nMEMORY={}\n",
-        // Without brackets memcached takes the last group of an IPv6 address for a port.
+        // In brackets no version of memcached can take the last group for a port.
         match listen {
             IpAddr::V4(address) => address.to_string(),
             IpAddr::V6(address) => format!("[{address}]"),
@@ -186,13 +191,5 @@ fn reachable(listen: IpAddr) -> IpAddr {
         IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         address => address,
-    }
-}
-
-fn full_unit(unit: &str) -> String {
-    if unit.ends_with(".service") {
-        unit.into()
-    } else {
-        format!("{unit}.service")
     }
 }

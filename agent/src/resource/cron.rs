@@ -6,11 +6,11 @@ mod tests;
 
 use std::path::PathBuf;
 
-use super::{Content, Desired, Entry, Facts, LineOrigin, Phase, Resource, Step};
+use super::{Content, Desired, Entry, Facts, LineOrigin, ObserveError, Phase, Resource, Step};
 use crate::fleet::Pointer;
 use crate::node::{CronView, Owner, View};
 use crate::report::{Kind, StepName};
-use crate::system::command::CommandError;
+use crate::system::accounts;
 use crate::system::file::Files;
 use crate::system::platform::Platform;
 
@@ -25,11 +25,15 @@ impl Resource for Cron {
 
     async fn observe(
         &self,
-        _view: &View,
+        view: &View,
         _platform: &Platform,
-        _files: &Files,
-        _facts: &mut Facts,
-    ) -> Result<(), CommandError> {
+        files: &Files,
+        facts: &mut Facts,
+    ) -> Result<(), ObserveError> {
+        if files.root().is_machine() {
+            let users = view.cron.iter().map(|job| job.job.user.to_string());
+            facts.users = Some(accounts::existing(users.collect()).await?);
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use crate::fleet::{Name, Pointer};
 use crate::node::{CacheView, CronView, HostEntry, Owner, View};
 use crate::system::platform::{Family, Platform};
 
-/// CentOS's layout.
+/// The layout of the home platform.
 pub(super) fn platform() -> Platform {
     Platform::of(Family::Centos)
 }

@@ -9,12 +9,12 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::{
-    Content, Desired, Entry, Facts, GuardedList, LineOrigin, Phase, Resource, Step, block,
+    Content, Desired, Entry, Facts, GuardedList, LineOrigin, ObserveError, Phase, Resource, Step,
+    block,
 };
 use crate::fleet::Pointer;
 use crate::node::{HostEntry, View};
 use crate::report::{Kind, Problem, Severity, StepName};
-use crate::system::command::CommandError;
 use crate::system::file::{Files, Found};
 use crate::system::platform::Platform;
 
@@ -54,7 +54,7 @@ impl Resource for Hosts {
         _platform: &Platform,
         files: &Files,
         facts: &mut Facts,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), ObserveError> {
         // A file that cannot be read is the step's own failure when it is written; here it is as good as empty.
         if let Ok(Found::File { bytes, .. }) = files.read(Path::new(PATH)) {
             let text = String::from_utf8_lossy(&bytes);

@@ -28,6 +28,7 @@ pub use step::{
 use crate::fleet::Pointer;
 use crate::node::View;
 use crate::report::{Kind, Problem, Severity, StepName};
+use crate::system::accounts::AccountError;
 use crate::system::command::CommandError;
 use crate::system::file::Files;
 use crate::system::platform::Platform;
@@ -36,7 +37,7 @@ pub use crate::system::systemd::UnitState;
 /// What resources know of the box beyond the files that they want.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Those of the accounts asked for that exist. `None` where accounts cannot be looked up (under a root).
+    /// Those of the accounts asked for that exist. `None` where accounts cannot be looked up (under a root, the name service is away).
     pub users: Option<BTreeSet<String>>,
     /// Apache, as found.
     pub apache: ApacheFacts,
@@ -67,6 +68,17 @@ pub struct ApacheFacts {
     pub templates: BTreeMap<String, String>,
 }
 
+/// Something that a resource must know could not be found out. What depends on it is decided as if it were right.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// A command did not tell.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The name service did not tell.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+}
+
 /// One kind of thing that the agent keeps.
 pub trait Resource {
     /// Which.
@@ -81,7 +93,7 @@ pub trait Resource {
         platform: &Platform,
         files: &Files,
         facts: &mut Facts,
-    ) -> impl Future<Output = Result<(), CommandError>>;
+    ) -> impl Future<Output = Result<(), ObserveError>>;
 
     /// What this box should have. Pure: the same arguments give the same steps.
     ///
@@ -127,13 +139,13 @@ impl Desired {
 pub async fn observe_all(view: &View, platform: &Platform, files: &Files) -> (Facts, Vec<Problem>) {
     let mut facts = Facts::default();
     let mut problems = Vec::new();
-    let mut note = |kind, result: Result<(), CommandError>| {
+    let mut note = |kind, result: Result<(), ObserveError>| {
         if let Err(error) = result {
             problems.push(Problem {
                 kind,
                 step: None,
                 severity: Severity::Failure,
-                message: error.to_string(),
+                message: format!("not all could be looked up: {}", chain(&error)),
                 origin: None,
             });
         }
@@ -156,6 +168,18 @@ pub async fn observe_all(view: &View, platform: &Platform, files: &Files) -> (Fa
         Cron.observe(view, platform, files, facts_mut).await,
     );
     (facts, problems)
+}
+
+/// An error with all its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 /// What this box should have, from all resources, in the order of [`Kind`]. Pure.

@@ -135,11 +135,11 @@ fn foreign() -> impl Strategy<Value = String> {
     ];
     let end = prop_oneof![Just("\n"), Just("\r\n")];
     (proptest::collection::vec((line, end), 0..6), "[a-z]{0,4}").prop_map(|(lines, last)| {
-        lines
-            .iter()
-            .map(|(line, end)| format!("{line}{end}"))
-            .collect::<String>()
-            + &last
+        let mut text = String::new();
+        for (line, end) in lines {
+            text.extend([line.as_str(), end]);
+        }
+        text + &last
     })
 }
 
@@ -155,8 +155,12 @@ fn damaged() -> impl Strategy<Value = String> {
 }
 
 fn ours() -> impl Strategy<Value = String> {
-    proptest::collection::vec("[0-9.]{1,9}\t[a-z0-9-]{1,9}", 0..5)
-        .prop_map(|lines| lines.iter().map(|line| format!("{line}\n")).collect())
+    proptest::collection::vec("[0-9.]{1,9}\t[a-z0-9-]{1,9}", 0..5).prop_map(|lines| {
+        lines
+            .iter()
+            .flat_map(|line| [line.as_str(), "\n"])
+            .collect()
+    })
 }
 
 proptest! {

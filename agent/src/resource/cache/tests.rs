@@ -7,6 +7,7 @@ use super::*;
 use crate::fleet::ListFormat;
 use crate::fleet::names::Port;
 use crate::report::Severity;
+use crate::system::platform::Family;
 
 const FORMATS: [ListFormat; 4] = [
     ListFormat::Json,
@@ -101,8 +102,17 @@ fn text() {
 
 #[test]
 fn the_list_step_guards_its_nodes_and_reloads_whom_the_product_names() {
-    let json = r#"{"port": 11211, "memory": "64M", "list": {"path": "/etc/shop/nodes", "format": "text", "reload": "php-fpm"}}"#;
-    let desired = desired(json, &[("cache-1", "10.77.0.21")], false);
+    let json = r#"{"port": 11211, "memory": "64M", "list": {"path": "/etc/shop/nodes", "format": "text", "reload": "httpd"}}"#;
+    let view = View {
+        caches: [(
+            name("shop"),
+            cache(json, &[("cache-1", "10.77.0.21")], false),
+        )]
+        .into(),
+        ..view()
+    };
+    let debian = Platform::of(Family::Debian);
+    let desired = Caches.desired(&view, &debian, &Facts::default());
     let step = &desired.steps[0];
     assert_eq!(step.name.0, "cache/shop");
     assert_eq!(step.list.as_ref().unwrap().what, "memcached nodes of shop");
@@ -110,7 +120,7 @@ fn the_list_step_guards_its_nodes_and_reloads_whom_the_product_names() {
     assert_eq!(
         step.activate,
         [Activation {
-            unit: "php-fpm.service".into(),
+            unit: "apache2.service".into(),
             verb: Verb::ReloadIfRunning
         }]
     );
@@ -205,7 +215,7 @@ fn a_list_that_says_something_else_is_not_offered() {
             text.replace("10.0.0.2", "10.0.0.3"),
             text.replace("11211", "11212"),
             text.replace("10.0.0.1", "10.0.0.1; phpinfo()"),
-            text[..text.len() / 2].to_owned(),
+            text.chars().take(text.len() / 2).collect(),
             String::new(),
             render(format, port, &nodes[..1]).text,
         ] {

@@ -6,7 +6,7 @@ pub(super) const LONGEST: usize = 990;
 /// The command as a crontab needs it. `None`: it would be longer than [`LONGEST`].
 ///
 /// cron ends the command at the first bare `%` and takes `\%` for `%`. Both its kinds read backslashes
-/// in pairs, but Debian's makes `\\` one backslash where cronie (CentOS) keeps two, and in both a
+/// in pairs, but Debian's makes `\\` one backslash where cronie, the other one, keeps two, and in both a
 /// `%` after `\\` is bare. So a command with `\\` or `\%`, as in `printf '50\%'`, cannot be written
 /// for both as it stands. It goes through `eval`, in quotes that are closed and opened again after
 /// such a backslash.

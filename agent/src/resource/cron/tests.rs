@@ -151,7 +151,7 @@ fn eval_runs(command: &str) -> Option<String> {
     let mut word = String::new();
     while let Some(quote) = rest.chars().next() {
         assert!(quote == '\'' || quote == '"', "{rest}");
-        let (inside, after) = rest[1..].split_once(quote).unwrap();
+        let (inside, after) = rest.split_at(1).1.split_once(quote).unwrap();
         assert!(quote == '\'' || !inside.contains(['\\', '$', '`', '"']));
         word.push_str(inside);
         rest = after;
@@ -170,5 +170,28 @@ proptest! {
             }
             prop_assert_eq!(eval_runs(&read), Some(command.clone()));
         }
+    }
+}
+
+#[tokio::test]
+async fn accounts_are_asked_for_on_the_machine_only() {
+    use crate::system::root::Root;
+    let view = View {
+        cron: vec![
+            job("a", "@daily", "root", "true"),
+            job("b", "@daily", "nobody-here", "true"),
+        ],
+        ..view()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    for (root, users) in [
+        (Root::machine(), Some(BTreeSet::from(["root".to_owned()]))),
+        (Root::under(dir.path()).unwrap(), None),
+    ] {
+        let mut facts = Facts::default();
+        Cron.observe(&view, &platform(), &Files::new(root), &mut facts)
+            .await
+            .unwrap();
+        assert_eq!(facts.users, users);
     }
 }

@@ -141,3 +141,31 @@ proptest::proptest! {
         proptest::prop_assert_eq!(pairs(text), wished);
     }
 }
+
+#[tokio::test]
+async fn what_others_wrote_is_read_from_the_file() {
+    use crate::system::root::Root;
+    let dir = tempfile::tempdir().unwrap();
+    let files = Files::new(Root::under(dir.path()).unwrap());
+    let mut facts = Facts::default();
+    Hosts
+        .observe(&fleet(), &platform(), &files, &mut facts)
+        .await
+        .unwrap();
+    assert_eq!(facts.hosts.outside, [], "no file, no lines");
+
+    let text = block::splice(
+        "127.0.0.1 localhost\n10.1.1.1 db-1 \u{fffd}\n",
+        "10.77.0.31\tdb-1\n",
+    )
+    .unwrap();
+    files
+        .write(Path::new(PATH), text.as_bytes(), 0o644)
+        .unwrap();
+    Hosts
+        .observe(&fleet(), &platform(), &files, &mut facts)
+        .await
+        .unwrap();
+    let numbers: Vec<usize> = facts.hosts.outside.iter().map(|line| line.number).collect();
+    assert_eq!(numbers, [4, 5]);
+}
