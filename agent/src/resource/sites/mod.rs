@@ -31,12 +31,12 @@ use sha2::{Digest, Sha256};
 
 use self::vhost::Guarded;
 use super::{
-    Activation, ApacheFacts, Check, Content, Desired, Entry, Facts, GuardedList, LineOrigin, Phase,
-    Probe, Resource, Step, Verb,
+    Activation, ApacheFacts, Check, Content, Desired, Entry, Facts, GuardedList, LineOrigin,
+    ObserveError, Phase, Probe, Resource, Step, Verb,
 };
 use crate::node::{SiteView, View};
 use crate::report::{Kind, Problem, Severity, StepName};
-use crate::system::command::{CommandError, CommandLine};
+use crate::system::command::CommandLine;
 use crate::system::file::{Files, Found};
 use crate::system::platform::{Apache, Platform};
 
@@ -61,7 +61,7 @@ impl Resource for Sites {
         platform: &Platform,
         files: &Files,
         facts: &mut Facts,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), ObserveError> {
         if !view.sites.is_empty() {
             facts.apache = observe(&view.sites, platform, files);
         }
