@@ -1,0 +1,403 @@
+//! The stage: a scratch root, a bucket on loopback, the daemon as a child, and an operator's terminal.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use node_agent_tests::s3::{Access, S3Server};
+use serde_json::Value;
+
+/// How long anything in the demonstration may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+pub struct Stage {
+    scratch: tempfile::TempDir,
+    bucket: Option<S3Server>,
+    address: SocketAddr,
+    agent: Option<Child>,
+    bin: PathBuf,
+    scenes: u32,
+    color: bool,
+}
+
+impl Stage {
+    /// Builds the programs, a scratch root and a bucket.
+    pub fn build() -> Result<Self> {
+        let bin = build_programs()?;
+        let scratch = tempfile::Builder::new()
+            .prefix("node-agent-demo-")
+            .tempdir()?;
+        let bucket = S3Server::start()?;
+        let address = bucket.address;
+        let stage = Self {
+            scratch,
+            bucket: Some(bucket),
+            address,
+            agent: None,
+            bin,
+            scenes: 0,
+            color: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        };
+        stage.print(&format!(
+            "node-agent: one document in a bucket; every machine of the fleet makes itself so.\n\
+             The box of this demonstration is the directory {}; the bucket is on {address}.\n",
+            stage.scratch.path().display()
+        ));
+        stage.write(
+            "/etc/agentd/agentd.toml",
+            &format!(
+                "fleet = \"s3://fleet/prod\"\nnode = \"web-1\"\ntrust = \"none\"\npoll = \"500ms\"\n\n\
+                 [s3]\nendpoint = \"http://{address}\"\npath_style = true\ntimeout = \"2s\"\n"
+            ),
+        )?;
+        stage.print("Its settings, /etc/agentd/agentd.toml:");
+        stage.show("/etc/agentd/agentd.toml")?;
+        Ok(stage)
+    }
+
+    /// A heading and what happens.
+    pub fn scene(&mut self, title: &str, story: &str) {
+        self.scenes += 1;
+        let heading = format!("{}. {title}", self.scenes);
+        let rule = "─".repeat(heading.chars().count());
+        let (bold, plain) = if self.color {
+            ("\x1b[1m", "\x1b[0m")
+        } else {
+            ("", "")
+        };
+        self.print(&format!("\n{bold}{heading}{plain}\n{rule}\n{story}\n"));
+    }
+
+    pub fn say(&self, text: &str) {
+        self.print(&format!("\n{text}\n"));
+    }
+
+    /// Puts the document into the bucket, as the operator's publishing does.
+    pub fn publish(&self, document: &str) -> Result<()> {
+        let bucket = self.bucket.as_ref().ok_or("the bucket is away")?;
+        bucket.put("prod/fleet.json", document.to_owned());
+        self.print(&self.dim("  (published: s3://fleet/prod/fleet.json)"));
+        Ok(())
+    }
+
+    /// Publishes and waits until the box stands on that version.
+    pub fn publish_and_wait(&self, document: &str) -> Result<()> {
+        let version = version_of(document)?;
+        self.publish(document)?;
+        self.wait(&format!("version {version} to be applied"), |status| {
+            status["document"]["version"] == version
+                && status["last_run"]["document"]["version"] == version
+        })
+    }
+
+    /// The next version of a document, with pieces of its text replaced. Shows them as the operator's diff.
+    pub fn edit(&self, document: &str, replacements: &[(&str, &str)]) -> Result<String> {
+        let version = version_of(document)?;
+        let mut edited = document.replace(
+            &format!("\"version\": {version},"),
+            &format!("\"version\": {},", version + 1),
+        );
+        for (old, new) in replacements {
+            if !edited.contains(old) {
+                return Err(format!("the sample document has no {old}").into());
+            }
+            edited = edited.replacen(old, new, 1);
+        }
+        let mut diff = String::new();
+        for change in similar::TextDiff::from_lines(document, &edited).iter_all_changes() {
+            let (mark, color) = match change.tag() {
+                similar::ChangeTag::Delete => ("-", "\x1b[31m"),
+                similar::ChangeTag::Insert => ("+", "\x1b[32m"),
+                similar::ChangeTag::Equal => continue,
+            };
+            let line = format!("  fleet.json {mark} {}", change.value().trim());
+            let line = if self.color {
+                format!("{color}{line}\x1b[0m\n")
+            } else {
+                format!("{line}\n")
+            };
+            diff.push_str(&line);
+        }
+        self.print(&diff);
+        Ok(edited)
+    }
+
+    /// A file at the operator's desk. Returns its path.
+    pub fn file(&self, name: &str, text: &str) -> Result<String> {
+        let path = self.scratch.path().join(name);
+        write_file(&path, text)?;
+        Ok(path.display().to_string())
+    }
+
+    pub fn start_agent(&mut self) -> Result<()> {
+        let bucket = self.bucket.as_ref().ok_or("the bucket is away")?;
+        let log = fs::File::create(self.scratch.path().join("agentd.log"))?;
+        self.print(&self.command("agentd", &[]));
+        let agent = Command::new(self.bin.join("agentd"))
+            .arg("--root")
+            .arg(self.scratch.path())
+            .envs(bucket.env())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        self.agent = Some(agent);
+        Ok(())
+    }
+
+    /// Runs agentctl as an operator would, and shows what it says.
+    pub fn ctl(&self, arguments: &[&str]) -> Result<()> {
+        let shown: Vec<String> = arguments
+            .iter()
+            .map(|word| {
+                word.strip_prefix(&format!("{}/", self.scratch.path().display()))
+                    .unwrap_or(word)
+                    .to_owned()
+            })
+            .collect();
+        let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
+        self.print(&self.command("agentctl", &shown));
+        let output = Command::new(self.bin.join("agentctl"))
+            .arg("--root")
+            .arg(self.scratch.path())
+            .args(["--color", if self.color { "always" } else { "never" }])
+            .args(arguments)
+            .output()?;
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said)
+            .replace(&format!("{}/", self.scratch.path().display()), "");
+        self.print(&indent(&said));
+        Ok(())
+    }
+
+    /// Shows a file of the box.
+    pub fn show(&self, path: &str) -> Result<()> {
+        let text =
+            fs::read_to_string(self.path(path)).map_err(|error| format!("{path}: {error}"))?;
+        self.print(&format!(
+            "{}\n{}",
+            self.dim(&format!("  {path}")),
+            indent(&text)
+        ));
+        Ok(())
+    }
+
+    /// Shows the names of all files under a directory of the box.
+    pub fn tree(&self, dir: &str) -> Result<()> {
+        let mut names = Vec::new();
+        walk(&self.path(dir), &mut |path| {
+            let link = fs::read_link(path)
+                .map(|target| format!(" -> {}", target.display()))
+                .unwrap_or_default();
+            let name = path.strip_prefix(self.scratch.path()).unwrap_or(path);
+            names.push(format!("/{}{link}\n", name.display()));
+        })?;
+        names.sort();
+        self.print(&indent(&names.concat()));
+        Ok(())
+    }
+
+    pub fn write(&self, path: &str, text: &str) -> Result<()> {
+        write_file(&self.path(path), text)
+    }
+
+    /// The content of every file under /etc.
+    pub fn fingerprint(&self) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+        let mut files = BTreeMap::new();
+        walk(&self.path("/etc"), &mut |path| {
+            files.insert(path.to_path_buf(), fs::read(path).unwrap_or_default());
+        })?;
+        Ok(files)
+    }
+
+    pub fn expect_unchanged(&self, before: &BTreeMap<PathBuf, Vec<u8>>) -> Result<()> {
+        if *before == self.fingerprint()? {
+            self.say("Not one byte under /etc has changed.");
+            Ok(())
+        } else {
+            Err("a refused document changed something under /etc".into())
+        }
+    }
+
+    pub fn stop_bucket(&mut self) {
+        self.bucket = None;
+        self.print(&self.dim("  (the bucket refuses connections now)"));
+    }
+
+    pub fn start_bucket(&mut self, document: &str) -> Result<()> {
+        let bucket = S3Server::start_at(self.address, Access::default())?;
+        bucket.put("prod/fleet.json", document.to_owned());
+        self.bucket = Some(bucket);
+        Ok(())
+    }
+
+    pub fn wait_for_run(&self, id: u64) -> Result<()> {
+        self.wait("the first run", |status| {
+            status["last_run"]["id"].as_u64() >= Some(id)
+        })
+    }
+
+    pub fn wait_for_refusal(&self) -> Result<()> {
+        self.wait("the document to be refused", |status| {
+            !status["refused"].is_null()
+        })
+    }
+
+    pub fn wait_converged(&self) -> Result<()> {
+        self.wait("the box to be converged", |status| {
+            status["health"] == "converged"
+        })
+    }
+
+    pub fn wait_for_bucket_error(&self) -> Result<()> {
+        self.wait("the bucket's absence to be noticed", |status| {
+            !status["bucket"]["error"].is_null()
+        })
+    }
+
+    /// Waits until a file of the box has `text` in it; returns how long that took.
+    pub fn wait_for_text(&self, path: &str, text: &str) -> Result<Duration> {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if fs::read_to_string(self.path(path)).is_ok_and(|content| content.contains(text)) {
+                let took = start.elapsed();
+                // The journal is written a moment after the file.
+                std::thread::sleep(Duration::from_millis(150));
+                return Ok(took);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Err(format!("{path} was not repaired; see {}", self.log()).into())
+    }
+
+    /// Stops the daemon as systemd would, and sweeps the stage.
+    pub fn finish(mut self) -> Result<()> {
+        let start = Instant::now();
+        if let Some(mut agent) = self.agent.take() {
+            let pid = i32::try_from(agent.id())?;
+            nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(pid),
+                nix::sys::signal::Signal::SIGTERM,
+            )?;
+            let status = agent.wait()?;
+            self.say(&format!(
+                "(agentd stopped on SIGTERM in {} ms, {status})",
+                start.elapsed().as_millis()
+            ));
+        }
+        Ok(())
+    }
+
+    fn wait(&self, what: &str, done: impl Fn(&Value) -> bool) -> Result<()> {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            let text = fs::read_to_string(self.path("/run/agentd/status.json")).unwrap_or_default();
+            if serde_json::from_str(&text).is_ok_and(|status| done(&status)) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err(format!(
+            "waited in vain for {what}; the daemon's log:\n{}",
+            self.log()
+        )
+        .into())
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.scratch.path().join("agentd.log")).unwrap_or_default()
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.scratch.path().join(path.trim_start_matches('/'))
+    }
+
+    fn command(&self, program: &str, arguments: &[&str]) -> String {
+        let line = format!("  $ {program} {}", arguments.join(" "));
+        if self.color {
+            format!("\x1b[1m{}\x1b[0m", line.trim_end())
+        } else {
+            line.trim_end().to_owned()
+        }
+    }
+
+    fn dim(&self, text: &str) -> String {
+        if self.color {
+            format!("\x1b[2m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// Prints a line; a reader that has gone (`| head`) ends the demonstration quietly.
+    fn print(&self, text: &str) {
+        let mut out = io::stdout().lock();
+        if writeln!(out, "{}", text.trim_end_matches('\n')).is_err() {
+            std::process::exit(0);
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if let Some(agent) = &mut self.agent {
+            let _ = agent.kill();
+            let _ = agent.wait();
+        }
+    }
+}
+
+/// Builds the programs with the cargo that runs us; returns where they are.
+fn build_programs() -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--bins", "--manifest-path"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
+        .status()?;
+    if !status.success() {
+        return Err("the programs do not build".into());
+    }
+    let me = std::env::current_exe()?;
+    Ok(me.parent().ok_or("no directory")?.to_path_buf())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a person at work in a scratch directory"
+)]
+fn write_file(path: &Path, text: &str) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    Ok(fs::write(path, text)?)
+}
+
+fn version_of(document: &str) -> Result<u64> {
+    let parsed: Value = serde_json::from_str(document)?;
+    parsed["signed"]["version"]
+        .as_u64()
+        .ok_or_else(|| "the document has no version".into())
+}
+
+fn indent(text: &str) -> String {
+    text.lines().map(|line| format!("  │ {line}\n")).collect()
+}
+
+fn walk(dir: &Path, visit: &mut dyn FnMut(&Path)) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.symlink_metadata()?.is_dir() {
+            walk(&path, visit)?
+        } else {
+            visit(&path)
+        }
+    }
+    Ok(())
+}
