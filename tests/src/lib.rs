@@ -1,5 +1,7 @@
 //! The harness: what tests share.
 
 pub mod machine;
+pub mod moto;
 pub mod proxy;
 pub mod s3;
+pub mod store;

@@ -1,9 +1,17 @@
 //! One set of requests, held against every bucket that the tests trust: our own S3-protocol server, a directory, moto.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_smithy_async::time::StaticTimeSource;
 use node_agent::bucket::{Bucket, BucketErrorKind as Kind, Condition, Fetched, Tag};
+use node_agent::settings::{BucketUrl, S3Settings};
+use node_agent::system::clock;
+use node_agent_tests::moto::Moto;
 use node_agent_tests::s3::S3Server;
+use node_agent_tests::store::Store;
 
 const LIMIT: u64 = 64 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -71,11 +79,285 @@ async fn the_agents_requests(bucket: &Bucket, name: &str) {
     assert_eq!(get(None).await.unwrap_err().kind, Kind::TooLarge);
 }
 
+/// The status of an answer that is no success, and S3's code where it has a body.
+fn refused<T: std::fmt::Debug, E>(
+    result: Result<T, SdkError<E, HttpResponse>>,
+) -> (u16, Option<String>)
+where
+    E: ProvideErrorMetadata + std::fmt::Debug,
+{
+    let error = result.unwrap_err();
+    let status = error.raw_response().unwrap().status().as_u16();
+    (status, error.code().map(str::to_owned))
+}
+
+fn code(status: u16, code: &str) -> (u16, Option<String>) {
+    (status, Some(code.into()))
+}
+
+/// What agents and operators ask of an S3 server besides: through the SDK.
+async fn the_other_requests(store: &Store) {
+    let sdk = store.sdk();
+    let bucket = store.bucket.as_str();
+    let put = |key: &str, text: &str| {
+        let body = text.as_bytes().to_vec();
+        sdk.put_object().bucket(bucket).key(key).body(body.into())
+    };
+    let head = |key: &str| sdk.head_object().bucket(bucket).key(key);
+    let get = |key: &str| sdk.get_object().bucket(bucket).key(key);
+    let text = async |key: &str| {
+        let body = get(key).send().await.unwrap().body;
+        String::from_utf8(body.collect().await.unwrap().to_vec()).unwrap()
+    };
+
+    // Conditional reads.
+    let tag = put("r/a", "one").send().await.unwrap();
+    let tag = tag.e_tag().unwrap().to_owned();
+    assert!(tag.starts_with('"') && tag.ends_with('"'), "{tag}");
+    assert_eq!(
+        head("r/a").send().await.unwrap().e_tag(),
+        Some(tag.as_str())
+    );
+    assert_eq!(refused(head("r/a").if_none_match(&tag).send().await).0, 304);
+    assert_eq!(refused(get("r/a").if_none_match(&tag).send().await).0, 304);
+    assert!(get("r/a").if_match(&tag).send().await.is_ok());
+    let other = "\"00000000000000000000000000000000\"";
+    assert_eq!(
+        refused(get("r/a").if_match(other).send().await),
+        code(412, "PreconditionFailed")
+    );
+    assert_eq!(refused(head("r/none").send().await).0, 404);
+    let part = get("r/a").range("bytes=1-").send().await.unwrap();
+    assert_eq!(part.content_range(), Some("bytes 1-2/3"));
+    assert_eq!(part.body.collect().await.unwrap().to_vec(), b"ne");
+
+    // Conditional writes.
+    assert_eq!(
+        refused(put("r/a", "two").if_none_match("*").send().await),
+        code(412, "PreconditionFailed")
+    );
+    assert_eq!(
+        refused(put("r/a", "two").if_match(other).send().await),
+        code(412, "PreconditionFailed")
+    );
+    assert_eq!(
+        refused(put("r/none", "two").if_match(other).send().await),
+        code(404, "NoSuchKey")
+    );
+    assert_eq!(text("r/a").await, "one");
+
+    // Deletion is quiet about what is not there.
+    for _ in 0..2 {
+        let delete = sdk.delete_object().bucket(bucket).key("r/a");
+        delete.send().await.unwrap();
+    }
+    assert_eq!(refused(get("r/a").send().await), code(404, "NoSuchKey"));
+
+    // Lists, by pages, in the order of the keys.
+    for n in [3, 1, 5, 2, 4] {
+        put(&format!("l/{n}"), "x").send().await.unwrap();
+    }
+    put("m/1", "x").send().await.unwrap();
+    let (mut keys, mut pages, mut token) = (Vec::new(), 0, None);
+    loop {
+        let list = sdk
+            .list_objects_v2()
+            .bucket(bucket)
+            .prefix("l/")
+            .max_keys(2);
+        let page = list.set_continuation_token(token).send().await.unwrap();
+        keys.extend(page.contents().iter().map(|o| o.key().unwrap().to_owned()));
+        pages += 1;
+        token = page.next_continuation_token().map(str::to_owned);
+        assert_eq!(page.is_truncated(), Some(token.is_some()));
+        if token.is_none() {
+            break;
+        }
+    }
+    assert_eq!(keys, ["l/1", "l/2", "l/3", "l/4", "l/5"]);
+    assert_eq!(pages, 3);
+
+    the_multipart_requests(store).await;
+}
+
+/// Uploads in parts, which is how snapshots come into the bucket.
+async fn the_multipart_requests(store: &Store) {
+    let sdk = store.sdk();
+    let (bucket, key) = (store.bucket.as_str(), "mp/whole");
+    // All parts but the last have S3's least size.
+    let parts = ["a".repeat(5 * 1024 * 1024), "b".into()];
+    let upload = async || {
+        let begun = sdk.create_multipart_upload().bucket(bucket).key(key);
+        let id = begun.send().await.unwrap().upload_id().unwrap().to_owned();
+        let mut done = Vec::new();
+        for (number, part) in (1..).zip(&parts) {
+            let put = sdk.upload_part().bucket(bucket).key(key).upload_id(&id);
+            let body = part.clone().into_bytes().into();
+            let answer = put.part_number(number).body(body).send().await.unwrap();
+            let part = CompletedPart::builder().part_number(number);
+            done.push(part.set_e_tag(answer.e_tag).build());
+        }
+        let whole = CompletedMultipartUpload::builder().set_parts(Some(done));
+        let complete = sdk.complete_multipart_upload().bucket(bucket).key(key);
+        (
+            id.clone(),
+            complete.upload_id(id).multipart_upload(whole.build()),
+        )
+    };
+
+    let (_, complete) = upload().await;
+    complete.if_none_match("*").send().await.unwrap();
+    let got = sdk
+        .get_object()
+        .bucket(bucket)
+        .key(key)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        got.body.collect().await.unwrap().to_vec(),
+        parts.concat().into_bytes()
+    );
+
+    // A second one that must be the first is refused when it completes, not before.
+    let (id, complete) = upload().await;
+    assert_eq!(
+        refused(complete.clone().if_none_match("*").send().await),
+        code(412, "PreconditionFailed")
+    );
+    let abort = sdk.abort_multipart_upload().bucket(bucket).key(key);
+    abort.upload_id(&id).send().await.unwrap();
+    let late = complete.send().await;
+    // S3 and ours say 404 NoSuchUpload; moto breaks off with 500. What counts: nothing was made of it.
+    assert!(matches!(refused(late).0, 404 | 500));
+}
+
+/// Of many conditional writes at once, one wins.
+async fn the_races(store: &Store) {
+    let bucket = store.agent(TIMEOUT);
+    let first = bucket.put("race", b"start".to_vec(), None).await.unwrap();
+    let mut present = first;
+    for round in 0..10 {
+        let create = format!("race/{round}");
+        let mut writers = tokio::task::JoinSet::new();
+        for writer in 0..8 {
+            let bucket = store.agent(TIMEOUT);
+            let (key, condition) = if writer % 2 == 0 {
+                (create.clone(), Condition::Absent)
+            } else {
+                ("race".into(), Condition::Matches(present.clone()))
+            };
+            let bytes = format!("{round} {writer}").into_bytes();
+            writers.spawn(
+                async move { (key.clone(), bucket.put(&key, bytes, Some(&condition)).await) },
+            );
+        }
+        let results = writers.join_all().await;
+        for key in [create.as_str(), "race"] {
+            let won: Vec<&Tag> = results
+                .iter()
+                .filter(|(of, _)| of == key)
+                .filter_map(|(_, result)| result.as_ref().ok())
+                .collect();
+            assert_eq!(won.len(), 1, "{key}: {results:?}");
+            if key == "race" {
+                present = won[0].clone();
+            }
+        }
+        for (_, result) in results {
+            if let Err(error) = result {
+                assert_eq!(error.kind, Kind::Conflict);
+            }
+        }
+    }
+}
+
 #[tokio::test]
-async fn our_server_does_what_the_agent_asks() {
+async fn our_server_keeps_the_contract() {
     let server = S3Server::start().unwrap();
-    let bucket = server.client(&server.endpoint, TIMEOUT);
-    the_agents_requests(&bucket, "agent").await;
+    let store = server.store();
+    the_agents_requests(&store.agent(TIMEOUT), "agent").await;
+    the_other_requests(&store).await;
+    the_races(&store).await;
+}
+
+#[tokio::test]
+async fn moto_keeps_the_contract_as_far_as_it_can() {
+    let moto = Moto::start().unwrap();
+    let sdk = moto.store.sdk();
+    let bucket = moto.store.bucket.as_str();
+    sdk.create_bucket().bucket(bucket).send().await.unwrap();
+    the_agents_requests(&moto.store.agent(TIMEOUT), "agent").await;
+    the_other_requests(&moto.store).await;
+    wrong_secret_is_denied(&moto.store).await;
+}
+
+#[tokio::test]
+async fn a_directory_keeps_the_contract() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let settings = S3Settings {
+        endpoint: None,
+        region: None,
+        path_style: false,
+        timeout: TIMEOUT,
+    };
+    let url = BucketUrl::Directory(dir.path().into());
+    the_agents_requests(&Bucket::open(&url, &settings).await, "agent").await;
+}
+
+async fn wrong_secret_is_denied(store: &Store) {
+    let mut store = store.clone();
+    store.secret_key = "wrong".into();
+    let error = store
+        .agent(TIMEOUT)
+        .get("any", None, LIMIT)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, Kind::Denied, "{error:?}");
+}
+
+#[tokio::test]
+async fn our_server_checks_who_asks_and_when() {
+    let server = S3Server::start().unwrap();
+    server.put("any", "x");
+    let store = server.store();
+    wrong_secret_is_denied(&store).await;
+
+    let get = store
+        .anonymous()
+        .get_object()
+        .bucket(&store.bucket)
+        .key("any");
+    assert_eq!(refused(get.send().await).0, 403);
+
+    let an_hour_ago = clock::now().as_second() - 3600;
+    let then = UNIX_EPOCH + Duration::from_secs(an_hour_ago.unsigned_abs());
+    let late = store.sdk_config().time_source(StaticTimeSource::new(then));
+    let late = aws_sdk_s3::Client::from_conf(late.build());
+    let get = late.get_object().bucket(&store.bucket).key("any");
+    assert_eq!(refused(get.send().await), code(403, "RequestTimeTooSkewed"));
+}
+
+#[tokio::test]
+async fn two_conditional_writes_that_overlap_conflict() {
+    let server = S3Server::start().unwrap();
+    let bucket = server.store().agent(TIMEOUT);
+    let tag = Tag(server.put("lease", "one"));
+    server.conflict_once();
+    let on = Condition::Matches(tag);
+    let first = bucket.put("lease", b"two".to_vec(), Some(&on)).await;
+    let error = first.unwrap_err();
+    assert_eq!(error.kind, Kind::Conflict);
+    let cause = error.source.unwrap().to_string();
+    assert!(
+        cause.starts_with("S3 answered 409 ConditionalRequestConflict"),
+        "{cause}"
+    );
+    bucket
+        .put("lease", b"two".to_vec(), Some(&on))
+        .await
+        .unwrap();
+    assert_eq!(server.history("lease").len(), 2);
 }
 
 #[tokio::test]

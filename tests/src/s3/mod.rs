@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use node_agent::bucket::Bucket;
-use node_agent::settings::{BucketUrl, S3Settings};
 use tokio::sync::oneshot;
 
+use crate::store::Store;
 use objects::Objects;
 
 /// One request that the server answered.
@@ -135,19 +135,23 @@ impl S3Server {
         ]
     }
 
+    /// How it is asked.
+    pub fn store(&self) -> Store {
+        Store {
+            endpoint: self.endpoint.clone(),
+            bucket: self.bucket.clone(),
+            access_key: self.access_key.clone(),
+            secret_key: self.secret_key.clone(),
+        }
+    }
+
     /// The server's bucket through the agent's own client, asking `endpoint`: the server itself or a proxy before it.
     pub fn client(&self, endpoint: &str, timeout: Duration) -> Bucket {
-        let url = BucketUrl::S3 {
-            bucket: self.bucket.clone(),
-            prefix: String::new(),
+        let store = Store {
+            endpoint: endpoint.into(),
+            ..self.store()
         };
-        let settings = S3Settings {
-            endpoint: Some(endpoint.into()),
-            region: Some("us-east-1".into()),
-            path_style: true,
-            timeout,
-        };
-        Bucket::open_as(&url, &settings, &self.access_key, &self.secret_key)
+        store.agent(timeout)
     }
 
     /// Puts an object as if by another client; not in the log of requests. Returns its `ETag`, with quotes.
