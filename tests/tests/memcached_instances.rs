@@ -1,0 +1,149 @@
+//! Promise: what the agent writes for a product's memcached is a real instance, at boot too, and for nobody else's eyes.
+//!
+//! A machine boots with the files that the resource rendered and the unit that the package brings.
+//! Needs what `tests/setup` makes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use node_agent::fleet::{Name, Pointer};
+use node_agent::node::{CacheView, View};
+use node_agent::resource::{Caches, Content, Facts, Resource, Step};
+use node_agent::system::platform::{Family, Platform};
+use node_agent_tests::machine::{Fleet, Image, Machine, MachineSpec, Trouble, wait_until};
+
+const UNIT: &str = include_str!("../../systemd/agentd-memcached@.service");
+
+/// The instances of a memcached server at `address`, by product and what the document says of its cache.
+fn instances(
+    family: Family,
+    address: &str,
+    caches: &[(&str, &str)],
+) -> Result<Vec<Step>, serde_json::Error> {
+    let mut views = BTreeMap::new();
+    for (product, cache) in caches {
+        let name: Name = serde_json::from_value((*product).into())?;
+        views.insert(
+            name,
+            CacheView {
+                cache: serde_json::from_str(cache)?,
+                nodes: Vec::new(),
+                instance: true,
+                origin: Pointer(format!("/signed/products/{product}/cache")),
+            },
+        );
+    }
+    let view = View {
+        name: serde_json::from_value("cache-1".into())?,
+        server: serde_json::from_value(serde_json::json!({ "address": address }))?,
+        hosts: Vec::new(),
+        caches: views,
+        sites: Vec::new(),
+        cron: Vec::new(),
+    };
+    Ok(Caches
+        .desired(&view, &Platform::of(family), &Facts::default())
+        .steps)
+}
+
+/// Asks an instance, from `machine`; empty where nobody answers.
+fn ask(machine: &Machine, address: &str, port: u16, question: &str) -> String {
+    let talk = format!(
+        "exec 3<>/dev/tcp/{address}/{port}; printf '{question}\\r\\nquit\\r\\n' >&3; timeout 5 cat <&3"
+    );
+    machine
+        .run(&["bash", "-c", &talk])
+        .map(|output| output.stdout)
+        .unwrap_or_default()
+}
+
+fn check(machine: &Machine, address: &str) -> Result<Duration, Trouble> {
+    let soon = Duration::from_secs(15);
+    wait_until("both instances to answer", soon, || {
+        ask(machine, address, 11211, "version").starts_with("VERSION ")
+            && ask(machine, "::1", 11311, "version").starts_with("VERSION ")
+    })
+}
+
+#[test]
+fn instances_run_as_the_document_says_in_both_layouts() {
+    let fleet = Fleet::new().unwrap();
+    for (image, family, address) in [
+        (Image::Debian, Family::Debian, "10.77.0.21"),
+        (Image::CentosLayout, Family::Centos, "10.77.0.22"),
+    ] {
+        let steps = instances(
+            family,
+            address,
+            &[
+                ("shop", r#"{"port": 11211, "memory": "96M"}"#),
+                (
+                    "my-video",
+                    r#"{"port": 11311, "memory": "64M", "listen": "::1"}"#,
+                ),
+            ],
+        )
+        .unwrap();
+        let mut spec =
+            MachineSpec::new(&format!("cache-{family:?}").to_lowercase(), image, address)
+                .file("/usr/lib/systemd/system/agentd-memcached@.service", UNIT);
+        for step in &steps {
+            for entry in &step.entries {
+                let Content::File { text, .. } = &entry.content else {
+                    panic!("an instance has files only");
+                };
+                spec = spec.file(entry.path.to_str().unwrap(), text.as_str());
+            }
+            for wish in &step.units {
+                spec = spec.enable(&wish.unit);
+            }
+        }
+        let machine = fleet.boot(spec).unwrap();
+        check(&machine, address).unwrap();
+
+        let stats = ask(&machine, address, 11211, "stats settings");
+        assert!(stats.contains("STAT maxbytes 100663296\r"), "{stats}");
+        assert!(stats.contains("STAT maxconns 4096\r"), "{stats}");
+        assert!(stats.contains("STAT udpport 0\r"), "{stats}");
+        // Its own address only: not even the loopback.
+        assert_eq!(ask(&machine, "127.0.0.1", 11211, "version"), "");
+        assert_eq!(ask(&machine, address, 11311, "version"), "");
+
+        // Neither root nor anybody who is there when no instance runs.
+        for unit in [
+            "agentd-memcached@shop.service",
+            "agentd-memcached@my-video.service",
+        ] {
+            let pid = machine.property(unit, "MainPID").unwrap();
+            let status = format!("/proc/{}/status", pid.trim());
+            let uid = machine
+                .must(&["awk", "/^Uid:/ {print $2}", &status])
+                .unwrap();
+            let uid: u32 = uid.trim().parse().unwrap();
+            assert!((61184..=65519).contains(&uid), "{uid} is no dynamic user");
+        }
+
+        // Killed, it comes back by itself.
+        machine
+            .kill_unit("agentd-memcached@shop.service", "KILL")
+            .unwrap();
+        check(&machine, address).unwrap();
+        assert_ne!(
+            machine
+                .property("agentd-memcached@shop.service", "NRestarts")
+                .unwrap()
+                .trim(),
+            "0"
+        );
+
+        // Without its file it does not start on memcached's defaults.
+        machine
+            .must(&["rm", "/etc/agentd/memcached/shop.env"])
+            .unwrap();
+        let started = machine
+            .run(&["systemctl", "restart", "agentd-memcached@shop.service"])
+            .unwrap();
+        assert!(!started.success());
+        assert_eq!(ask(&machine, address, 11211, "version"), "");
+    }
+}
