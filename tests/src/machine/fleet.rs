@@ -76,9 +76,19 @@ impl Fleet {
 
     /// Runs a command of the host on the fleet's network, to its end: as [`TEST_ADDRESS`] sees the machines.
     pub fn run(&self, argv: &[&str], deadline: Duration) -> Result<Output, Trouble> {
+        self.run_with(argv, b"", deadline)
+    }
+
+    /// The same, with input.
+    pub fn run_with(
+        &self,
+        argv: &[&str],
+        input: &[u8],
+        deadline: Duration,
+    ) -> Result<Output, Trouble> {
         let target = self.home.keeper.to_string();
         let enter = ["nsenter", "--target", &target, "--net", "--"];
-        process::run(&[&enter, argv].concat(), b"", deadline)
+        process::run(&[&enter, argv].concat(), input, deadline)
     }
 }
 

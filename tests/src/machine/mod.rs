@@ -20,6 +20,7 @@
 //! the host's own group holds processes: unit sandboxing, watchdogs, the journal, `Restart=` work as
 //! usual, while `MemoryMax=` and the like are accepted and not enforced.
 
+mod bucket;
 mod cgroup;
 mod fleet;
 mod node;
@@ -27,6 +28,7 @@ mod process;
 
 use std::path::{Path, PathBuf};
 
+pub use bucket::{FleetBucket, agent_config, ask_memcached, with_agent};
 pub use fleet::{Fleet, NetChild};
 pub use node::Machine;
 pub use process::{Output, Trouble, wait_until};
