@@ -241,13 +241,4 @@ fn what_is_left(tree: &Node<'_>, walker: &Walker<'_>) -> Option<Fleet> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_heavy_fleet_is_read() {
-        let document = Document::read(include_bytes!("../../../tests/fleets/heavy.json")).unwrap();
-        assert_eq!(document.id.fleet.as_str(), "heavy");
-        assert_eq!(document.fleet.servers.len(), 11);
-    }
-}
+mod tests;

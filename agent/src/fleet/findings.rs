@@ -15,6 +15,8 @@ pub(super) struct Findings {
     found: Vec<Found>,
     /// Places that nothing more is said about: they, or something in them, are known to be wrong.
     doubtful: BTreeSet<String>,
+    /// Items of lists that do not count, by list, ascending.
+    masked_items: BTreeMap<String, Vec<usize>>,
     left_out: usize,
 }
 
@@ -53,6 +55,25 @@ impl Findings {
     /// Says no more about `pointer` and what it is part of.
     pub fn doubt(&mut self, pointer: &Pointer) {
         self.doubtful.insert(pointer.0.clone());
+    }
+
+    /// Leaves the `index`th item of the list at `pointer` out of what is left of it.
+    pub fn mask_item(&mut self, pointer: &Pointer, index: usize) {
+        self.masked_items
+            .entry(pointer.0.clone())
+            .or_default()
+            .push(index);
+    }
+
+    /// The place in the file of the `index`th item that is left of the list at `pointer`.
+    pub fn item(&self, pointer: &Pointer, index: usize) -> Pointer {
+        let mut in_file = index;
+        for masked in self.masked_items.get(&pointer.0).into_iter().flatten() {
+            if *masked <= in_file {
+                in_file += 1;
+            }
+        }
+        pointer.item(in_file)
     }
 
     /// Whether something in `pointer` was read wrongly, so that what it means cannot be judged.
@@ -148,25 +169,34 @@ pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
         .map(|(_, candidate)| candidate)
 }
 
+/// "`a`, `b` and `c`", each between `quote`s and with `last` before the last one.
+pub(super) fn listed<'k>(
+    names: impl IntoIterator<Item = &'k str>,
+    quote: char,
+    last: &str,
+) -> String {
+    let quoted: Vec<String> = names
+        .into_iter()
+        .map(|name| format!("{quote}{name}{quote}"))
+        .collect();
+    match quoted.as_slice() {
+        [] => String::new(),
+        [one] => one.clone(),
+        [many @ .., end] => format!("{} {last} {end}", many.join(", ")),
+    }
+}
+
 /// `text` as a message may show it: shortened, nothing that a terminal obeys.
 pub(super) fn shown(text: &str) -> String {
     const MOST_CHARACTERS: usize = 60;
-    let mut shown: String = text
-        .chars()
-        .take(MOST_CHARACTERS)
-        .flat_map(|c| {
-            // A quote needs no escape here: it is what stands in the file.
-            let escaped = if c == '\'' {
-                None
-            } else {
-                Some(c.escape_debug())
-            };
-            escaped
-                .into_iter()
-                .flatten()
-                .chain((c == '\'').then_some(c))
-        })
-        .collect();
+    let mut shown = String::new();
+    for character in text.chars().take(MOST_CHARACTERS) {
+        match character {
+            // Needs no escape here: it is what stands in the file.
+            '\'' => shown.push('\''),
+            other => shown.extend(other.escape_debug()),
+        }
+    }
     if text.chars().nth(MOST_CHARACTERS).is_some() {
         shown.push('…');
     }

@@ -17,6 +17,7 @@ use super::strict;
 #[serde(deny_unknown_fields)]
 pub struct Fleet {
     /// The format of this document. Only 1 exists.
+    #[schemars(extend("minimum" = 1, "maximum" = 1))]
     pub format: u32,
     /// The fleet's name. `agentd.toml` may pin it, so that one fleet's document is never applied in another.
     pub fleet: Name,
@@ -45,6 +46,7 @@ pub struct Fleet {
 #[serde(deny_unknown_fields)]
 pub struct Server {
     /// The address that the other servers reach it at.
+    #[schemars(schema_with = "super::schema::address")]
     pub address: IpAddr,
     /// The availability zone or rack it stands in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -147,6 +149,7 @@ pub struct Cache {
     pub memory: ByteSize,
     /// The address each instance listens on (default: the server's own address).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schema::address_or_null")]
     pub listen: Option<IpAddr>,
     /// The node list file that the product's code reads.
     #[serde(

@@ -166,7 +166,7 @@ impl<'t> Parser<'t> {
             None => "the end of the file".to_owned(),
             Some(_) if word.chars().count() > 20 => format!("`{}…`", word.get(..20).unwrap_or("")),
             Some(_) if !word.is_empty() => format!("`{word}`"),
-            Some(c) => format!("`{}`", c.escape_debug()),
+            Some(c) => format!("`{}`", super::findings::shown(c.encode_utf8(&mut [0; 4]))),
         }
     }
 
@@ -260,6 +260,7 @@ impl<'t> Parser<'t> {
                 let hint = match byte {
                     b'"' | b'{' | b'[' | b'-' | b'0'..=b'9' => ": is the comma missing?",
                     b'/' | b'#' => ": JSON has no comments",
+                    _ if byte.is_ascii_alphanumeric() => ": is a double quote missing before it?",
                     _ => "",
                 };
                 let found = match byte {

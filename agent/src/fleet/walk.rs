@@ -9,7 +9,7 @@ use serde::de::value::StrDeserializer;
 use serde::de::{self, Deserialize, IntoDeserializer};
 use serde_json::Map;
 
-use super::findings::{Findings, line_column, nearest, shown};
+use super::findings::{Findings, line_column, listed, nearest, shown};
 use super::names::{Port, Written};
 use super::pointer::Pointer;
 use super::tree::{Node, Value};
@@ -76,7 +76,7 @@ impl<'t> Walker<'t> {
         later: &[&str],
     ) -> bool {
         let Value::Object(members) = &node.value else {
-            let keys = listed(fields.iter().map(|field| field.name));
+            let keys = listed(fields.iter().map(|field| field.name), '`', "and");
             return self.unexpected(node, at, &format!("an object with {keys}"));
         };
         let mut first_at: HashMap<&str, usize> = HashMap::new();
@@ -122,7 +122,7 @@ impl<'t> Walker<'t> {
                     None => format!(
                         "unknown field `{}`; the fields here are {}",
                         shown(key),
-                        listed(fields.iter().map(|field| field.name))
+                        listed(fields.iter().map(|field| field.name), '`', "and")
                     ),
                 });
             if let Some(field) = meant {
@@ -147,8 +147,9 @@ impl<'t> Walker<'t> {
 
     fn twice(&mut self, key: &str, first: usize, second: usize, place: &Pointer) {
         self.mask(second);
-        let (line, column) = line_column(self.text, first);
+        let text = self.text;
         self.findings.add_at(second, place, || {
+            let (line, column) = line_column(text, first);
             format!(
                 "`{}` stands here twice (first at {line}:{column}): keep one",
                 shown(key)
@@ -196,16 +197,6 @@ pub(super) fn found(node: &Node<'_>) -> String {
     }
 }
 
-/// `a`, `b` and `c`.
-pub(super) fn listed<'k>(names: impl IntoIterator<Item = &'k str>) -> String {
-    let quoted: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
-    match quoted.as_slice() {
-        [] => String::new(),
-        [one] => one.clone(),
-        [many @ .., last] => format!("{} and {last}", many.join(", ")),
-    }
-}
-
 impl<T: Written> Walk for T {
     fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
         let Value::Text(text) = &node.value else {
@@ -236,8 +227,7 @@ impl<T: Walk> Walk for Vec<T> {
         for (index, item) in items.iter().enumerate() {
             if !T::walk(item, &at.item(index), walker) {
                 walker.mask(item.start);
-                // The places of the items behind it are no longer those of the file.
-                walker.findings.doubt(at);
+                walker.findings.mask_item(at, index);
             }
         }
         true
@@ -260,7 +250,7 @@ impl<K: Written, V: Walk> Walk for BTreeMap<K, V> {
             if let Err(error) = key.parse::<K>() {
                 walker.mask(member.key_start);
                 walker.findings.add_at(member.key_start, &place, || {
-                    format!("the key: {error}; found \"{}\"", shown(key))
+                    format!("the key is wrong: {error}; found \"{}\"", shown(key))
                 });
             }
             if !V::walk(&member.value, &place, walker) {
@@ -280,30 +270,44 @@ impl Walk for IpAddr {
     }
 }
 
+/// A number that `accepts` accepts.
+fn number(
+    node: &Node<'_>,
+    at: &Pointer,
+    walker: &mut Walker<'_>,
+    expected: &str,
+    accepts: fn(&str) -> bool,
+) -> bool {
+    match &node.value {
+        Value::Number(text) if accepts(text) => true,
+        Value::Text(text) if accepts(text) => {
+            walker.unexpected(node, at, &format!("{expected} (without quotes)"))
+        }
+        _ => walker.unexpected(node, at, expected),
+    }
+}
+
 impl Walk for Port {
     fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
-        match &node.value {
-            Value::Number(text) if text.parse().ok().and_then(Self::new).is_some() => true,
-            _ => walker.unexpected(node, at, Self::EXPECTED),
-        }
+        number(node, at, walker, Self::EXPECTED, |text| {
+            text.parse().ok().and_then(Self::new).is_some()
+        })
     }
 }
 
 impl Walk for u32 {
     fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
-        match &node.value {
-            Value::Number(text) if text.parse::<Self>().is_ok() => true,
-            _ => walker.unexpected(node, at, "a whole number"),
-        }
+        number(node, at, walker, "a whole number", |text| {
+            text.parse::<Self>().is_ok()
+        })
     }
 }
 
 impl Walk for u64 {
     fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
-        match &node.value {
-            Value::Number(text) if text.parse::<Self>().is_ok() => true,
-            _ => walker.unexpected(node, at, "a whole number"),
-        }
+        number(node, at, walker, "a whole number", |text| {
+            text.parse::<Self>().is_ok()
+        })
     }
 }
 
@@ -340,12 +344,8 @@ pub(super) fn word<T: for<'de> Deserialize<'de>>(
         let meant = nearest(text, words.iter().copied())
             .map(|word| format!("; did you mean \"{word}\"?"))
             .unwrap_or_default();
-        let words: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
-        format!(
-            "expected {}; found {}{meant}",
-            words.join(" or "),
-            found(node)
-        )
+        let words = listed(words.iter().copied(), '"', "or");
+        format!("expected {words}; found {}{meant}", found(node))
     })
 }
 
@@ -355,7 +355,7 @@ struct NotAWord(&'static [&'static str]);
 
 impl fmt::Display for NotAWord {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&listed(self.0.iter().copied()))
+        out.write_str(&listed(self.0.iter().copied(), '"', "or"))
     }
 }
 

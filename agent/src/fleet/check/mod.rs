@@ -9,11 +9,10 @@ mod servers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::findings::{Findings, nearest};
+use super::findings::{Findings, listed, nearest};
 use super::model::{CronJob, Fleet};
 use super::names::Name;
 use super::pointer::Pointer;
-use super::walk::listed;
 
 /// Names that every system gives a meaning of its own.
 const RESERVED_HOSTS: [&str; 6] = [
@@ -111,7 +110,7 @@ impl<'f> Check<'f> {
         at: &Pointer,
         index: usize,
     ) -> bool {
-        let at = self.item(at, index);
+        let at = self.findings.item(at, index);
         self.refers_at(known, kind, name, &at)
     }
 
@@ -140,7 +139,7 @@ impl<'f> Check<'f> {
                 None if known.len() <= FEW => {
                     format!(
                         "there is no {noun} `{name}`; the {noun}s are {}",
-                        listed(names())
+                        listed(names(), '`', "and")
                     )
                 }
                 None => format!("there is no {noun} `{name}` in {}", place([kind.key])),
@@ -149,22 +148,13 @@ impl<'f> Check<'f> {
         false
     }
 
-    /// The place of a list's item; the list's own where items before it could not be read.
-    fn item(&self, list: &Pointer, index: usize) -> Pointer {
-        if self.findings.is_doubtful(list) {
-            list.clone()
-        } else {
-            list.item(index)
-        }
-    }
-
     /// Checks that a list names nothing twice and has at most `most` entries.
     fn list<T: Ord + fmt::Display>(&mut self, list: &[T], at: &Pointer, most: usize) {
         self.at_most(list.len(), most, at);
         let mut seen = BTreeSet::new();
         for (index, entry) in list.iter().enumerate() {
             if !seen.insert(entry) {
-                let place = self.item(at, index);
+                let place = self.findings.item(at, index);
                 self.findings
                     .add(&place, || format!("`{entry}` is listed twice"));
             }

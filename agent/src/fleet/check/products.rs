@@ -8,7 +8,7 @@ use crate::fleet::names::{AbsolutePath, HostName, Name, Port};
 use crate::fleet::pointer::Pointer;
 
 /// Files and directories of the system and of the agent: no node list may stand at or under them.
-const RESERVED_PATHS: [&str; 20] = [
+const RESERVED_PATHS: [&str; 23] = [
     "/boot",
     "/dev",
     "/etc/agentd",
@@ -29,8 +29,10 @@ const RESERVED_PATHS: [&str; 20] = [
     "/proc",
     "/run",
     "/sys",
+    "/usr/lib/systemd",
+    "/var/lib/agentd",
+    "/var/run",
 ];
-const RESERVED_STATE_PATHS: [&str; 3] = ["/var/lib/agentd", "/var/run", "/usr/lib/systemd"];
 
 /// Which site answers to a host name on a port.
 type Claims<'f> = BTreeMap<(&'f HostName, Port), (&'f Name, &'f Name)>;
@@ -103,7 +105,8 @@ impl<'f> Check<'f> {
             let first = *claims.entry((domain, port)).or_insert(owner);
             if first != owner {
                 let (product, site) = first;
-                self.findings.add(&at.then("domains").item(index), || {
+                let domains = self.findings.item(&at.then("domains"), index);
+                self.findings.add(&domains, || {
                     format!(
                         "`{domain}` on port {port} already belongs to the site `{site}` of the product `{product}`"
                     )
@@ -115,7 +118,6 @@ impl<'f> Check<'f> {
     fn node_list(&mut self, list: &CacheList, at: &Pointer) {
         let reserved = RESERVED_PATHS
             .into_iter()
-            .chain(RESERVED_STATE_PATHS)
             .find(|path| is_at_or_under(&list.path, path));
         if let Some(reserved) = reserved {
             self.findings.add(at, || {
@@ -136,7 +138,7 @@ impl<'f> Check<'f> {
         }
         self.list(&database.chain, &chain, 16);
         for (index, server) in database.chain.iter().enumerate() {
-            let at = self.item(&chain, index);
+            let at = self.findings.item(&chain, index);
             self.database_server(product, server, &at);
         }
         if let Some(snapshots) = &database.snapshots {
@@ -185,7 +187,7 @@ impl<'f> Check<'f> {
             self.list(names, list, 32);
             for (index, name) in names.iter().enumerate() {
                 let text = name.as_str();
-                let place_of = self.item(list, index);
+                let place_of = self.findings.item(list, index);
                 if RESERVED_HOSTS.contains(&text) {
                     self.findings.add(&place_of, || {
                         format!("`{name}` means the machine itself on every system: it cannot be an alias")
@@ -200,7 +202,7 @@ impl<'f> Check<'f> {
         let masters: BTreeSet<&HostName> = aliases.master.iter().collect();
         for (index, name) in aliases.replica.iter().enumerate() {
             if masters.contains(name) {
-                let at = self.item(&replica, index);
+                let at = self.findings.item(&replica, index);
                 self.findings.add(&at, || {
                     format!("`{name}` is an alias of the master: it cannot lead to a replica too")
                 });

@@ -1,1 +1,183 @@
+use std::sync::Arc;
 
+use super::super::Document;
+use super::*;
+
+const SMALL: &str = include_str!("../../../../tests/documents/good/small.json");
+
+fn with(changes: &[(&str, &str)]) -> String {
+    let mut text = SMALL.to_owned();
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from} is not in the document");
+        text = text.replacen(from, to, 1);
+    }
+    text
+}
+
+fn refusals(changes: &[(&str, &str)]) -> Vec<String> {
+    match Document::read(with(changes).as_bytes()) {
+        Ok(_) => Vec::new(),
+        Err(mistakes) => mistakes.iter().map(ToString::to_string).collect(),
+    }
+}
+
+const WEB: &str = r#""roles": ["web"], "products": ["shop"]"#;
+const CACHE: &str = r#""roles": ["memcached"], "products": ["shop"]"#;
+const PRODUCTS: &str = "\"products\": {\n      \"shop\"";
+
+/// A second product with only a cache.
+fn video(cache: &str) -> String {
+    format!("\"products\": {{\n      \"video\": {{\"cache\": {{{cache}}}}},\n      \"shop\"")
+}
+
+#[test]
+fn products_that_never_meet_may_use_the_same_path_and_port() {
+    let video = video(
+        r#""port": 11211, "memory": "64M", "list": {"path": "/etc/shop/memcached.json", "format": "json"}"#,
+    );
+    let apart = refusals(&[
+        (PRODUCTS, &video),
+        (WEB, r#""roles": ["web"], "products": ["shop"]"#),
+    ]);
+    assert_eq!(apart, [""; 0]);
+    let together = refusals(&[
+        (PRODUCTS, &video),
+        (WEB, r#""roles": ["web"], "products": ["shop", "video"]"#),
+    ]);
+    assert_eq!(
+        together.len(),
+        1,
+        "the path; no port, since no instance runs there: {together:?}"
+    );
+    let retired = refusals(&[
+        (PRODUCTS, &video),
+        (
+            WEB,
+            r#""roles": ["web"], "products": ["shop", "video"], "state": "retired""#,
+        ),
+    ]);
+    assert_eq!(retired, [""; 0]);
+}
+
+#[test]
+fn a_list_cannot_stand_in_another_products_list() {
+    let video = video(
+        r#""port": 11212, "memory": "64M", "list": {"path": "/etc/shop/memcached.json/video", "format": "json"}"#,
+    );
+    let found = refusals(&[
+        (PRODUCTS, &video),
+        (WEB, r#""roles": ["web"], "products": ["shop", "video"]"#),
+    ]);
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0]
+            .contains("/etc/shop/memcached.json is a file, the node list of the product `shop`"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn instances_share_a_port_only_on_different_addresses() {
+    for (listen, mistakes) in [
+        ("", 1),
+        (r#", "listen": "0.0.0.0""#, 1),
+        (r#", "listen": "127.0.0.1""#, 0),
+    ] {
+        let video = video(&format!(r#""port": 11211, "memory": "64M"{listen}"#));
+        let found = refusals(&[
+            (PRODUCTS, &video),
+            (
+                CACHE,
+                r#""roles": ["memcached"], "products": ["shop", "video"]"#,
+            ),
+        ]);
+        assert_eq!(found.len(), mistakes, "{listen}: {found:?}");
+    }
+}
+
+#[test]
+fn one_conflict_is_one_mistake_on_however_many_servers() {
+    let video = video(r#""port": 11211, "memory": "64M""#);
+    let servers: String = (1..50)
+        .map(|n| format!(r#""c{n}": {{"address": "10.1.0.{n}", "roles": ["memcached"], "products": ["shop", "video"]}},"#))
+        .collect();
+    let servers = format!("\"servers\": {{{servers}");
+    let found = refusals(&[(PRODUCTS, &video), ("\"servers\": {", &servers)]);
+    assert_eq!(found.len(), 1, "{found:?}");
+}
+
+#[test]
+fn a_retired_server_frees_its_address_and_instance() {
+    let address = r#""address": "10.0.0.11""#;
+    let both = |state: &str| {
+        refusals(&[
+            (address, r#""address": "10.0.0.11", "instance": "i-0""#),
+            (
+                r#""web-1": "#,
+                &format!(
+                    r#""web-0": {{"address": "10.0.0.11", "instance": "i-0"{state}}}, "web-1": "#
+                ),
+            ),
+        ])
+    };
+    // Two spaces follow the colon in the file.
+    assert_eq!(both("").len(), 2);
+    assert_eq!(both(r#", "state": "draining""#).len(), 2);
+    assert_eq!(both(r#", "state": "retired""#), [""; 0]);
+}
+
+#[test]
+fn the_same_alias_may_lead_to_the_same_place() {
+    let aliased = |chain: &str| {
+        let video = format!(
+            "\"products\": {{\n \"video\": {{\"database\": {{\"chain\": {chain}, \"aliases\": {{\"master\": [\"mysql-master\"]}}}}}},\n \"shop\""
+        );
+        refusals(&[
+            (PRODUCTS, &video),
+            (WEB, r#""roles": ["web"], "products": ["shop", "video"]"#),
+            (
+                r#""10.0.0.31", "roles": ["database"], "products": ["shop"]"#,
+                r#""10.0.0.31", "roles": ["database"], "products": ["shop", "video"]"#,
+            ),
+            (
+                r#""10.0.0.32", "roles": ["database"], "products": ["shop"]"#,
+                r#""10.0.0.32", "roles": ["database"], "products": ["shop", "video"]"#,
+            ),
+        ])
+    };
+    assert_eq!(aliased(r#"["db-1", "db-2"]"#), [""; 0]);
+    let found = aliased(r#"["db-2", "db-1"]"#);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("would have two addresses"));
+}
+
+#[test]
+fn the_small_document_is_right() {
+    let fleet: Arc<Fleet> = Document::read(SMALL.as_bytes()).unwrap().fleet;
+    let mut findings = Findings::default();
+    check(&fleet, &mut findings);
+    assert!(findings.is_empty());
+}
+
+#[test]
+fn nothing_is_said_twice_about_what_could_not_be_read() {
+    // `db-1` cannot be read: nothing more is said of the chain that names it.
+    assert_eq!(refusals(&[("10.0.0.31", "10.0.0.331")]).len(), 1);
+    assert_eq!(
+        refusals(&[(r#""db-1":"#, r#""db-1": {}, "db-0":"#)]).len(),
+        1
+    );
+    assert_eq!(refusals(&[("\"servers\": {", "\"server\": {")]).len(), 1);
+    assert_eq!(
+        refusals(&[(
+            "\"roles\": {\n      \"web\": {},",
+            "\"roles\": {\n      \"web\": [],"
+        )])
+        .len(),
+        1
+    );
+    assert_eq!(
+        refusals(&[(r#""chain": ["db-1", "db-2"]"#, r#""chain": "db-1""#)]).len(),
+        1
+    );
+}

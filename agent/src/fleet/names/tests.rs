@@ -42,7 +42,7 @@ where
     for text in bad.iter().chain(HOSTILE) {
         assert!(text.parse::<T>().is_err(), "{text:?} was accepted");
         let error = serde_json::from_value::<T>(json!(text)).err().unwrap();
-        assert!(error.to_string().starts_with("expected "), "{error}");
+        assert!(!error.to_string().contains("invalid type"), "{error}");
     }
     for value in [json!(null), json!(1), json!(true), json!([]), json!({})] {
         assert!(serde_json::from_value::<T>(value).is_err());
