@@ -175,3 +175,124 @@ fn another_server_first_in_the_chain_moves_the_alias_and_nothing_else() {
 fn an_unknown_server_has_no_view() {
     assert!(view(&heavy(), &"web-9".parse().unwrap(), HostsScope::Fleet).is_none());
 }
+
+#[test]
+fn a_key_with_a_slash_is_escaped_in_origins() {
+    let pointer = Pointer::of(["signed", "a/b~c"]).then("~1").item(3);
+    assert_eq!(pointer.0, "/signed/a~1b~0c/~01/3");
+    let segments: Vec<String> = pointer.segments().collect();
+    assert_eq!(segments, ["signed", "a/b~c", "~1", "3"]);
+    assert!(pointer.is_in(&Pointer::of(["signed", "a/b~c"])));
+    assert!(!Pointer::of(["signed", "web-1"]).is_in(&Pointer::of(["signed", "web"])));
+}
+
+/// Every origin of a view leads to a place that the file really has.
+#[test]
+fn origins_lead_to_places_in_the_file() {
+    let file: serde_json::Value = serde_json::from_str(HEAVY).unwrap();
+    let fleet = heavy();
+    for name in fleet.servers.keys() {
+        let view = view(&fleet, name, HostsScope::Fleet).unwrap();
+        let origins = (view.hosts.iter().map(|host| &host.origin))
+            .chain(view.caches.values().map(|cache| &cache.origin))
+            .chain(view.sites.iter().map(|site| &site.origin))
+            .chain(view.cron.iter().map(|cron| &cron.origin));
+        for origin in origins {
+            assert!(file.pointer(&origin.0).is_some(), "{origin}");
+        }
+    }
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ROLES: [&str; 4] = ["web", "memcached", "database", "encoder"];
+    const PRODUCTS: [&str; 3] = ["shop", "video", "blog"];
+
+    /// A server: which roles and products it has, as bits, and its state.
+    fn server() -> impl Strategy<Value = (u8, u8, &'static str)> {
+        let state = prop::sample::select(vec!["active", "draining", "retired"]);
+        (0..16u8, 0..8u8, state)
+    }
+
+    fn chosen(bits: u8, names: &[&str]) -> Vec<String> {
+        (names.iter().enumerate())
+            .filter(|(bit, _)| bits & (1 << bit) != 0)
+            .map(|(_, name)| (*name).to_owned())
+            .collect()
+    }
+
+    fn fleet(servers: &[(u8, u8, &str)], chain: &[u8]) -> Fleet {
+        let mut all = serde_json::Map::new();
+        for (n, (roles, products, state)) in servers.iter().enumerate() {
+            let server = serde_json::json!({
+                "address": format!("10.0.0.{n}"), "roles": chosen(*roles, &ROLES),
+                "products": chosen(*products, &PRODUCTS), "state": state,
+            });
+            all.insert(format!("s{n}"), server);
+        }
+        let chain: Vec<String> = chain.iter().map(|n| format!("s{n}")).collect();
+        let job = |on: &[&str], run: &str| serde_json::json!({ "schedule": "@daily", "user": "root", "command": "true", "on": on, "run": run });
+        let product = |port: u16| {
+            serde_json::json!({
+                "sites": { "www": { "domains": ["a.example"], "root": "/srv/a" } },
+                "cache": { "port": port, "memory": "64M" },
+                "database": { "chain": chain, "aliases": { "master": ["master"], "replica": ["replica"] } },
+                "cron": { "each": job(&[], "each"), "one": job(&[], "one"), "web": job(&["web", "encoder"], "one") },
+            })
+        };
+        serde_json::from_value(serde_json::json!({
+            "format": 1, "fleet": "f", "version": 1,
+            "issued": "2026-01-01T00:00:00Z", "expires": "2027-01-01T00:00:00Z",
+            "servers": all,
+            "roles": { "web": { "cron": { "one": job(&[], "one") } } },
+            "products": { "shop": product(1), "video": product(2) },
+        }))
+        .unwrap()
+    }
+
+    proptest! {
+        /// Any fleet at all, checked or not: references may lead nowhere.
+        #[test]
+        fn views_are_deterministic_sorted_and_agree(
+            servers in prop::collection::vec(server(), 1..8),
+            chain in prop::collection::vec(0..9u8, 0..4),
+        ) {
+            let one = fleet(&servers, &chain);
+            let mut once: Vec<String> = Vec::new();
+            for (n, (roles, _, state)) in servers.iter().enumerate() {
+                let name = format!("s{n}");
+                let view = of(&one, &name);
+                prop_assert_eq!(&view, &of(&one, &name));
+                if *state == "retired" {
+                    prop_assert_eq!(show(&view), "");
+                    continue;
+                }
+                prop_assert!(view.hosts.is_sorted_by_key(|host| host.name.as_str()));
+                prop_assert!(view.hosts.iter().any(|host| host.name == name));
+                prop_assert!(view.sites.is_sorted_by_key(|site| (&site.product, &site.name)));
+                prop_assert!(view.sites.is_empty() || roles & 1 != 0);
+                prop_assert!(view.cron.is_sorted_by_key(|cron| (&cron.owner, &cron.name)));
+                for cache in view.caches.values() {
+                    prop_assert!(cache.nodes.is_sorted());
+                    prop_assert_eq!(cache.instance, roles & 2 != 0);
+                    for (node, _) in &cache.nodes {
+                        let state = &one.servers[node].state;
+                        prop_assert_eq!(*state, crate::fleet::ServerState::Active);
+                    }
+                }
+                let jobs = view.cron.iter().filter(|cron| cron.job.run == crate::fleet::CronRun::One);
+                once.extend(jobs.map(|cron| format!("{:?} {}", cron.owner, cron.name)));
+                // The wider scope only adds servers.
+                let wide = super::super::view(&one, &name.parse().unwrap(), HostsScope::Fleet).unwrap();
+                prop_assert!(view.hosts.iter().all(|host| wide.hosts.contains(host)));
+            }
+            let all = once.len();
+            once.sort();
+            once.dedup();
+            prop_assert_eq!(all, once.len(), "a job that runs once runs twice");
+        }
+    }
+}

@@ -98,9 +98,10 @@ fn instances_share_a_port_only_on_different_addresses() {
 #[test]
 fn one_conflict_is_one_mistake_on_however_many_servers() {
     let video = video(r#""port": 11211, "memory": "64M""#);
-    let servers: String = (1..50)
+    let servers: Vec<String> = (1..50)
         .map(|n| format!(r#""c{n}": {{"address": "10.1.0.{n}", "roles": ["memcached"], "products": ["shop", "video"]}},"#))
         .collect();
+    let servers = servers.concat();
     let servers = format!("\"servers\": {{{servers}");
     let found = refusals(&[(PRODUCTS, &video), ("\"servers\": {", &servers)]);
     assert_eq!(found.len(), 1, "{found:?}");
