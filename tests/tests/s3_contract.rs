@@ -1,5 +1,7 @@
 //! One set of requests, held against every bucket that the tests trust: our own S3-protocol server, a directory, moto.
 
+#![cfg(test)]
+
 use std::time::{Duration, UNIX_EPOCH};
 
 use aws_sdk_s3::config::http::HttpResponse;

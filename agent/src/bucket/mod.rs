@@ -80,7 +80,7 @@ pub enum BucketErrorKind {
     Credentials,
     /// No region is known, the bucket is in another one, or the endpoint is no URL.
     #[error(
-        "the region or the endpoint is missing or wrong; correct them for this bucket in agentd.toml"
+        "the region or the endpoint is missing or wrong; correct `region` and `endpoint` under [s3] in agentd.toml"
     )]
     Region,
     /// Larger than the limit.
@@ -189,7 +189,8 @@ impl Bucket {
     ) -> Result<Fetched, BucketError> {
         let request = async {
             match &self.store {
-                Store::S3(bucket) => bucket.get(key, known, limit).await,
+                // Boxed: the SDK's futures are tens of kilobytes, in every future that awaits them.
+                Store::S3(bucket) => Box::pin(bucket.get(key, known, limit)).await,
                 Store::Directory(bucket) => bucket.get(key, known, limit).await,
             }
         };
@@ -209,7 +210,7 @@ impl Bucket {
     ) -> Result<Tag, BucketError> {
         let request = async {
             match &self.store {
-                Store::S3(bucket) => bucket.put(key, bytes, condition).await,
+                Store::S3(bucket) => Box::pin(bucket.put(key, bytes, condition)).await,
                 Store::Directory(bucket) => bucket.put(key, bytes, condition).await,
             }
         };

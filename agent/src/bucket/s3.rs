@@ -20,6 +20,7 @@ use aws_sdk_s3::config::{
     SharedCredentialsProvider, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::primitives::ByteStreamError;
 use tokio::sync::OnceCell;
 
 use super::https::lazy_http_client;
@@ -209,6 +210,14 @@ impl S3Bucket {
     }
 }
 
+/// An answer's body did not come whole.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer broke off after {received} bytes")]
+struct BrokenOff {
+    received: usize,
+    source: ByteStreamError,
+}
+
 /// Reads an answer's body of at most `limit` bytes, and all that was announced.
 async fn read_body(object: GetObjectOutput, limit: u64) -> Result<Vec<u8>, Failure> {
     let too_large = |size: u64| {
@@ -228,7 +237,13 @@ async fn read_body(object: GetObjectOutput, limit: u64) -> Result<Vec<u8>, Failu
     let mut bytes = Vec::with_capacity(usize::try_from(capacity).unwrap_or_default());
     let mut body = object.body;
     while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|error| Failure::new(BucketErrorKind::Unavailable, error))?;
+        let chunk = chunk.map_err(|source| {
+            let broken = BrokenOff {
+                received: bytes.len(),
+                source,
+            };
+            Failure::new(BucketErrorKind::Unavailable, broken)
+        })?;
         bytes.extend_from_slice(&chunk);
         if bytes.len() as u64 > limit {
             return Err(too_large(bytes.len() as u64));

@@ -62,7 +62,7 @@ struct Upload {
 pub(super) struct Objects {
     /// The next conditional write answers 409.
     pub(super) conflict_once: bool,
-    objects: BTreeMap<String, Object>,
+    present: BTreeMap<String, Object>,
     history: BTreeMap<String, Vec<Bytes>>,
     uploads: BTreeMap<String, Upload>,
     uploads_made: u64,
@@ -77,11 +77,11 @@ fn etag(bytes: &[u8]) -> String {
 
 impl Objects {
     pub(super) fn get(&self, key: &str) -> Option<&Object> {
-        self.objects.get(key)
+        self.present.get(key)
     }
 
     pub(super) fn keys(&self) -> Vec<String> {
-        self.objects.keys().cloned().collect()
+        self.present.keys().cloned().collect()
     }
 
     pub(super) fn history(&self, key: &str) -> Vec<Bytes> {
@@ -103,16 +103,16 @@ impl Objects {
             etag: etag.clone(),
             modified: node_agent::system::clock::now().as_second(),
         };
-        self.objects.insert(key.into(), object);
+        self.present.insert(key.into(), object);
         etag
     }
 
     pub(super) fn delete(&mut self, key: &str) {
-        self.objects.remove(key);
+        self.present.remove(key);
     }
 
     pub(super) fn read(&self, key: &str, condition: &ReadCondition) -> Result<Object, Refused> {
-        let object = self.objects.get(key).ok_or(Refused::NoSuchKey)?;
+        let object = self.present.get(key).ok_or(Refused::NoSuchKey)?;
         let is_present = |tag: &String| tag == ANY || *tag == object.etag;
         if condition
             .matches
@@ -147,13 +147,11 @@ impl Objects {
         if *condition != Condition::None && std::mem::take(&mut self.conflict_once) {
             return Err(Refused::Conflict);
         }
-        let present = self.objects.get(key);
-        match (condition, present) {
+        match (condition, self.present.get(key)) {
             (Condition::None, _) | (Condition::Absent, None) => Ok(()),
-            (Condition::Absent, Some(_)) => Err(Refused::PreconditionFailed),
             (Condition::Matches(_), None) => Err(Refused::NoSuchKey),
             (Condition::Matches(tag), Some(object)) if tag == ANY || *tag == object.etag => Ok(()),
-            (Condition::Matches(_), Some(_)) => Err(Refused::PreconditionFailed),
+            (_, Some(_)) => Err(Refused::PreconditionFailed),
         }
     }
 
@@ -165,7 +163,7 @@ impl Objects {
         most: usize,
     ) -> (Vec<(&str, &Object)>, bool) {
         let mut all = self
-            .objects
+            .present
             .iter()
             .map(|(key, object)| (key.as_str(), object))
             .filter(|(key, _)| key.starts_with(prefix) && *key > after);

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
@@ -103,6 +103,11 @@ where
         unanswered => {
             let kind = unanswered_kind(&unanswered);
             let source = unanswered.into_source().unwrap_or_else(Into::into);
+            // "io error" or "other", and nothing that its own source does not say better.
+            let source = match source.downcast::<ConnectorError>() {
+                Ok(connector) => connector.into_source(),
+                Err(source) => source,
+            };
             Failure {
                 kind,
                 source: Some(source),

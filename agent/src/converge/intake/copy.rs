@@ -91,9 +91,8 @@ pub(super) fn load(files: &Files, pinned: Option<&Name>) -> Result<Kept, FileErr
         Err(mistakes) => mistakes
             .first()
             .map_or_else(|| "it cannot be read".into(), ToString::to_string),
-        Ok(document) => match unusable(&document.id, meta.as_ref(), pinned) {
-            Some(why) => why,
-            None => {
+        Ok(document) => {
+            let Some(why) = unusable(&document.id, meta.as_ref(), pinned) else {
                 let fits = meta.as_ref().is_some_and(|meta| meta.id == document.id);
                 return Ok(Kept {
                     document: Some(document),
@@ -101,8 +100,9 @@ pub(super) fn load(files: &Files, pinned: Option<&Name>) -> Result<Kept, FileErr
                     fits,
                     damaged: None,
                 });
-            }
-        },
+            };
+            why
+        }
     };
     tracing::warn!(
         path = DOCUMENT,
