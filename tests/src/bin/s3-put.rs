@@ -42,6 +42,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         timeout: Duration::from_secs(10),
     };
     let bucket = Bucket::open_as(&url, &settings, &options.access_key, &options.secret_key);
-    bucket.put(&options.key, bytes, None).await?;
+    Box::pin(bucket.put(&options.key, bytes, None)).await?;
     Ok(())
 }

@@ -41,7 +41,7 @@ pub const TEST_ADDRESS: &str = "10.77.0.1";
 pub enum Image {
     /// Debian as it comes. Apache and memcached are installed, not enabled; cron is enabled.
     Debian,
-    /// The same servers under CentOS's names and paths, and an os-release that says so.
+    /// The same servers under `CentOS`'s names and paths, and an `os-release` that says so.
     CentosLayout,
 }
 
@@ -158,6 +158,30 @@ fn agent_files(config: &str) -> Result<Vec<AddedFile>, Trouble> {
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or_default();
+        let target = match path.extension().and_then(|kind| kind.to_str()) {
+            Some("service" | "socket" | "timer" | "path" | "target" | "slice") => {
+                format!("/usr/lib/systemd/system/{name}")
+            }
+            Some("preset") => format!("/usr/lib/systemd/system-preset/{name}"),
+            // As packages do: `systemd/tmpfiles.conf` becomes `tmpfiles.d/agentd.conf`.
+            Some("conf") if name.contains("tmpfiles") => "/usr/lib/tmpfiles.d/agentd.conf".into(),
+            Some("conf") if name.contains("sysusers") => "/usr/lib/sysusers.d/agentd.conf".into(),
+            _ => continue,
+        };
+        files.push(AddedFile {
+            path: format!("{directory}/{name}"),
+            bytes: read(&built(name)?)?,
+            mode: 0o755,
+        });
+    }
+    let units = repository().join("systemd");
+    let entries = std::fs::read_dir(&units)
+        .map_err(|e| Trouble::caused(format!("cannot list {}", units.display()), e))?;
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         let directory = match path.extension().and_then(|kind| kind.to_str()) {
             Some("service" | "socket" | "timer" | "path" | "target" | "slice") => {
                 "/usr/lib/systemd/system"
@@ -174,7 +198,7 @@ fn agent_files(config: &str) -> Result<Vec<AddedFile>, Trouble> {
             name
         };
         files.push(AddedFile {
-            path: format!("{directory}/{name}"),
+            path: target,
             bytes: read(&path)?,
             mode: 0o644,
         });

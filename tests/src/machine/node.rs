@@ -12,7 +12,7 @@ use super::{AddedFile, Image, MachineSpec, agent_files};
 /// How long a command in a machine may take, unless its caller says otherwise.
 const COMMAND: Duration = Duration::from_secs(30);
 /// How long a boot may take. It takes half a second; many at once on a busy host take longer.
-const BOOT: Duration = Duration::from_secs(60);
+const BOOT: Duration = Duration::from_mins(1);
 /// How long a shutdown may take: longer than the deadline of the units under test.
 const SHUTDOWN: Duration = Duration::from_secs(100);
 
