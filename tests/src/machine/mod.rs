@@ -169,35 +169,6 @@ fn agent_files(config: &str) -> Result<Vec<AddedFile>, Trouble> {
             _ => continue,
         };
         files.push(AddedFile {
-            path: format!("{directory}/{name}"),
-            bytes: read(&built(name)?)?,
-            mode: 0o755,
-        });
-    }
-    let units = repository().join("systemd");
-    let entries = std::fs::read_dir(&units)
-        .map_err(|e| Trouble::caused(format!("cannot list {}", units.display()), e))?;
-    for path in entries.flatten().map(|entry| entry.path()) {
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        let directory = match path.extension().and_then(|kind| kind.to_str()) {
-            Some("service" | "socket" | "timer" | "path" | "target" | "slice") => {
-                "/usr/lib/systemd/system"
-            }
-            Some("preset") => "/usr/lib/systemd/system-preset",
-            // As packages do: `systemd/tmpfiles.conf` becomes `tmpfiles.d/agentd.conf`.
-            Some("conf") if name.contains("tmpfiles") => "/usr/lib/tmpfiles.d",
-            Some("conf") if name.contains("sysusers") => "/usr/lib/sysusers.d",
-            _ => continue,
-        };
-        let name = if directory.ends_with(".d") {
-            "agentd.conf"
-        } else {
-            name
-        };
-        files.push(AddedFile {
             path: target,
             bytes: read(&path)?,
             mode: 0o644,
