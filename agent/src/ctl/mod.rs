@@ -1,5 +1,64 @@
 //! `agentctl`: what a person types. One module a subcommand; this one reads the command line and prints errors.
 
+mod apply;
 mod args;
+mod completions;
+mod console;
+mod failure;
+mod history;
+mod place;
+mod plan;
+mod schema;
+mod status;
+mod validate;
+mod why;
+
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+use clap::Parser;
 
 pub use args::{Args, Color, Command, Format};
+use console::Console;
+use failure::Failure;
+
+/// Wrong usage (`EX_USAGE` of sysexits.h).
+const WRONG_USAGE: u8 = 64;
+
+/// All of `agentctl`: reads the command line of this process, does it, says what went wrong.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Nobody is left to tell where this cannot be printed.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { WRONG_USAGE } else { 0 });
+        }
+    };
+    let console = Console::new(&args.global);
+    console.say_warnings();
+    match run(&args, &console) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            console.fail(&failure);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(args: &Args, console: &Console) -> Result<u8, Failure> {
+    let global = &args.global;
+    match &args.command {
+        Command::Status => status::status(global, console),
+        Command::Plan(wanted) => plan::plan(global, wanted, console),
+        Command::Apply { retry } => apply::apply(global, *retry, console),
+        Command::History { number } => history::history(global, *number, console),
+        Command::Show { run } => history::show(global, *run, console),
+        Command::Why { subject, name } => why::why(global, subject, name.as_deref(), console),
+        Command::Validate { file } => validate::validate(file, console),
+        Command::Schema => schema::schema(console),
+        Command::Completions { shell } => completions::completions(*shell, console),
+    }
+}

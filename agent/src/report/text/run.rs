@@ -12,10 +12,18 @@ use crate::report::{Outcome, RunRecord, Severity, Trigger};
 pub fn run(record: &RunRecord, now: Timestamp, paint: Paint) -> String {
     let mut out = String::new();
     if record.id == 0 {
+        let idle = record.steps.is_empty() && record.problems.is_empty();
         let _ = writeln!(
             out,
-            "{}: nothing to do: as {} version {} says",
-            record.node, record.document.fleet, record.document.version
+            "{}: {}, for {} version {}",
+            record.node,
+            if idle {
+                paint.green("nothing to do")
+            } else {
+                paint.alarm("nothing new: as in the run before")
+            },
+            record.document.fleet,
+            record.document.version
         );
     } else {
         let _ = writeln!(

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::{Paint, age, ago, count, moment, problem, push_indented, run_line, shown};
 use crate::report::{BucketStatus, DocumentStatus, Health, Refusal, Status};
@@ -11,7 +12,8 @@ use crate::report::{BucketStatus, DocumentStatus, Health, Refusal, Status};
 const ERRORS_SHOWN: usize = 10;
 
 /// How a status came to whoever shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Heard {
     /// The agent said it now.
     Live,

@@ -263,7 +263,9 @@ fn run_without_anything() {
         problems: vec![],
         ..bad_run()
     };
-    insta::assert_snapshot!(run(&idle, now(), Paint::PLAIN), @"web-1: nothing to do: as heavy version 42 says");
+    insta::assert_snapshot!(run(&idle, now(), Paint::PLAIN), @"
+    web-1: nothing to do, for heavy version 42
+    ");
 }
 
 #[test]

@@ -1,0 +1,40 @@
+//! Where this box's state lies, as the flags say.
+
+use super::args::Global;
+use super::failure::Failure;
+use crate::settings::{Overrides, Settings, root_of};
+use crate::system::file::Files;
+use crate::system::root::Root;
+
+/// The flags, as settings take them.
+fn overrides(global: &Global) -> Overrides {
+    Overrides {
+        config: global.config.clone(),
+        root: global.root.clone(),
+        ..Overrides::default()
+    }
+}
+
+/// The root alone: enough to read what the agent left, also where its configuration is missing or wrong.
+pub fn root(global: &Global) -> Result<Root, Failure> {
+    Ok(root_of(&overrides(global))?)
+}
+
+/// The files of this box.
+pub fn files(global: &Global) -> Result<Files, Failure> {
+    Ok(Files::new(root(global)?))
+}
+
+/// The settings of this box.
+pub fn settings(global: &Global) -> Result<Settings, Failure> {
+    Ok(Settings::load(&overrides(global))?)
+}
+
+/// Runs what waits for the network or for commands, in this thread.
+pub fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::because("cannot start", error))?;
+    Ok(runtime.block_on(work))
+}

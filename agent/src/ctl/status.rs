@@ -1,0 +1,127 @@
+//! `agentctl status`.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::args::Global;
+use super::console::Console;
+use super::failure::Failure;
+use super::place;
+use crate::control::client::{self, ControlError};
+use crate::report::text::{self, Heard};
+use crate::report::{Health, Status};
+use crate::settings::RUN_DIR;
+use crate::system::clock;
+use crate::system::file::{Files, Found};
+
+/// What the command exits with where the agent does not run.
+const NOT_RUNNING: u8 = 3;
+
+#[derive(Serialize)]
+struct Said<'a> {
+    #[serde(flatten)]
+    status: &'a Status,
+    heard: Heard,
+    running: bool,
+}
+
+#[derive(Serialize)]
+struct Nothing {
+    format: u32,
+    health: Option<Health>,
+    heard: Heard,
+    running: bool,
+}
+
+/// Says how this box is.
+pub fn status(global: &Global, console: &Console) -> Result<u8, Failure> {
+    let root = place::root(global)?;
+    let files = Files::new(root.clone());
+    let (status, heard) = match client::status(&root) {
+        Ok(status) => (Some(status), Heard::Live),
+        Err(error) => {
+            let status = last_written(&files, console);
+            let heard = heard(&error, status.as_ref());
+            if heard == Heard::File || (status.is_none() && heard != Heard::Gone) {
+                console.note(&error.to_string());
+            }
+            (status, heard)
+        }
+    };
+    let Some(status) = status else {
+        let running = heard != Heard::Gone;
+        let nothing = Nothing {
+            format: 1,
+            health: None,
+            heard,
+            running,
+        };
+        console.print(&nothing, |paint| {
+            if running {
+                format!(
+                    "this box: {}: the agent could not be asked, and has left no status\n",
+                    paint.alarm("NOT KNOWN")
+                )
+            } else {
+                format!(
+                    "this box: {}, and it has left no status since boot\n  - start it: systemctl start agentd; \
+                     why it stopped: journalctl -u agentd\n",
+                    paint.alarm("AGENT NOT RUNNING")
+                )
+            }
+        })?;
+        return Ok(if running { 1 } else { NOT_RUNNING });
+    };
+    let said = Said {
+        status: &status,
+        heard,
+        running: heard != Heard::Gone,
+    };
+    console.print(&said, |paint| {
+        text::status(&status, heard, clock::now(), paint)
+    })?;
+    Ok(match (heard, status.health) {
+        (Heard::Gone, _) => NOT_RUNNING,
+        (Heard::Live | Heard::File, Health::Converged) => 0,
+        _ => 1,
+    })
+}
+
+fn heard(error: &ControlError, status: Option<&Status>) -> Heard {
+    match error {
+        ControlError::NotRunning { .. } => Heard::Gone,
+        ControlError::Silent { .. } => Heard::Hung,
+        // Whoever may not open the socket cannot learn from it whether anybody listens.
+        _ => match status {
+            Some(status) if !is_running(status.agent.pid) => Heard::Gone,
+            _ => Heard::File,
+        },
+    }
+}
+
+/// Whether this process is an agentd. A pid alone may be somebody else's by now.
+fn is_running(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm"))
+        .is_ok_and(|name| name.trim_end() == "agentd")
+}
+
+/// What the agent last wrote of itself.
+fn last_written(files: &Files, console: &Console) -> Option<Status> {
+    let path = Path::new(RUN_DIR).join("status.json");
+    let bytes = match files.read(&path) {
+        Ok(Found::File { bytes, .. }) => bytes,
+        Ok(_) => return None,
+        Err(error) => {
+            console.note(&Failure::from(error).to_string());
+            return None;
+        }
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(status) => Some(status),
+        Err(error) => {
+            console.note(&format!("{} is not understood: {error}", path.display()));
+            None
+        }
+    }
+}

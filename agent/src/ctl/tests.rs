@@ -1,0 +1,100 @@
+//! The command line and its errors.
+
+use std::io;
+
+use clap::{CommandFactory, Parser};
+
+use super::args::{Args, Command, Format, RunName};
+use super::failure::Failure;
+use crate::report::text::Paint;
+use crate::system::file::FileError;
+
+#[test]
+fn the_command_line_is_sound() {
+    Args::command().debug_assert();
+}
+
+#[test]
+fn global_flags_stand_before_and_after_the_command() {
+    for line in [
+        "agentctl --output json --root /r history -n 3",
+        "agentctl history --output json -n 3 --root /r",
+    ] {
+        let args = Args::try_parse_from(line.split(' ')).unwrap();
+        assert_eq!(args.global.output, Format::Json);
+        assert_eq!(args.global.root.unwrap().to_str(), Some("/r"));
+        assert!(matches!(args.command, Command::History { number: 3 }));
+    }
+}
+
+#[test]
+fn runs_are_named_by_number_or_as_the_last() {
+    assert_eq!("last".parse(), Ok(RunName::Last));
+    assert_eq!("17".parse(), Ok(RunName::Number(17)));
+    assert!("-1".parse::<RunName>().is_err());
+    assert!("latest".parse::<RunName>().is_err());
+}
+
+#[test]
+fn wrong_usage_is_told_apart() {
+    for line in [
+        "agentctl",
+        "agentctl frobnicate",
+        "agentctl plan --as web-1",
+        "agentctl plan --platform debian",
+        "agentctl plan --offline --document f",
+        "agentctl why",
+        "agentctl history -n many",
+        "agentctl --output yaml status",
+        "agentctl plan --as UPPER --document f",
+    ] {
+        let error = Args::try_parse_from(line.split(' ')).unwrap_err();
+        assert!(error.use_stderr(), "{line}");
+    }
+    let help = Args::try_parse_from(["agentctl", "--help"]).unwrap_err();
+    assert!(!help.use_stderr());
+}
+
+#[test]
+fn help_says_what_to_type() {
+    let mut command = Args::command()
+        .color(clap::ColorChoice::Never)
+        .term_width(100);
+    insta::assert_snapshot!("help", command.render_long_help());
+    for each in [
+        "status", "plan", "apply", "history", "show", "why", "validate",
+    ] {
+        let sub = command.find_subcommand_mut(each).unwrap();
+        insta::assert_snapshot!(format!("help_{each}"), sub.render_long_help());
+    }
+}
+
+#[test]
+fn errors_tell_their_causes_and_what_to_do() {
+    let denied: Failure = FileError::Io {
+        operation: "read",
+        path: "/var/lib/agentd/ledger.json".into(),
+        source: io::Error::from_raw_os_error(13),
+    }
+    .into();
+    insta::assert_snapshot!(denied.text(Paint::PLAIN), @r"
+    error: cannot read /var/lib/agentd/ledger.json
+      caused by: Permission denied (os error 13)
+      hint: the agent's state and files are root's: run this as root (sudo)
+    ");
+    let hostile = Failure::because(
+        "run 17 is not kept\nreally",
+        io::Error::other("said \x1b[2J\nand more"),
+    )
+    .hint("look at\nagentctl history");
+    insta::assert_snapshot!(hostile.text(Paint::PLAIN), @r"
+    error: run 17 is not kept
+      really
+      caused by: said \x1b[2J
+        and more
+      hint: look at
+        agentctl history
+    ");
+    let paint = hostile.text(Paint::COLOR);
+    assert!(paint.starts_with("\x1b[1;31merror:\x1b[0m run 17"));
+}

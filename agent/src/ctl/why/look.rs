@@ -1,0 +1,394 @@
+//! Looking a subject up: in the ledger, on the disk, in the journal. Reads, never writes.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::{Answer, Because, Later, Line, OwnedPath, OwnedUnit, State};
+use crate::converge::journal;
+use crate::converge::ledger::{Form, Ledger, Owned};
+use crate::fleet::Pointer;
+use crate::report::{RunRecord, StepName, StepRecord};
+use crate::resource::block::{self, BlockState};
+use crate::system::file::{FileError, Files, Found};
+
+/// Runs that are searched for what went wrong with a step since.
+const RUNS_SEARCHED: usize = 50;
+/// Paths that are suggested where the subject is not the agent's.
+const SUGGESTED: usize = 5;
+/// Links that are followed to find what a path stands for.
+const LINKS_FOLLOWED: usize = 8;
+
+/// What the line before the agent's lines begins with.
+const MARKER: &str = "# BEGIN node-agent";
+
+/// What there is to look in.
+pub(super) struct Look<'a> {
+    files: &'a Files,
+    ledger: &'a Ledger,
+    runs: Vec<RunRecord>,
+}
+
+impl<'a> Look<'a> {
+    pub(super) fn new(files: &'a Files, ledger: &'a Ledger) -> Result<Self, FileError> {
+        Ok(Self {
+            files,
+            ledger,
+            runs: journal::last(files, RUNS_SEARCHED)?,
+        })
+    }
+
+    /// Everything that is known of `subject`: a path, a unit, or a word that stands in a file of the agent's.
+    pub(super) fn up(&self, subject: &str, name: Option<&str>) -> Answer {
+        let mut answer = Answer {
+            format: 1,
+            subject: subject.into(),
+            name: name.map(Into::into),
+            owned: Vec::new(),
+            units: Vec::new(),
+            nearest: Vec::new(),
+        };
+        if subject.contains('/') && !self.is_step(subject) {
+            let path = self.absolute(subject);
+            answer.subject = path.display().to_string();
+            match self.resolve(&path) {
+                Some((path, owned)) => {
+                    let told = self.path(path, owned, name, name.is_some());
+                    answer.owned.push(told);
+                }
+                None => answer.nearest = self.nearest(&path),
+            }
+            return answer;
+        }
+        answer.units = self.units(subject);
+        if !answer.units.is_empty() {
+            return answer;
+        }
+        for (path, owned) in &self.ledger.paths {
+            if owned.step.0 == subject {
+                answer.owned.push(self.path(path, owned, name, false));
+            } else {
+                let told = self.path(path, owned, Some(subject), true);
+                if told.lines.iter().any(|line| line.ours) {
+                    answer.owned.push(told);
+                }
+            }
+        }
+        answer
+    }
+
+    fn is_step(&self, subject: &str) -> bool {
+        !subject.starts_with('/') && self.ledger.paths.values().any(|o| o.step.0 == subject)
+    }
+
+    /// The path as the agent speaks of it: without the root, without `.` and `..`.
+    fn absolute(&self, subject: &str) -> PathBuf {
+        let typed = Path::new(subject);
+        let typed = std::path::absolute(typed).unwrap_or_else(|_| typed.into());
+        let typed = typed
+            .strip_prefix(self.files.root().dir())
+            .map_or(typed.clone(), |inside| Path::new("/").join(inside));
+        normal(&typed)
+    }
+
+    /// The ledger's entry of a path: its own, the one shown as it, or the one that it leads to through links.
+    fn resolve(&self, path: &Path) -> Option<(&'a PathBuf, &'a Owned)> {
+        let mut path = path.to_path_buf();
+        for _ in 0..LINKS_FOLLOWED {
+            if let Some(entry) = self.entry(&path) {
+                return Some(entry);
+            }
+            path = self.through_link(&path)?;
+        }
+        None
+    }
+
+    fn entry(&self, path: &Path) -> Option<(&'a PathBuf, &'a Owned)> {
+        let shown = || {
+            let mut all = self.ledger.paths.iter();
+            all.find(|(_, owned)| owned.shown_as.as_deref() == Some(path))
+        };
+        self.ledger.paths.get_key_value(path).or_else(shown)
+    }
+
+    /// `path` with its first component that is a link replaced by where that points.
+    fn through_link(&self, path: &Path) -> Option<PathBuf> {
+        let root = self.files.root();
+        let mut walked = PathBuf::from("/");
+        let mut parts = path
+            .components()
+            .filter(|part| matches!(part, Component::Normal(_)));
+        while let Some(part) = parts.next() {
+            let parent = walked.clone();
+            walked.push(part);
+            if let Ok(target) = std::fs::read_link(root.real(&walked)) {
+                let mut led = parent.join(target);
+                led.extend(parts);
+                return Some(normal(&led));
+            }
+        }
+        None
+    }
+
+    fn units(&self, subject: &str) -> Vec<OwnedUnit> {
+        let full = format!("{subject}.service");
+        let units = self.ledger.units.iter();
+        units
+            .filter(|(unit, _)| **unit == subject || **unit == full)
+            .map(|(unit, step)| {
+                let asked_by: BTreeSet<&Pointer> = self
+                    .of_step(step)
+                    .flat_map(|(_, owned)| owned.origins.iter().map(|origin| &origin.pointer))
+                    .collect();
+                OwnedUnit {
+                    unit: unit.clone(),
+                    step: step.clone(),
+                    asked_by: asked_by.into_iter().cloned().collect(),
+                    paths: self.of_step(step).map(|(path, _)| path.clone()).collect(),
+                }
+            })
+            .collect()
+    }
+
+    fn of_step(&self, step: &StepName) -> impl Iterator<Item = (&'a PathBuf, &'a Owned)> {
+        self.ledger
+            .paths
+            .iter()
+            .filter(move |(_, owned)| owned.step == *step)
+    }
+
+    /// All that is known of one path. `filtered`: only lines with `name`; else all that somebody asked for.
+    fn path(&self, path: &Path, owned: &Owned, name: Option<&str>, filtered: bool) -> OwnedPath {
+        let (state, trouble, content) = match self.content(path, owned.form) {
+            Ok(Some(content)) if content.digest == owned.digest => {
+                (State::AsWritten, None, content)
+            }
+            Ok(Some(content)) => (State::Changed, None, content),
+            Ok(None) => (State::Missing, None, Content::default()),
+            Err(error) => (
+                State::Unreadable,
+                Some(error.to_string()),
+                Content::default(),
+            ),
+        };
+        let mut asked_by: Vec<Pointer> = owned
+            .origins
+            .iter()
+            .filter(|origin| origin.line.is_none())
+            .map(|origin| origin.pointer.clone())
+            .collect();
+        asked_by.dedup();
+        let mut lines = content.lines(owned);
+        match name {
+            Some(name) if filtered => lines.retain(|line| has_word(&line.text, name)),
+            _ => lines.retain(|line| !line.asked_by.is_empty()),
+        }
+        let because = self
+            .runs
+            .iter()
+            .find(|run| run.id == owned.run)
+            .and_then(|run| {
+                step_of(run, &owned.step).map(|step| Because {
+                    trigger: run.trigger,
+                    cause: step.cause,
+                })
+            });
+        let later = self
+            .runs
+            .iter()
+            .take_while(|run| run.id > owned.run)
+            .find_map(|run| step_of(run, &owned.step).map(|step| (run, step)))
+            .filter(|(_, step)| step.outcome.is_failure())
+            .map(|(run, step)| Later {
+                run: run.id,
+                version: run.document.version,
+                outcome: step.outcome,
+                error: step.error.clone(),
+            });
+        let known = owned.shown_as.as_deref().unwrap_or(path);
+        OwnedPath {
+            path: known.into(),
+            stands_at: (known != path).then(|| path.into()),
+            kind: owned.kind,
+            step: owned.step.clone(),
+            form: owned.form,
+            adopted: owned.adopted,
+            state,
+            trouble,
+            version: owned.version,
+            run: owned.run,
+            written: owned.written,
+            because,
+            later,
+            asked_by,
+            lines,
+        }
+    }
+
+    /// What stands at a path now; `None` where nothing of its form does.
+    fn content(&self, path: &Path, form: Form) -> Result<Option<Content>, FileError> {
+        Ok(match (self.files.read(path)?, form) {
+            (Found::File { bytes, .. }, Form::File) => Some(Content::whole(&bytes)),
+            (Found::File { bytes, .. }, Form::Block) => Content::block(&bytes),
+            (Found::Link(target), Form::Link) => Some(Content {
+                digest: digest(target.as_os_str().as_encoded_bytes()),
+                ..Content::default()
+            }),
+            (Found::Absent, _) => None,
+            // Something else stands there: not as written, and with no lines to show.
+            _ => Some(Content::default()),
+        })
+    }
+
+    /// Owned paths that may have been meant by one that is not: inside it, beside it, of the same name, or nearly so.
+    fn nearest(&self, path: &Path) -> Vec<PathBuf> {
+        let mut scored: Vec<(f64, &Path)> = self
+            .ledger
+            .paths
+            .iter()
+            .map(|(at, owned)| owned.shown_as.as_deref().unwrap_or(at))
+            .filter_map(|known| {
+                let likeness = strsim::normalized_levenshtein(
+                    &known.to_string_lossy(),
+                    &path.to_string_lossy(),
+                );
+                let score = if known.starts_with(path) || known.parent() == path.parent() {
+                    2.0 + likeness
+                } else if known.file_name() == path.file_name() {
+                    1.0 + likeness
+                } else {
+                    likeness
+                };
+                (score > 0.7).then_some((score, known))
+            })
+            .collect();
+        scored.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        let mut nearest: Vec<PathBuf> = Vec::new();
+        for (_, known) in scored {
+            if nearest.len() < SUGGESTED && !nearest.iter().any(|other| other == known) {
+                nearest.push(known.into());
+            }
+        }
+        nearest
+    }
+}
+
+fn step_of<'a>(run: &'a RunRecord, step: &StepName) -> Option<&'a StepRecord> {
+    run.steps.iter().find(|record| record.step == *step)
+}
+
+/// The text at a path.
+#[derive(Debug, Default)]
+struct Content {
+    digest: String,
+    /// All lines of the file.
+    lines: Vec<String>,
+    /// The agent's first line, from 0, and how many there are.
+    first: usize,
+    count: usize,
+}
+
+impl Content {
+    fn whole(bytes: &[u8]) -> Self {
+        let lines: Vec<String> = lines(bytes);
+        Self {
+            digest: digest(bytes),
+            first: 0,
+            count: lines.len(),
+            lines,
+        }
+    }
+
+    fn block(bytes: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(bytes);
+        let ours = match block::find(&text) {
+            BlockState::None => return None,
+            // Not as written, and nobody can say which lines are whose.
+            BlockState::Malformed(_) => return Some(Self::default()),
+            BlockState::One { lines } => lines,
+        };
+        let begin = text
+            .lines()
+            .take_while(|line| !line.starts_with(MARKER))
+            .count();
+        Some(Self {
+            digest: digest(ours.as_bytes()),
+            first: begin + 1,
+            count: ours.lines().count(),
+            lines: lines(bytes),
+        })
+    }
+
+    fn lines(self, owned: &Owned) -> Vec<Line> {
+        let Self {
+            lines,
+            first,
+            count,
+            ..
+        } = self;
+        lines
+            .into_iter()
+            .enumerate()
+            .map(|(index, text)| {
+                let ours = (first..first + count).contains(&index);
+                let within = index
+                    .checked_sub(first)
+                    .and_then(|line| u32::try_from(line + 1).ok());
+                let asked_by = owned
+                    .origins
+                    .iter()
+                    .filter(|origin| ours && origin.line.is_some() && origin.line == within)
+                    .map(|origin| origin.pointer.clone())
+                    .collect();
+                Line {
+                    number: index + 1,
+                    text,
+                    ours,
+                    asked_by,
+                }
+            })
+            .collect()
+    }
+}
+
+fn lines(bytes: &[u8]) -> Vec<String> {
+    String::from_utf8_lossy(bytes)
+        .lines()
+        .map(Into::into)
+        .collect()
+}
+
+fn digest(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// Whether `word` stands in a line by itself: not as a part of a longer name.
+fn has_word(line: &str, word: &str) -> bool {
+    let part_of_name = |character: char| character.is_alphanumeric() || "-_.".contains(character);
+    let before_ok = |before: &str| !before.ends_with(part_of_name);
+    let after_ok = |after: &str| {
+        !after.starts_with(|c: char| c.is_alphanumeric() || c == '-' || c == '_')
+            && !(after.starts_with('.') && after.chars().nth(1).is_some_and(char::is_alphanumeric))
+    };
+    !word.is_empty()
+        && line.match_indices(word).any(|(at, _)| {
+            let (before, rest) = line.split_at(at);
+            before_ok(before) && rest.strip_prefix(word).is_some_and(after_ok)
+        })
+}
+
+/// A path without `.`, `..` and doubled slashes.
+fn normal(path: &Path) -> PathBuf {
+    let mut out = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => out.push(name),
+            Component::ParentDir => {
+                out.pop();
+            }
+            _ => {}
+        }
+    }
+    out
+}

@@ -1,0 +1,124 @@
+//! `agentctl why`: who asked for a file, a line or a unit, which run wrote it, whether it is still so.
+
+mod look;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::args::Global;
+use super::console::Console;
+use super::failure::Failure;
+use super::place;
+use crate::converge::ledger::{Form, Ledger};
+use crate::fleet::Pointer;
+use crate::report::{Cause, Kind, Outcome, StepName, Trigger};
+use crate::system::clock;
+
+/// All that is known of a subject.
+#[derive(Debug, Serialize)]
+struct Answer {
+    format: u32,
+    subject: String,
+    /// The word that lines had to contain.
+    name: Option<String>,
+    owned: Vec<OwnedPath>,
+    units: Vec<OwnedUnit>,
+    /// Paths that may have been meant.
+    nearest: Vec<PathBuf>,
+}
+
+/// A path that the agent owns.
+#[derive(Debug, Serialize)]
+struct OwnedPath {
+    /// As people know it.
+    path: PathBuf,
+    /// Where it stands, if elsewhere.
+    stands_at: Option<PathBuf>,
+    kind: Kind,
+    step: StepName,
+    form: Form,
+    /// It stood there as wished before the agent came.
+    adopted: bool,
+    state: State,
+    /// What the state could not be learnt for.
+    trouble: Option<String>,
+    version: u64,
+    run: u64,
+    written: Timestamp,
+    /// Why the run wrote it, where the journal still knows.
+    because: Option<Because>,
+    /// A later run that failed at it.
+    later: Option<Later>,
+    /// Who asked for all of it.
+    asked_by: Vec<Pointer>,
+    /// Who asked for which line.
+    lines: Vec<Line>,
+}
+
+/// Why a run wrote something.
+#[derive(Debug, Serialize)]
+struct Because {
+    trigger: Trigger,
+    cause: Cause,
+}
+
+/// A run that failed at a step after it was last written.
+#[derive(Debug, Serialize)]
+struct Later {
+    run: u64,
+    version: u64,
+    outcome: Outcome,
+    error: Option<String>,
+}
+
+/// Whether a path is as the agent wrote it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    AsWritten,
+    Changed,
+    Missing,
+    Unreadable,
+}
+
+/// A line of a file.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Line {
+    /// In the file, from 1.
+    number: usize,
+    text: String,
+    /// False: it stands outside the agent's lines.
+    ours: bool,
+    asked_by: Vec<Pointer>,
+}
+
+/// A systemd unit that the agent keeps running.
+#[derive(Debug, Serialize)]
+struct OwnedUnit {
+    unit: String,
+    step: StepName,
+    asked_by: Vec<Pointer>,
+    paths: Vec<PathBuf>,
+}
+
+/// Says why something is there.
+pub fn why(
+    global: &Global,
+    subject: &str,
+    name: Option<&str>,
+    console: &Console,
+) -> Result<u8, Failure> {
+    let files = place::files(global)?;
+    let ledger = Ledger::load(&files)?;
+    let look = look::Look::new(&files, &ledger)?;
+    let answer = look.up(subject, name);
+    console.print(&answer, |paint| text::answer(&answer, clock::now(), paint))?;
+    let found = !answer.owned.is_empty() || !answer.units.is_empty();
+    Ok(u8::from(!found))
+}

@@ -1,0 +1,207 @@
+//! The answer as people read it.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+
+use super::{Answer, OwnedPath, OwnedUnit, State};
+use crate::converge::ledger::Form;
+use crate::fleet::Pointer;
+use crate::report::text::{Paint, ago, moment, shown};
+use crate::report::{Cause, Outcome, Trigger};
+
+pub(super) fn answer(answer: &Answer, now: Timestamp, paint: Paint) -> String {
+    let mut out = String::new();
+    for (index, each) in answer.owned.iter().enumerate() {
+        if index > 0 {
+            out.push('\n');
+        }
+        path(&mut out, each, answer, now, paint);
+    }
+    for each in &answer.units {
+        unit(&mut out, each, paint);
+    }
+    if out.is_empty() {
+        nothing(&mut out, answer, paint);
+    }
+    out
+}
+
+fn nothing(out: &mut String, answer: &Answer, paint: Paint) {
+    let subject = shown(&answer.subject);
+    if answer.subject.starts_with('/') {
+        let _ = writeln!(
+            out,
+            "{}: not the agent's: it did not write it, and will not touch it",
+            paint.bold(&subject)
+        );
+    } else {
+        let _ = writeln!(
+            out,
+            "{}: no file, line or unit of the agent's has this name",
+            paint.bold(&subject)
+        );
+    }
+    if !answer.nearest.is_empty() {
+        out.push_str("the nearest that are the agent's:\n");
+        for path in &answer.nearest {
+            let _ = writeln!(out, "  {}", shown(&path.to_string_lossy()));
+        }
+    }
+}
+
+fn path(out: &mut String, path: &OwnedPath, answer: &Answer, now: Timestamp, paint: Paint) {
+    let what = match path.form {
+        Form::File => "the whole file is the agent's",
+        Form::Block => "the lines between the node-agent markers are the agent's",
+        Form::Link => "the link is the agent's",
+    };
+    let _ = writeln!(
+        out,
+        "{}: {what} ({})",
+        paint.bold(&shown(&path.path.to_string_lossy())),
+        shown(&path.step.0)
+    );
+    if let Some(at) = &path.stands_at {
+        row(out, paint, "stands at", &at.to_string_lossy());
+    }
+    row(
+        out,
+        paint,
+        "asked for by",
+        &format!(
+            "version {} of the document{}",
+            path.version,
+            all(&path.asked_by)
+        ),
+    );
+    row(out, paint, "written by", &written(path, now));
+    let state = match path.state {
+        State::AsWritten => paint.green("as the agent wrote it"),
+        State::Changed => paint.alarm(
+            "CHANGED by somebody else since; the next run repairs it (agentctl plan shows how)",
+        ),
+        State::Missing => paint.alarm("GONE; the next run puts it back (agentctl plan shows how)"),
+        State::Unreadable => paint.alarm(&format!(
+            "NOT READABLE: {}",
+            shown(path.trouble.as_deref().unwrap_or_default())
+        )),
+    };
+    let _ = writeln!(out, "  {:<13} {state}", "now");
+    if let Some(later) = &path.later {
+        let how = match later.outcome {
+            Outcome::Held => "is held by the shrink guard",
+            Outcome::Quarantined => "is quarantined",
+            _ => "FAILED",
+        };
+        row(
+            out,
+            paint,
+            "but",
+            &format!(
+                "what version {} wants {how}: `agentctl show {}`",
+                later.version, later.run
+            ),
+        );
+        if let Some(line) = later
+            .error
+            .as_deref()
+            .and_then(|error| error.lines().next())
+        {
+            row(out, paint, "", line);
+        }
+    }
+    lines(out, path, answer, paint);
+}
+
+fn written(path: &OwnedPath, now: Timestamp) -> String {
+    if path.adopted {
+        return format!(
+            "somebody else; it stood there as the document says when the agent came, {}",
+            ago(path.written, now)
+        );
+    }
+    let because = path.because.as_ref().map_or_else(String::new, |because| {
+        let trigger = match because.trigger {
+            Trigger::Start => "start of the agent",
+            Trigger::Poll => "poll",
+            Trigger::Drift => "drift",
+            Trigger::Signal => "SIGHUP",
+            Trigger::Person => "a person",
+        };
+        let cause = match because.cause {
+            Cause::Intended => "the document asked for something else than before",
+            Cause::Drift => "somebody else had changed it",
+            Cause::Pending => "an earlier run was interrupted",
+            Cause::Unwanted => "something was not wanted any more",
+        };
+        format!(" ({trigger}): {cause}")
+    });
+    format!(
+        "run {}, {} ({}){because}",
+        path.run,
+        moment(path.written),
+        ago(path.written, now)
+    )
+}
+
+fn lines(out: &mut String, path: &OwnedPath, answer: &Answer, paint: Paint) {
+    let widest = path
+        .lines
+        .iter()
+        .map(|line| line.text.chars().count())
+        .max()
+        .unwrap_or_default()
+        .min(48);
+    for line in &path.lines {
+        let text = shown(&line.text);
+        let asked = if !line.ours {
+            paint.yellow("not the agent's: it stands outside the markers")
+        } else if line.asked_by.is_empty() {
+            paint.dim("as the whole")
+        } else {
+            list(&line.asked_by)
+        };
+        let _ = writeln!(out, "  {:>5}  {text:<widest$}  {asked}", line.number);
+    }
+    if path.lines.is_empty()
+        && let Some(name) = &answer.name
+    {
+        let _ = writeln!(out, "  no line says {}", shown(name));
+    }
+}
+
+fn unit(out: &mut String, unit: &OwnedUnit, paint: Paint) {
+    let name = shown(&unit.unit);
+    let _ = writeln!(
+        out,
+        "{}: the agent keeps it enabled and running ({})",
+        paint.bold(&name),
+        shown(&unit.step.0)
+    );
+    if !unit.asked_by.is_empty() {
+        row(out, paint, "asked for by", &list(&unit.asked_by));
+    }
+    for path in &unit.paths {
+        row(out, paint, "its files", &path.to_string_lossy());
+    }
+    row(out, paint, "how it is", &format!("systemctl status {name}"));
+}
+
+fn all(pointers: &[Pointer]) -> String {
+    if pointers.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", list(pointers))
+    }
+}
+
+fn list(pointers: &[Pointer]) -> String {
+    let names: Vec<_> = pointers.iter().map(|pointer| shown(&pointer.0)).collect();
+    names.join(", ")
+}
+
+fn row(out: &mut String, paint: Paint, label: &str, text: &str) {
+    let label = format!("{label:<13}");
+    let _ = writeln!(out, "  {} {}", paint.dim(&label), shown(text));
+}
