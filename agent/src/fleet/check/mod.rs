@@ -110,8 +110,11 @@ impl<'f> Check<'f> {
         at: &Pointer,
         index: usize,
     ) -> bool {
-        let at = self.findings.item(at, index);
-        self.refers_at(known, kind, name, &at)
+        // First what nearly always holds: a place costs an allocation.
+        known.contains_key(name) || {
+            let at = self.findings.item(at, index);
+            self.refers_at(known, kind, name, &at)
+        }
     }
 
     fn refers_at<T>(
@@ -150,6 +153,9 @@ impl<'f> Check<'f> {
 
     /// Checks that a list names nothing twice and has at most `most` entries.
     fn list<T: Ord + fmt::Display>(&mut self, list: &[T], at: &Pointer, most: usize) {
+        if list.len() < 2 {
+            return;
+        }
         self.at_most(list.len(), most, at);
         let mut seen = BTreeSet::new();
         for (index, entry) in list.iter().enumerate() {
