@@ -25,19 +25,21 @@ impl<'f> Check<'f> {
                 continue;
             }
             let has = |role: &str| server.roles.iter().any(|name| name.as_str() == role);
-            let load = Load {
-                products: server.products.iter().collect(),
-                web: has("web"),
-                memcached: has("memcached"),
-            };
-            let alone = load.products.len() < 2 && !(load.web && load.memcached);
-            if !alone
-                && !self
+            let (web, memcached) = (has("web"), has("memcached"));
+            let alone = server.products.len() < 2 && !(web && memcached);
+            if alone
+                || self
                     .findings
                     .is_doubtful(&place(["servers", name.as_str()]))
             {
-                loads.entry(load).or_insert(name);
+                continue;
             }
+            let load = Load {
+                products: server.products.iter().collect(),
+                web,
+                memcached,
+            };
+            loads.entry(load).or_insert(name);
         }
         let mut said = BTreeSet::new();
         for (load, name) in &loads {
