@@ -237,3 +237,49 @@ fn put(
         ObjectError::io("write", path)(error)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn only_a_file_that_has_rested_has_a_stamp_to_rely_on() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("object");
+        File::create(&path).unwrap();
+        let fresh = stamp(&path).unwrap();
+        assert!(!fresh.is_settled());
+
+        let rested = |seconds: i64| {
+            let mut rested = fresh.clone();
+            rested.modified.0 -= seconds;
+            rested.changed.0 -= seconds;
+            rested
+        };
+        assert!(rested(10).is_settled());
+        // An old modification time says nothing: anybody can set it, nobody the time of the change.
+        let mut backdated = fresh.clone();
+        backdated.modified.0 -= 10;
+        assert!(!backdated.is_settled());
+    }
+
+    #[test]
+    fn a_file_with_other_content_than_its_status_says_is_changing() {
+        // The kernel's own files announce no size and have content.
+        let read = read(Path::new("/proc/self/status"), 4096);
+        assert!(matches!(read, Err(ObjectError::Changing { .. })));
+    }
+
+    #[test]
+    fn what_a_crash_left_behind_is_replaced() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("object");
+        File::create(dir.path().join(".object.agentd-tmp")).unwrap();
+        create(&path, b"one").unwrap();
+        replace(&path, b"two").unwrap();
+        let names = fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!((read(&path, 9).unwrap().0, names), (b"two".to_vec(), 1));
+    }
+}
