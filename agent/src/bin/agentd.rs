@@ -1,3 +1,7 @@
-//! The door.
+//! The door of the daemon.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    node_agent::daemon::main()
+}

@@ -15,6 +15,7 @@ pub mod once;
 mod pending;
 mod plan;
 mod quarantine;
+mod session;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use offline::plan_offline;
 pub use plan::Plan;
+pub use session::{NotReady, Session};
 
 use apply::Applier;
 use ledger::Ledger;
@@ -142,7 +144,7 @@ impl Converger {
         applier.settle(&plan, &steps);
         let Applier {
             mut ledger,
-            pending,
+            mut pending,
             quarantine,
             ..
         } = applier;
@@ -161,6 +163,7 @@ impl Converger {
             quarantine.save(&self.files)?;
         }
         crash::point("ledger saved");
+        pending.steps.retain(|_, step| !step.done);
         let mut record = RunRecord {
             format: 1,
             id: run,
@@ -181,7 +184,7 @@ impl Converger {
         }
         crash::point("journal kept");
         // Last: until here a crash makes the next run activate again, which does no harm.
-        if pending != recorded.1 || !plan.steps.is_empty() {
+        if pending != recorded.1 || plan.steps.iter().any(|step| step.touches()) {
             pending.save(&self.files)?;
         }
         Ok(record)

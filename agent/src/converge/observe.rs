@@ -7,12 +7,13 @@ use super::ledger::Ledger;
 use super::pending::Pending;
 use super::plan::{self, Plan, Situation};
 use super::quarantine::Quarantine;
-use super::{Converger, Intent, RunError, apply, good};
+use super::{Converger, Intent, RunError, good};
 use crate::fleet::{Fleet, Name, ServerState};
 use crate::node::{self, HostsScope};
 use crate::report::{DocumentId, Problem, Severity};
 use crate::resource::{self, Desired, Step};
 use crate::settings::GuardSettings;
+use crate::system::chain;
 use crate::system::file::{Files, Found};
 use crate::system::systemd::{self, UnitState};
 
@@ -34,7 +35,7 @@ pub(super) struct Observed {
 impl Observed {
     /// What differs.
     pub(super) fn plan(&self) -> Plan {
-        plan::plan(Situation {
+        plan::plan(&Situation {
             document: self.document.clone(),
             desired: self.desired.clone(),
             fallback: self.fallback.clone(),
@@ -134,10 +135,7 @@ impl Converger {
                 kind: crate::report::Kind::Cache,
                 step: None,
                 severity: Severity::Failure,
-                message: format!(
-                    "systemd does not say which units run: {}",
-                    apply::chain(&error)
-                ),
+                message: format!("systemd does not say which units run: {}", chain(&error)),
                 origin: None,
             })
     }
@@ -151,9 +149,7 @@ fn look(
     for path in paths {
         let entry = found.entry(path);
         if let std::collections::btree_map::Entry::Vacant(vacant) = entry {
-            let at = files
-                .read(vacant.key())
-                .map_err(|error| apply::chain(&error));
+            let at = files.read(vacant.key()).map_err(|error| chain(&error));
             vacant.insert(at);
         }
     }

@@ -37,7 +37,7 @@ pub fn plan_offline(
         .servers
         .get(&intent.node)
         .is_some_and(|server| server.state == ServerState::Retired);
-    Ok(plan::plan(Situation {
+    Ok(plan::plan(&Situation {
         document: intent.document.id.clone(),
         desired,
         fallback: old,

@@ -23,6 +23,8 @@ pub(super) struct Pending {
 /// One of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Interrupted {
+    /// It came true and is only kept until the ledger is on disk.
+    pub(super) done: bool,
     /// What the ledger will say of the step.
     pub(super) known: KnownStep,
     /// What the ledger will say of its paths.
@@ -97,6 +99,11 @@ impl Pending {
         } else {
             state::save(files, FILE, self)
         }
+    }
+
+    /// The step `name`, if its activation is not known to have happened.
+    pub(super) fn unfinished(&self, name: &StepName) -> Option<&Interrupted> {
+        self.steps.get(name).filter(|step| !step.done)
     }
 
     /// The ledger as it would be, had the interrupted steps been recorded: what they wrote is the agent's.

@@ -1,1 +1,70 @@
-//! To be built.
+//! The daemon: what makes runs happen, and when. Not what a run does: that is [`crate::converge`].
+
+mod agent;
+mod args;
+mod drift;
+mod fights;
+mod log;
+mod once;
+mod picture;
+mod systemd;
+
+use std::process::ExitCode;
+
+pub use args::Args;
+use clap::Parser;
+
+use crate::settings::Settings;
+
+/// Wrong usage (contract).
+const USAGE: u8 = 64;
+
+/// `agentd`.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() {
+                USAGE.into()
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match run(&args) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            complain(error.as_ref());
+            1.into()
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<u8, Box<dyn std::error::Error>> {
+    let settings = Settings::load(&args.overrides())?;
+    log::init(settings.log);
+    // One thread: the daemon waits nearly always, and what it does is mostly one after the other.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let code = match (args.noop, args.once) {
+        (true, _) => runtime.block_on(once::noop(settings)),
+        (false, true) => runtime.block_on(once::once(settings)),
+        (false, false) => runtime.block_on(agent::stay(settings)),
+    };
+    // A lookup that hangs in a thread of its own must not hold the end up.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(100));
+    code
+}
+
+/// The one place where the daemon prints why it cannot go on: the whole chain of causes.
+#[expect(clippy::print_stderr, reason = "the last word before the end")]
+fn complain(error: &dyn std::error::Error) {
+    eprintln!("agentd: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        eprintln!("  caused by: {cause}");
+        source = cause.source();
+    }
+}

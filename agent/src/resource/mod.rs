@@ -29,6 +29,7 @@ use crate::fleet::Pointer;
 use crate::node::View;
 use crate::report::{Kind, Problem, Severity, StepName};
 use crate::system::accounts::AccountError;
+use crate::system::chain;
 use crate::system::command::CommandError;
 use crate::system::file::Files;
 use crate::system::platform::Platform;
@@ -168,18 +169,6 @@ pub async fn observe_all(view: &View, platform: &Platform, files: &Files) -> (Fa
         Cron.observe(view, platform, files, facts_mut).await,
     );
     (facts, problems)
-}
-
-/// An error with all its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// What this box should have, from all resources, in the order of [`Kind`]. Pure.

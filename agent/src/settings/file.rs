@@ -25,7 +25,7 @@ pub(super) struct FileSettings {
     pub s3_endpoint: Option<Endpoint>,
     pub s3_region: Option<Word>,
     pub s3_path_style: Option<bool>,
-    pub s3_timeout: Option<Span<100, 120_000>>,
+    pub s3_timeout: Option<Span<100, 30_000>>,
     pub guard_share: Option<f64>,
     pub guard_from: Option<usize>,
     pub metadata: Option<MetadataUse>,

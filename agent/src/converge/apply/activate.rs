@@ -1,9 +1,9 @@
 //! Making changes take effect: units started, restarted, reloaded, stopped.
 
 use super::super::plan::UnitChange;
-use super::step::chain;
 use crate::report::Action;
 use crate::resource::{Activation, Verb};
+use crate::system::chain;
 use crate::system::command::{self, CommandLine};
 use crate::system::platform::Platform;
 use crate::system::systemd;

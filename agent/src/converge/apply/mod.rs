@@ -6,7 +6,6 @@ mod step;
 
 #[cfg(test)]
 pub(super) use activate::{Done, activation};
-pub(super) use step::chain;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

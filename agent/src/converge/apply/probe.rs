@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::step::chain;
 use crate::resource::Probe;
+use crate::system::chain;
 
 /// How long a service has to give the expected answer: a graceful reload takes effect only by and by.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });

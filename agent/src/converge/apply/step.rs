@@ -9,6 +9,7 @@ use super::super::plan::{After, Change, PlannedStep, When};
 use super::super::quarantine::Failure;
 use super::{Applier, activate, probe};
 use crate::report::{Action, Cause, Outcome, StepRecord};
+use crate::system::chain;
 use crate::system::command;
 use crate::system::crash;
 use crate::system::file::{FileError, Found, Staged, Written};
@@ -35,17 +36,6 @@ struct Switched {
     live: bool,
 }
 
-/// An error with all its causes, in one line.
-pub(in super::super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
-
 impl Applier<'_> {
     /// Carries one step out and writes down in `row` how it went.
     pub(super) async fn step(&mut self, step: &PlannedStep, row: &mut StepRecord) {
@@ -58,8 +48,9 @@ impl Applier<'_> {
             Ok(kept_pending) => {
                 row.outcome = Outcome::Changed;
                 self.clean_up(step, row);
-                if !kept_pending {
-                    self.pending.steps.remove(&step.name);
+                if !kept_pending && let Some(pending) = self.pending.steps.get_mut(&step.name) {
+                    // The ledger reaches the disk at the end of the run: until then this is what knows of it.
+                    pending.done = true;
                 }
                 self.quarantine.steps.remove(&step.name);
             }
@@ -289,6 +280,7 @@ impl Applier<'_> {
             .iter()
             .filter_map(|change| Some((change.path.clone(), self.owned(step, change)?)));
         Interrupted {
+            done: false,
             known: step.known.clone(),
             owned: owned.collect::<BTreeMap<_, _>>(),
             dirs,

@@ -57,7 +57,7 @@ pub(super) fn step(step: &Step, situation: &Situation<'_>) -> PlannedStep {
         }
     }
     units(step, situation, &mut planned);
-    if let Some(interrupted) = situation.pending.steps.get(&step.name) {
+    if let Some(interrupted) = situation.pending.unfinished(&step.name) {
         planned.cause = Cause::Pending;
         planned.restore.clone_from(&interrupted.restore);
     } else if only_drift(&planned) {
@@ -116,8 +116,7 @@ pub(super) fn removal(
         list: None,
         restore: situation
             .pending
-            .steps
-            .get(name)
+            .unfinished(name)
             .map(|step| step.restore.clone())
             .unwrap_or_default(),
     }

@@ -169,7 +169,7 @@ pub(super) fn verdicts(
 }
 
 /// Compares the wishes with the box.
-pub(super) fn plan(situation: Situation<'_>) -> Plan {
+pub(super) fn plan(situation: &Situation<'_>) -> Plan {
     let verdicts = verdicts(
         &situation.desired,
         situation.ledger,
@@ -181,7 +181,7 @@ pub(super) fn plan(situation: Situation<'_>) -> Plan {
         desired,
         fallback,
         ..
-    } = &situation;
+    } = situation;
     let mut kept: BTreeSet<StepName> = desired.keep.iter().cloned().collect();
     let mut problems = desired.problems.clone();
     let mut blocked = Vec::new();
@@ -200,7 +200,7 @@ pub(super) fn plan(situation: Situation<'_>) -> Plan {
             wanted.push(step.clone());
             continue;
         };
-        let mut preview = compare::step(step, &situation);
+        let mut preview = compare::step(step, situation);
         preview.verdict = verdict.clone();
         blocked.push(preview);
         match old(&step.name) {
@@ -214,7 +214,7 @@ pub(super) fn plan(situation: Situation<'_>) -> Plan {
         if named.contains(name) || kept.contains(name) {
             continue;
         }
-        let mut removal = compare::removal(name, known, &situation);
+        let mut removal = compare::removal(name, known, situation);
         match verdicts.get(name) {
             None => removals.push(removal),
             Some(verdict) => {
@@ -228,7 +228,7 @@ pub(super) fn plan(situation: Situation<'_>) -> Plan {
     removals.sort_by_key(|step| std::cmp::Reverse(step.known.kind));
     wanted.sort_by_key(|step| step.kind);
 
-    let planned = wanted.iter().map(|step| compare::step(step, &situation));
+    let planned = wanted.iter().map(|step| compare::step(step, situation));
     let steps: Vec<PlannedStep> = removals
         .into_iter()
         .chain(planned)
@@ -252,6 +252,11 @@ impl PlannedStep {
             || self.cause == Cause::Pending
             || self.cause == Cause::Unwanted
             || self.verdict != Verdict::Do
+    }
+
+    /// Whether a run carries it out.
+    pub(super) fn touches(&self) -> bool {
+        self.verdict == Verdict::Do
     }
 
     /// Which resource.

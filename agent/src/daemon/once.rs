@@ -1,0 +1,111 @@
+//! `agentd --once` and `agentd --noop`: one look at the bucket, one run or its plan, one exit code.
+
+use std::error::Error;
+use std::io::Write;
+use std::time::Duration;
+
+use super::picture::Picture;
+use crate::converge::Session;
+use crate::converge::intake::Polled;
+use crate::report::text::{self, Paint, Tense};
+use crate::report::{Severity, Trigger, exit_code};
+use crate::settings::Settings;
+use crate::system::clock;
+use crate::system::file::Files;
+
+/// How long another run is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One run. Returns the exit code (contract).
+pub(super) async fn once(settings: Settings) -> Result<u8, Box<dyn Error>> {
+    let mut session = Session::open(settings).await?;
+    let quiet = |_: &str| ();
+    let Some(_lock) = session.lock(PATIENCE, &quiet).await? else {
+        return Err(format!(
+            "another run has been going on for {} s: see agentctl status",
+            PATIENCE.as_secs()
+        )
+        .into());
+    };
+    let mut picture = Picture::new(&session);
+    let polled = session.poll().await?;
+    let trouble = tell(&polled);
+    picture.polled(&session, &polled, None);
+    let (intent, found_by) = match session.intent() {
+        Ok(intent) => intent,
+        Err(error) => {
+            picture.waiting(&error.0);
+            picture.write_if_news(&Files::new(session.settings.root.clone()), &session)?;
+            return Err(error.into());
+        }
+    };
+    let record = session
+        .converger
+        .run(&intent, Trigger::Person, &quiet)
+        .await?;
+    picture.ran(&intent, &found_by, &record);
+    picture.write_if_news(&Files::new(session.settings.root.clone()), &session)?;
+    print(&text::run(&record, clock::now(), paint()));
+    Ok(exit_code(record.changed(), record.failed() || trouble))
+}
+
+/// What one run would do. Writes nothing.
+pub(super) async fn noop(settings: Settings) -> Result<u8, Box<dyn Error>> {
+    let mut session = Session::open(settings).await?.without_writing();
+    let trouble = tell(&session.poll().await?);
+    let (intent, _) = session.intent()?;
+    let plan = session.converger.plan(&intent).await?;
+    let records = plan.records();
+    let mut out = String::new();
+    for record in &records {
+        out.push_str(&text::step(record, Tense::Would, paint()));
+    }
+    for problem in &plan.problems {
+        out.push_str(&text::problem(problem, paint()));
+    }
+    if out.is_empty() {
+        out.push_str("nothing to do\n");
+    }
+    print(&out);
+    let changes = records.iter().any(|record| !record.outcome.is_failure());
+    let failures = records.iter().any(|record| record.outcome.is_failure())
+        || plan
+            .problems
+            .iter()
+            .any(|problem| problem.severity == Severity::Failure);
+    Ok(exit_code(changes, failures || trouble))
+}
+
+/// Says what is wrong with the newest document, if something is; the run goes on with the last good one.
+fn tell(polled: &Polled) -> bool {
+    match polled {
+        Polled::Unchanged | Polled::New => false,
+        Polled::Refused(refusal) => {
+            for error in &refusal.errors {
+                tracing::error!(
+                    event = "document-refused",
+                    version = refusal.version,
+                    "{error}"
+                );
+            }
+            true
+        }
+        Polled::Unreachable(error) => {
+            let error = crate::system::chain(error);
+            tracing::error!(event = "bucket-unreachable", "{error}");
+            true
+        }
+    }
+}
+
+fn paint() -> Paint {
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
+    Paint {
+        on: terminal && std::env::var_os("NO_COLOR").is_none(),
+    }
+}
+
+/// Prints; nobody listening (`| head`) is no failure of the run.
+fn print(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}

@@ -1,0 +1,325 @@
+//! The picture that the daemon has of its box, and the status that it makes of it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::converge::intake::{Accepted, Polled};
+use crate::converge::{Intent, Session, journal};
+use crate::report::{
+    AgentStatus, BucketStatus, Cause, Counters, DocumentStatus, Health, NodeStatus, Outcome,
+    Problem, Refusal, RunRecord, Severity, Status, StepName,
+};
+use crate::settings::RUN_DIR;
+use crate::system::file::{FileError, Files, Found};
+use crate::system::{chain, clock};
+
+/// The status file.
+const FILE: &str = "status.json";
+/// So many requests in a row must fail before the box calls itself degraded: one lost packet wakes nobody.
+const TOLERATED: u32 = 2;
+
+/// What is known.
+#[derive(Debug)]
+pub(super) struct Picture {
+    started: Timestamp,
+    pub(super) node: NodeStatus,
+    bucket: BucketStatus,
+    pub(super) refused: Option<Refusal>,
+    waiting: Option<String>,
+    last_run: Option<RunRecord>,
+    problems: Vec<Problem>,
+    /// Failing steps, since when and how often they were tried.
+    failing: BTreeMap<StepName, (Timestamp, u32)>,
+    /// What the watcher of drift has to say.
+    pub(super) drift: Vec<String>,
+    pub(super) counters: Counters,
+    written: Option<Status>,
+}
+
+impl Picture {
+    pub(super) fn new(session: &Session) -> Self {
+        let files = Files::new(session.settings.root.clone());
+        // Not fatal: the journal tells of the past only.
+        let last_run = journal::last(&files, 1)
+            .unwrap_or_default()
+            .into_iter()
+            .next();
+        Self {
+            started: clock::now(),
+            node: NodeStatus {
+                name: None,
+                found_by: "looking".into(),
+            },
+            bucket: BucketStatus {
+                url: session.bucket.url(""),
+                last_answer: None,
+                error: None,
+                failures: 0,
+                latency_ms: None,
+            },
+            refused: None,
+            waiting: None,
+            last_run,
+            problems: Vec::new(),
+            failing: BTreeMap::new(),
+            drift: Vec::new(),
+            counters: Counters::default(),
+            written: None,
+        }
+    }
+
+    /// The bucket was asked.
+    pub(super) fn polled(&mut self, session: &Session, polled: &Polled, took: Option<Duration>) {
+        self.counters.polls += 1;
+        self.bucket.url = session.bucket.url("");
+        if let Polled::Unreachable(error) = polled {
+            self.bucket.error = Some(chain(error));
+            self.bucket.failures = self.bucket.failures.saturating_add(1);
+            return;
+        }
+        self.bucket.error = None;
+        self.bucket.failures = 0;
+        self.bucket.last_answer = Some(clock::now());
+        self.bucket.latency_ms =
+            took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        self.refused = match polled {
+            Polled::Refused(refusal) => Some(refusal.clone()),
+            _ => None,
+        };
+    }
+
+    /// How often in a row the bucket did not answer.
+    pub(super) const fn bucket_failures(&self) -> u32 {
+        self.bucket.failures
+    }
+
+    /// The box does not know what to be.
+    pub(super) fn waiting(&mut self, why: &str) {
+        self.waiting = Some(why.into());
+        why.clone_into(&mut self.node.found_by);
+        self.node.name = None;
+    }
+
+    /// A run was made.
+    pub(super) fn ran(&mut self, intent: &Intent, found_by: &str, record: &RunRecord) {
+        self.waiting = None;
+        self.node = NodeStatus {
+            name: Some(intent.node.clone()),
+            found_by: found_by.into(),
+        };
+        self.counters.runs += 1;
+        let now = clock::now();
+        let mut failing = BTreeMap::new();
+        self.problems.clone_from(&record.problems);
+        for step in &record.steps {
+            match (step.outcome, step.cause) {
+                (Outcome::Changed, Cause::Drift) => self.counters.repairs += 1,
+                (Outcome::Changed, _) => self.counters.changes += 1,
+                (Outcome::Held | Outcome::Quarantined, _) => {}
+                _ => self.counters.failures += 1,
+            }
+            if !step.outcome.is_failure() {
+                continue;
+            }
+            let (since, tried) = self.failing.get(&step.step).copied().unwrap_or((now, 0));
+            failing.insert(step.step.clone(), (since, tried + 1));
+            self.problems.push(Problem {
+                kind: step.kind,
+                step: Some(step.step.clone()),
+                severity: Severity::Failure,
+                message: step.error.clone().unwrap_or_default()
+                    + &outlook(step.outcome, tried + 1, since, now),
+                origin: step
+                    .changes
+                    .iter()
+                    .flat_map(|change| &change.origins)
+                    .next()
+                    .cloned(),
+            });
+        }
+        self.failing = failing;
+        if record.id != 0 {
+            self.last_run = Some(record.clone());
+        }
+    }
+
+    /// How many runs in a row the most stubborn step has failed that another try may help; 0: none.
+    pub(super) fn failing(&self) -> u32 {
+        self.failing
+            .values()
+            .map(|(_, tried)| *tried)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// The status, as of now.
+    pub(super) fn status(&self, session: &Session) -> Status {
+        let accepted = session.intake.accepted();
+        let now = clock::now();
+        let mut reasons = Vec::new();
+        reasons.extend(self.waiting.clone());
+        reasons.extend(self.refused.as_ref().map(|refused| refusal_reason(refused)));
+        if let Some(Accepted {
+            document,
+            confirmed,
+        }) = accepted
+        {
+            if self.bucket.failures > TOLERATED {
+                reasons.push(format!(
+                    "the bucket has not answered since {confirmed}: the box keeps the last good document; check {}",
+                    self.bucket.url
+                ));
+            }
+            if document.fleet.expires.0 <= now {
+                reasons.push(format!(
+                    "the document expired on {}: it is kept, but publish a new version",
+                    document.fleet.expires
+                ));
+            }
+        } else if let Some(error) = &self.bucket.error {
+            reasons.push(format!("the bucket does not answer: {error}"));
+        }
+        for problem in self
+            .problems
+            .iter()
+            .filter(|problem| problem.severity == Severity::Failure)
+        {
+            let step = problem
+                .step
+                .as_ref()
+                .map_or_else(|| problem.kind.to_string(), ToString::to_string);
+            let first = problem.message.lines().next().unwrap_or_default();
+            reasons.push(format!("{step}: {first}"));
+        }
+        reasons.extend(self.drift.iter().cloned());
+        let health = match (accepted, &self.node.name) {
+            (Some(_), Some(_)) if reasons.is_empty() => Health::Converged,
+            (Some(_), Some(_)) => Health::Degraded,
+            _ => Health::Waiting,
+        };
+        Status {
+            format: 1,
+            written: now,
+            health,
+            reasons,
+            agent: AgentStatus {
+                version: env!("CARGO_PKG_VERSION").into(),
+                pid: std::process::id(),
+                started: self.started,
+            },
+            node: self.node.clone(),
+            document: accepted.map(|accepted| DocumentStatus {
+                id: accepted.document.id.clone(),
+                issued: accepted.document.fleet.issued.0,
+                expires: accepted.document.fleet.expires.0,
+                confirmed: accepted.confirmed,
+                trust: "none".into(),
+            }),
+            refused: self.refused.clone(),
+            bucket: self.bucket.clone(),
+            problems: self.problems.clone(),
+            last_run: self.last_run.clone(),
+            counters: self.counters,
+        }
+    }
+
+    /// Writes the status file where facts changed, or where it is `due` again. Returns the status.
+    pub(super) fn publish(
+        &mut self,
+        files: &Files,
+        session: &Session,
+        due: bool,
+    ) -> Result<Arc<Status>, FileError> {
+        let status = self.status(session);
+        let news = self
+            .written
+            .as_ref()
+            .is_none_or(|written| facts(written) != facts(&status));
+        if news || due {
+            write(files, &status)?;
+            self.written = Some(status.clone());
+        }
+        Ok(Arc::new(status))
+    }
+
+    /// Writes the status file unless it says the same already, whoever wrote it.
+    pub(super) fn write_if_news(&self, files: &Files, session: &Session) -> Result<(), FileError> {
+        let status = self.status(session);
+        let kept: Option<Status> = match files.read(&Path::new(RUN_DIR).join(FILE))? {
+            Found::File { bytes, .. } => serde_json::from_slice(&bytes).ok(),
+            _ => None,
+        };
+        let plain = |status: &Status| {
+            let mut status = facts(status);
+            (status.agent.pid, status.agent.started, status.counters) =
+                (0, Timestamp::UNIX_EPOCH, Counters::default());
+            status
+        };
+        if kept.is_none_or(|kept| plain(&kept) != plain(&status)) {
+            write(files, &status)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn write(files: &Files, status: &Status) -> Result<(), FileError> {
+    let path = Path::new(RUN_DIR).join(FILE);
+    let bytes = serde_json::to_vec(status).map_err(|error| FileError::Io {
+        operation: "write",
+        path: path.clone(),
+        source: error.into(),
+    })?;
+    // Readable by all: monitors do not run as root, and there is no secret in it.
+    files.write(&path, &bytes, 0o644).map(drop)
+}
+
+/// A status without what changes with each poll.
+fn facts(status: &Status) -> Status {
+    let mut status = status.clone();
+    status.written = Timestamp::UNIX_EPOCH;
+    status.bucket.last_answer = None;
+    status.bucket.latency_ms = None;
+    status.counters.polls = 0;
+    status.counters.runs = 0;
+    if let Some(document) = &mut status.document {
+        document.confirmed = Timestamp::UNIX_EPOCH;
+    }
+    status
+}
+
+fn outlook(outcome: Outcome, tried: u32, since: Timestamp, now: Timestamp) -> String {
+    match outcome {
+        Outcome::Held => String::new(),
+        Outcome::Quarantined | Outcome::PutBack => {
+            "\nThis version is not tried again here: publish a mended one, or mend the box and run agentctl apply --retry".into()
+        }
+        Outcome::Broken => "\nA person must look at this box now".into(),
+        _ if tried > 1 => format!(
+            "\nTried {tried} times since {}; tried again by and by",
+            crate::report::text::ago(since, now)
+        ),
+        _ => "\nTried again by and by".into(),
+    }
+}
+
+fn refusal_reason(refused: &Refusal) -> String {
+    let version = refused.version.map_or_else(
+        || "the newest document".into(),
+        |version| format!("version {version}"),
+    );
+    let first = refused
+        .errors
+        .first()
+        .map(String::as_str)
+        .unwrap_or_default();
+    let more = match refused.errors.len() {
+        0 | 1 => String::new(),
+        count => format!(" (and {} more)", count - 1),
+    };
+    format!("{version} in the bucket was refused; publish a mended one: {first}{more}")
+}
