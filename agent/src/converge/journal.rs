@@ -15,7 +15,10 @@ pub fn last(files: &Files, most: usize) -> Result<Vec<RunRecord>, FileError> {
     let mut ids = ids(files)?;
     ids.reverse();
     let mut runs = Vec::new();
-    for id in ids.into_iter().take(most) {
+    for id in ids {
+        if runs.len() >= most {
+            break;
+        }
         runs.extend(load(files, id)?);
     }
     Ok(runs)

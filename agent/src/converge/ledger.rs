@@ -86,6 +86,11 @@ impl Ledger {
         Ok(state::load(files, FILE)?.unwrap_or_default())
     }
 
+    /// Whether there is a ledger that cannot be understood. It counts as empty until the next run has rebuilt it.
+    pub fn is_damaged(files: &Files) -> Result<bool, FileError> {
+        state::is_damaged::<Self>(files, FILE)
+    }
+
     pub(super) fn save(&self, files: &Files) -> Result<(), FileError> {
         state::save(files, FILE, self)
     }

@@ -24,6 +24,17 @@ pub(super) fn load<T: DeserializeOwned>(files: &Files, name: &str) -> Result<Opt
     }
 }
 
+/// Whether a state file is there, but cannot be understood.
+pub(super) fn is_damaged<T: DeserializeOwned>(
+    files: &Files,
+    name: &str,
+) -> Result<bool, FileError> {
+    Ok(match files.read(&path(name))? {
+        Found::File { bytes, .. } => serde_json::from_slice::<T>(&bytes).is_err(),
+        _ => false,
+    })
+}
+
 /// Replaces a state file.
 pub(super) fn save<T: Serialize>(files: &Files, name: &str, state: &T) -> Result<(), FileError> {
     let path = path(name);

@@ -11,12 +11,12 @@ use crate::report::text;
 use crate::system::clock;
 
 /// Makes this box what the document says.
-pub fn apply(global: &Global, retry: bool, console: &Console) -> Result<u8, Failure> {
+pub fn apply(global: &Global, retry: bool, console: Console) -> Result<u8, Failure> {
     let root = place::root(global)?;
     let applied = match client::apply(&root, retry, &mut |doing| console.progress(doing)) {
         Err(ControlError::NotRunning { .. }) => {
-            console.note("the agent does not run; making the run without it");
             let settings = place::settings(global)?;
+            console.note("the agent does not run; making the run without it");
             place::block_on(once(&settings, retry, &|doing| console.progress(doing)))??
         }
         answer => answer?,
@@ -31,7 +31,7 @@ pub fn apply(global: &Global, retry: bool, console: &Console) -> Result<u8, Fail
     Ok(if short { code | 4 } else { code })
 }
 
-fn say(applied: &Applied, console: &Console) {
+fn say(applied: &Applied, console: Console) {
     let last_good = format!(
         "this run was for the last good one, version {}",
         applied.run.document.version

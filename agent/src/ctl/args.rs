@@ -26,6 +26,9 @@ pub struct Args {
     pub command: Command,
 }
 
+/// The heading of the flags that every command takes.
+const EVERYWHERE: &str = "Options of every command";
+
 const AFTER_HELP: &str = "\
 Woken at night? In this order:
   agentctl status          is the box as the document says, and if not, why
@@ -46,10 +49,10 @@ Exit codes:
 #[derive(Debug, Clone, clap::Args)]
 pub struct Global {
     /// The agent's configuration [default: /etc/agentd/agentd.toml]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, help_heading = EVERYWHERE)]
     pub config: Option<PathBuf>,
     /// Take everything, state and socket included, under this directory; run no command
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", global = true, help_heading = EVERYWHERE)]
     pub root: Option<PathBuf>,
     /// What to print to standard output
     #[arg(
@@ -57,11 +60,19 @@ pub struct Global {
         value_enum,
         value_name = "FORMAT",
         default_value_t,
-        global = true
+        global = true,
+        help_heading = EVERYWHERE
     )]
     pub output: Format,
     /// Whether text is coloured; `auto`: on a terminal, unless `NO_COLOR` is set
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t, global = true)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        default_value_t,
+        global = true,
+        help_heading = EVERYWHERE
+    )]
     pub color: Color,
 }
 
@@ -116,7 +127,7 @@ pub enum Command {
             last good one, and that is said. With --document it is for a file: what would this box do if you \
             published it? With --as it is for another server of the fleet, on a machine that has nothing yet or, \
             with --against, that stands on another document: that needs no root, no configuration and no agent.",
-        after_help = "Exit code: 0 nothing to do; 2 changes are pending; 4 something would fail; 6 both; 1 no plan could be made.\n\n\
+        after_help = "Exit code: 0 nothing to do; 2 changes are pending; 4 something would fail, or the bucket's document cannot be used; 6 both; 1 no plan could be made.\n\n\
             Examples:\n  agentctl plan\n  agentctl plan --offline\n  agentctl plan --document fleet.json\n  \
             agentctl plan --as web-1 --document fleet.json\n  \
             agentctl plan --as web-1 --document new.json --against old.json --platform debian"
@@ -128,7 +139,7 @@ pub enum Command {
         long_about = "Make this box what the document says, now.\n\n\
             Asks the running agent to do it and waits for the end; where none runs, does it itself, as \
             `agentd --once` does. A second run never starts while one is going on.",
-        after_help = "Exit code: 0 nothing to do; 2 changed; 4 something failed; 6 both; 1 could not run at all.\n\n\
+        after_help = "Exit code: 0 nothing to do; 2 changed; 4 something failed, or the bucket's document could not be used; 6 both; 1 could not run at all.\n\n\
             Examples:\n  agentctl apply\n  agentctl apply --retry    # also what failed with this version before"
     )]
     Apply {

@@ -8,7 +8,7 @@ use super::console::Console;
 use super::failure::Failure;
 
 /// Prints a shell's completions.
-pub fn completions(shell: Shell, console: &Console) -> Result<u8, Failure> {
+pub fn completions(shell: Shell, console: Console) -> Result<u8, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "agentctl", &mut script);
     console.print_text(&String::from_utf8_lossy(&script))?;

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::args::{Color, Format, Global};
 use super::failure::Failure;
+use super::warnings::AsMessage;
 use crate::report::text::{Paint, shown};
 
 /// The two streams, and how they want their text.
@@ -37,7 +38,7 @@ impl Console {
 
     /// Prints data in the format that was asked for.
     pub fn print<T: Serialize>(
-        &self,
+        self,
         value: &T,
         text: impl FnOnce(Paint) -> String,
     ) -> Result<(), Failure> {
@@ -57,7 +58,7 @@ impl Console {
         clippy::unused_self,
         reason = "printing goes through the console, so that one place knows the streams"
     )]
-    pub fn print_text(&self, text: &str) -> Result<(), Failure> {
+    pub fn print_text(self, text: &str) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
         match stdout
             .write_all(text.as_bytes())
@@ -72,7 +73,7 @@ impl Console {
     }
 
     /// A message beside the data.
-    pub fn note(&self, message: &str) {
+    pub fn note(self, message: &str) {
         let mut text = self.errors.yellow("note:");
         for (index, line) in message.trim_end().lines().enumerate() {
             text.push_str(if index == 0 { " " } else { "\n  " });
@@ -83,23 +84,21 @@ impl Console {
     }
 
     /// What is being done, while it takes long.
-    pub fn progress(&self, doing: &str) {
+    pub fn progress(self, doing: &str) {
         say(&format!("{}\n", self.errors.dim(&shown(doing))));
     }
 
     /// The one place that says why a command could not be done.
-    pub fn fail(&self, failure: &Failure) {
+    pub fn fail(self, failure: &Failure) {
         say(&failure.text(self.errors));
     }
 
     /// Warnings of the floors below (a damaged state file) are printed to standard error.
-    pub fn say_warnings(&self) {
+    pub fn say_warnings(self) {
         let subscriber = tracing_subscriber::fmt()
             .with_writer(io::stderr)
             .with_max_level(tracing::Level::WARN)
-            .with_ansi(self.errors.on)
-            .with_target(false)
-            .without_time()
+            .event_format(AsMessage(self.errors))
             .finish();
         // Fails only where one is set already: then warnings have their place.
         let _ = tracing::subscriber::set_global_default(subscriber);

@@ -17,7 +17,7 @@ struct History<'a> {
 }
 
 /// Lists the last runs.
-pub fn history(global: &Global, number: usize, console: &Console) -> Result<u8, Failure> {
+pub fn history(global: &Global, number: usize, console: Console) -> Result<u8, Failure> {
     let runs = journal::last(&place::files(global)?, number)?;
     if runs.is_empty() && number > 0 {
         console.note(NO_RUNS);
@@ -40,7 +40,7 @@ const NO_RUNS: &str =
     "no run has changed or found anything on this box yet; is the agent running? agentctl status";
 
 /// Shows one run.
-pub fn show(global: &Global, run: RunName, console: &Console) -> Result<u8, Failure> {
+pub fn show(global: &Global, run: RunName, console: Console) -> Result<u8, Failure> {
     let files = place::files(global)?;
     let record = match run {
         RunName::Last => journal::last(&files, 1)?

@@ -11,6 +11,7 @@ mod plan;
 mod schema;
 mod status;
 mod validate;
+mod warnings;
 mod why;
 
 #[cfg(test)]
@@ -39,7 +40,7 @@ pub fn main() -> ExitCode {
     };
     let console = Console::new(&args.global);
     console.say_warnings();
-    match run(&args, &console) {
+    match run(&args, console) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             console.fail(&failure);
@@ -48,7 +49,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args, console: &Console) -> Result<u8, Failure> {
+fn run(args: &Args, console: Console) -> Result<u8, Failure> {
     let global = &args.global;
     match &args.command {
         Command::Status => status::status(global, console),

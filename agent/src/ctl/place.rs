@@ -1,8 +1,10 @@
 //! Where this box's state lies, as the flags say.
 
+use std::path::Path;
+
 use super::args::Global;
 use super::failure::Failure;
-use crate::settings::{Overrides, Settings, root_of};
+use crate::settings::{CONFIG_FILE, Overrides, Settings, root_of};
 use crate::system::file::Files;
 use crate::system::root::Root;
 
@@ -27,7 +29,20 @@ pub fn files(global: &Global) -> Result<Files, Failure> {
 
 /// The settings of this box.
 pub fn settings(global: &Global) -> Result<Settings, Failure> {
-    Ok(Settings::load(&overrides(global))?)
+    Settings::load(&overrides(global)).map_err(|error| {
+        let failure = Failure::from(error);
+        if global.config.is_none() && !root(global).is_ok_and(|root| has_config(&root)) {
+            return failure.hint(
+                "agentctl reads this file as agentd does; another one is named with --config FILE. \
+                 At a desk: agentctl plan --as SERVER --document FILE",
+            );
+        }
+        failure
+    })
+}
+
+fn has_config(root: &Root) -> bool {
+    root.real(Path::new(CONFIG_FILE)).exists()
 }
 
 /// Runs what waits for the network or for commands, in this thread.

@@ -29,15 +29,37 @@ struct Planned<'a> {
     document: &'a DocumentId,
     /// Where the document came from, and what it is compared with.
     basis: &'a str,
+    /// Why the plan is not for the document that stands in the bucket.
+    trouble: Option<&'a str>,
     changes: bool,
     failures: bool,
     steps: Vec<StepRecord>,
     problems: &'a [Problem],
 }
 
+/// A plan, and what it is for.
+struct Made {
+    node: Name,
+    plan: Plan,
+    basis: String,
+    trouble: Option<String>,
+}
+
+/// A document to plan for, and where it came from.
+struct Wanted {
+    document: Document,
+    basis: String,
+    trouble: Option<String>,
+}
+
 /// Shows what a run would change.
-pub fn plan(global: &Global, wanted: &PlanArgs, console: &Console) -> Result<u8, Failure> {
-    let (node, plan, basis) = match (&wanted.server, &wanted.document) {
+pub fn plan(global: &Global, wanted: &PlanArgs, console: Console) -> Result<u8, Failure> {
+    let Made {
+        node,
+        plan,
+        basis,
+        trouble,
+    } = match (&wanted.server, &wanted.document) {
         (Some(server), Some(document)) => elsewhere(server, document, wanted, console)?,
         (None, document) => {
             let settings = place::settings(global)?;
@@ -52,12 +74,14 @@ pub fn plan(global: &Global, wanted: &PlanArgs, console: &Console) -> Result<u8,
     };
     let steps = plan.records();
     let changes = steps.iter().any(|step| step.outcome == Outcome::Changed);
-    let failures = is_failed(&steps, &plan.problems);
+    // As `apply`: what the bucket asks for would not come true.
+    let failures = trouble.is_some() || is_failed(&steps, &plan.problems);
     let planned = Planned {
         format: 1,
         node: &node,
         document: &plan.document,
         basis: &basis,
+        trouble: trouble.as_deref(),
         changes,
         failures,
         steps,
@@ -79,8 +103,8 @@ fn elsewhere(
     server: &Name,
     file: &Path,
     wanted: &PlanArgs,
-    console: &Console,
-) -> Result<(Name, Plan, String), Failure> {
+    console: Console,
+) -> Result<Made, Failure> {
     let document = validate::document(file, console)?;
     let before = wanted
         .against
@@ -110,7 +134,12 @@ fn elsewhere(
         ),
         _ => format!("{}, on a machine that has nothing yet", file.display()),
     };
-    Ok((server.clone(), plan, basis))
+    Ok(Made {
+        node: server.clone(),
+        plan,
+        basis,
+        trouble: None,
+    })
 }
 
 /// Says which servers there are, where the one that was asked for is not among them.
@@ -134,13 +163,18 @@ async fn here(
     settings: &Settings,
     file: Option<&Path>,
     offline: bool,
-    console: &Console,
-) -> Result<(Name, Plan, String), Failure> {
-    let (document, basis) = match file {
-        Some(file) => (
-            validate::document(file, console)?,
-            file.display().to_string(),
-        ),
+    console: Console,
+) -> Result<Made, Failure> {
+    let Wanted {
+        document,
+        basis,
+        trouble,
+    } = match file {
+        Some(file) => Wanted {
+            document: validate::document(file, console)?,
+            basis: file.display().to_string(),
+            trouble: None,
+        },
         None => present(settings, offline, console).await?,
     };
     let (node, _) = identify(settings, &document).await?;
@@ -150,15 +184,16 @@ async fn here(
         hosts: settings.hosts,
     };
     let plan = Converger::new(settings).plan(&intent).await?;
-    Ok((node, plan, basis))
+    Ok(Made {
+        node,
+        plan,
+        basis,
+        trouble,
+    })
 }
 
 /// The document that a run would be for: the bucket's, if it gives one that would be accepted, or the last good one.
-async fn present(
-    settings: &Settings,
-    offline: bool,
-    console: &Console,
-) -> Result<(Document, String), Failure> {
+async fn present(settings: &Settings, offline: bool, console: Console) -> Result<Wanted, Failure> {
     let files = Files::new(settings.root.clone());
     let intake = Intake::open(
         &files,
@@ -166,14 +201,20 @@ async fn present(
         settings.document_limit,
     )?;
     let good = intake.accepted();
-    let why = if offline {
-        "--offline".to_owned()
+    let (why, trouble) = if offline {
+        ("--offline", None)
     } else {
         match of_bucket(settings, good.map(|good| &good.document)).await {
-            Ok(document) => return Ok((document, "the document in the bucket".into())),
+            Ok(document) => {
+                return Ok(Wanted {
+                    document,
+                    basis: "the document in the bucket".into(),
+                    trouble: None,
+                });
+            }
             Err(why) => {
                 console.note(&why);
-                "the bucket's cannot be used".to_owned()
+                ("the bucket's cannot be used", Some(why))
             }
         }
     };
@@ -182,10 +223,11 @@ async fn present(
             .hint("agentctl plan --document FILE plans for a file")
     })?;
     let confirmed = text::ago(good.confirmed, clock::now());
-    Ok((
-        good.document.clone(),
-        format!("the last good document, confirmed {confirmed}; {why}"),
-    ))
+    Ok(Wanted {
+        document: good.document.clone(),
+        basis: format!("the last good document, confirmed {confirmed}; {why}"),
+        trouble,
+    })
 }
 
 /// The bucket's document, if a run would accept it; or why not. Nothing is kept.

@@ -4,7 +4,7 @@ use super::console::Console;
 use super::failure::Failure;
 
 /// Prints the JSON Schema of fleet documents.
-pub fn schema(console: &Console) -> Result<u8, Failure> {
+pub fn schema(console: Console) -> Result<u8, Failure> {
     let schema = schemars::schema_for!(crate::fleet::Fleet);
     let mut text = serde_json::to_string_pretty(&schema)
         .map_err(|error| Failure::because("cannot write JSON", error))?;

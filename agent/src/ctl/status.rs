@@ -35,7 +35,7 @@ struct Nothing {
 }
 
 /// Says how this box is.
-pub fn status(global: &Global, console: &Console) -> Result<u8, Failure> {
+pub fn status(global: &Global, console: Console) -> Result<u8, Failure> {
     let root = place::root(global)?;
     let files = Files::new(root.clone());
     let (status, heard) = match client::status(&root) {
@@ -107,7 +107,7 @@ fn is_running(pid: u32) -> bool {
 }
 
 /// What the agent last wrote of itself.
-fn last_written(files: &Files, console: &Console) -> Option<Status> {
+fn last_written(files: &Files, console: Console) -> Option<Status> {
     let path = Path::new(RUN_DIR).join("status.json");
     let bytes = match files.read(&path) {
         Ok(Found::File { bytes, .. }) => bytes,

@@ -60,6 +60,7 @@ fn help_says_what_to_type() {
     let mut command = Args::command()
         .color(clap::ColorChoice::Never)
         .term_width(100);
+    command.build();
     insta::assert_snapshot!("help", command.render_long_help());
     for each in [
         "status", "plan", "apply", "history", "show", "why", "validate",

@@ -32,7 +32,7 @@ struct Verdict<'a> {
 }
 
 /// Checks a document and lists its mistakes.
-pub fn validate(file: &Path, console: &Console) -> Result<u8, Failure> {
+pub fn validate(file: &Path, console: Console) -> Result<u8, Failure> {
     let (name, bytes) = read(file)?;
     let read = Document::read(&bytes);
     let (document, mistakes) = match &read {
@@ -56,7 +56,7 @@ pub fn validate(file: &Path, console: &Console) -> Result<u8, Failure> {
 }
 
 /// A document that must be good: for planning.
-pub fn document(file: &Path, console: &Console) -> Result<Document, Failure> {
+pub fn document(file: &Path, console: Console) -> Result<Document, Failure> {
     let (name, bytes) = read(file)?;
     Document::read(&bytes)
         .map_err(|mistakes| {

@@ -368,8 +368,9 @@ fn has_word(line: &str, word: &str) -> bool {
     let part_of_name = |character: char| character.is_alphanumeric() || "-_.".contains(character);
     let before_ok = |before: &str| !before.ends_with(part_of_name);
     let after_ok = |after: &str| {
-        !after.starts_with(|c: char| c.is_alphanumeric() || c == '-' || c == '_')
-            && !(after.starts_with('.') && after.chars().nth(1).is_some_and(char::is_alphanumeric))
+        // A dot ends a sentence, or goes on with a name.
+        let after = after.strip_prefix('.').unwrap_or(after);
+        !after.starts_with(|c: char| c.is_alphanumeric() || "-_".contains(c))
     };
     !word.is_empty()
         && line.match_indices(word).any(|(at, _)| {

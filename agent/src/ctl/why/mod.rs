@@ -112,10 +112,16 @@ pub fn why(
     global: &Global,
     subject: &str,
     name: Option<&str>,
-    console: &Console,
+    console: Console,
 ) -> Result<u8, Failure> {
     let files = place::files(global)?;
     let ledger = Ledger::load(&files)?;
+    if ledger == Ledger::default() && Ledger::is_damaged(&files)? {
+        return Err(
+            Failure::new("what the agent owns is not known: its ledger is damaged")
+                .hint("the next run rebuilds it from the document: agentctl apply"),
+        );
+    }
     let look = look::Look::new(&files, &ledger)?;
     let answer = look.up(subject, name);
     console.print(&answer, |paint| text::answer(&answer, clock::now(), paint))?;

@@ -123,19 +123,19 @@ fn written(path: &OwnedPath, now: Timestamp) -> String {
     }
     let because = path.because.as_ref().map_or_else(String::new, |because| {
         let trigger = match because.trigger {
-            Trigger::Start => "start of the agent",
-            Trigger::Poll => "poll",
-            Trigger::Drift => "drift",
-            Trigger::Signal => "SIGHUP",
-            Trigger::Person => "a person",
+            Trigger::Start => "at the start of the agent",
+            Trigger::Poll => "by a poll",
+            Trigger::Drift => "by drift",
+            Trigger::Signal => "by SIGHUP",
+            Trigger::Person => "on a person's word",
         };
         let cause = match because.cause {
-            Cause::Intended => "the document asked for something else than before",
+            Cause::Intended => "the document asked for it",
             Cause::Drift => "somebody else had changed it",
             Cause::Pending => "an earlier run was interrupted",
             Cause::Unwanted => "something was not wanted any more",
         };
-        format!(" ({trigger}): {cause}")
+        format!(", {trigger}: {cause}")
     });
     format!(
         "run {}, {} ({}){because}",
@@ -146,6 +146,14 @@ fn written(path: &OwnedPath, now: Timestamp) -> String {
 }
 
 fn lines(out: &mut String, path: &OwnedPath, answer: &Answer, paint: Paint) {
+    if path.state == State::Changed && !path.lines.is_empty() {
+        row(
+            out,
+            paint,
+            "",
+            "these are the lines as they stand now, by number: whoever edited them may have moved them",
+        );
+    }
     let widest = path
         .lines
         .iter()
@@ -154,7 +162,8 @@ fn lines(out: &mut String, path: &OwnedPath, answer: &Answer, paint: Paint) {
         .unwrap_or_default()
         .min(48);
     for line in &path.lines {
-        let text = shown(&line.text);
+        let text = line.text.replace('\t', " ");
+        let text = shown(&text);
         let asked = if !line.ours {
             paint.yellow("not the agent's: it stands outside the markers")
         } else if line.asked_by.is_empty() {

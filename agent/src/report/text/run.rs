@@ -88,6 +88,9 @@ pub fn run_line(record: &RunRecord, now: Timestamp) -> String {
     )
 }
 
+/// Steps of one outcome that a summary names; the others are counted.
+const NAMED: usize = 5;
+
 /// What a run did, in a few words: `changed cache/shop, hosts; FAILED sites; 1 problem`.
 pub fn summary(record: &RunRecord) -> String {
     let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
@@ -107,7 +110,14 @@ pub fn summary(record: &RunRecord) -> String {
     }
     let mut parts: Vec<String> = groups
         .iter()
-        .map(|(word, steps)| format!("{word} {}", steps.join(", ")))
+        .map(|(word, steps)| {
+            let named = steps.iter().take(NAMED).copied().collect::<Vec<_>>();
+            let more = match steps.len().saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!("{word} {}{more}", named.join(", "))
+        })
         .collect();
     for (severity, noun) in [
         (Severity::Failure, "problem"),
