@@ -11,7 +11,6 @@ pub mod journal;
 pub mod ledger;
 mod observe;
 mod offline;
-pub mod once;
 mod pending;
 mod plan;
 mod quarantine;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::intake::{Accepted, Intake, Polled};
 use super::{Converger, Intent};
 use crate::bucket::Bucket;
+use crate::fleet::Document;
 use crate::identity::Clues;
 use crate::settings::{RUN_DIR, Settings};
 use crate::system::file::{FileError, Files};
@@ -74,6 +75,11 @@ impl Session {
                 self.bucket.url(super::intake::KEY)
             )));
         };
+        self.intent_for(document)
+    }
+
+    /// What this box should converge to if `document` were accepted, and how its name was found.
+    pub fn intent_for(&self, document: &Document) -> Result<(Intent, String), NotReady> {
         let (node, found_by) = self
             .clues
             .find(&document.fleet)

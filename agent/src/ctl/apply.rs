@@ -1,14 +1,22 @@
 //! `agentctl apply`: a run now, through the daemon or without it.
 
+use std::io;
+use std::time::Duration;
+
 use super::args::Global;
 use super::console::Console;
 use super::failure::Failure;
 use super::place;
 use crate::control::client::{self, ControlError};
 use crate::control::messages::Applied;
-use crate::converge::once::once;
-use crate::report::text;
-use crate::system::clock;
+use crate::converge::Session;
+use crate::converge::intake::Polled;
+use crate::report::{Refusal, Trigger, text};
+use crate::settings::Settings;
+use crate::system::{chain, clock};
+
+/// How long another run is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Makes this box what the document says.
 pub fn apply(global: &Global, retry: bool, console: Console) -> Result<u8, Failure> {
@@ -17,7 +25,7 @@ pub fn apply(global: &Global, retry: bool, console: Console) -> Result<u8, Failu
         Err(ControlError::NotRunning { .. }) => {
             let settings = place::settings(global)?;
             console.note("the agent does not run; making the run without it");
-            place::block_on(once(&settings, retry, &|doing| console.progress(doing)))??
+            place::block_on(here(settings, retry, &|doing| console.progress(doing)))??
         }
         answer => answer?,
     };
@@ -29,6 +37,52 @@ pub fn apply(global: &Global, retry: bool, console: Console) -> Result<u8, Failu
     // What was asked for is the newest document; a run for an older one is no success.
     let short = applied.refused.is_some() || applied.unreachable.is_some();
     Ok(if short { code | 4 } else { code })
+}
+
+/// One run in this process, as the daemon makes one when it is asked to.
+async fn here(
+    settings: Settings,
+    retry: bool,
+    progress: &dyn Fn(&str),
+) -> Result<Applied, Failure> {
+    let mut session = Session::open(settings).await?;
+    let Some(_lock) = session.lock(PATIENCE, progress).await? else {
+        return Err(Failure::new(format!(
+            "another run has been going on for {} s",
+            PATIENCE.as_secs()
+        ))
+        .hint("see what it is doing: agentctl status; then try again"));
+    };
+    progress("asking the bucket");
+    let (refused, unreachable) = match session.poll().await? {
+        Polled::Unchanged | Polled::New => (None, None),
+        Polled::Refused(refusal) => (Some(refusal), None),
+        Polled::Unreachable(error) => (None, Some(chain(&error))),
+    };
+    let (intent, _) = session.intent().map_err(|not_ready| {
+        let why = unreachable.clone().or_else(|| {
+            let errors = |refusal: &Refusal| refusal.errors.join("\n");
+            refused.as_ref().map(errors)
+        });
+        match why {
+            Some(why) if session.intake.accepted().is_none() => {
+                Failure::because(not_ready.0, io::Error::other(why))
+            }
+            _ => not_ready.into(),
+        }
+    })?;
+    if retry {
+        session.converger.release_quarantine()?;
+    }
+    let run = session
+        .converger
+        .run(&intent, Trigger::Person, progress)
+        .await?;
+    Ok(Applied {
+        run,
+        refused,
+        unreachable,
+    })
 }
 
 fn say(applied: &Applied, console: Console) {

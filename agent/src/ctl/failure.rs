@@ -114,6 +114,5 @@ told_by_itself!(
     crate::settings::SettingsError,
     crate::control::client::ControlError,
     crate::converge::RunError,
-    crate::bucket::BucketError,
-    crate::converge::once::OnceError
+    crate::converge::NotReady
 );

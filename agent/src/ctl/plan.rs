@@ -8,19 +8,13 @@ use super::args::{FamilyName, Global, PlanArgs, Scope};
 use super::console::Console;
 use super::failure::Failure;
 use super::{place, validate};
-use crate::bucket::{Bucket, Fetched};
-use crate::converge::intake::Intake;
-use crate::converge::once::{chain, identify};
-use crate::converge::{Converger, Intent, Plan, plan_offline};
+use crate::converge::intake::Polled;
+use crate::converge::{Intent, Plan, Session, plan_offline};
 use crate::fleet::{Document, Name};
 use crate::report::{DocumentId, Outcome, Problem, StepRecord, exit_code, is_failed, text};
 use crate::settings::{HostsScope, Settings};
-use crate::system::clock;
-use crate::system::file::Files;
 use crate::system::platform::{Family, Platform};
-
-/// The document's key in the bucket.
-const DOCUMENT_KEY: &str = "fleet.json";
+use crate::system::{chain, clock};
 
 #[derive(Serialize)]
 struct Planned<'a> {
@@ -45,13 +39,6 @@ struct Made {
     trouble: Option<String>,
 }
 
-/// A document to plan for, and where it came from.
-struct Wanted {
-    document: Document,
-    basis: String,
-    trouble: Option<String>,
-}
-
 /// Shows what a run would change.
 pub fn plan(global: &Global, wanted: &PlanArgs, console: Console) -> Result<u8, Failure> {
     let Made {
@@ -63,12 +50,7 @@ pub fn plan(global: &Global, wanted: &PlanArgs, console: Console) -> Result<u8, 
         (Some(server), Some(document)) => elsewhere(server, document, wanted, console)?,
         (None, document) => {
             let settings = place::settings(global)?;
-            place::block_on(here(
-                &settings,
-                document.as_deref(),
-                wanted.offline,
-                console,
-            ))??
+            place::block_on(here(settings, document.as_deref(), wanted.offline, console))??
         }
         (Some(_), None) => return Err(Failure::new("--as needs --document FILE")),
     };
@@ -160,110 +142,71 @@ fn known(server: &Name, document: &Document, file: &Path) -> Result<(), Failure>
 
 /// This box.
 async fn here(
-    settings: &Settings,
+    settings: Settings,
     file: Option<&Path>,
     offline: bool,
     console: Console,
 ) -> Result<Made, Failure> {
-    let Wanted {
-        document,
-        basis,
-        trouble,
-    } = match file {
-        Some(file) => Wanted {
-            document: validate::document(file, console)?,
-            basis: file.display().to_string(),
-            trouble: None,
-        },
-        None => present(settings, offline, console).await?,
-    };
-    let (node, _) = identify(settings, &document).await?;
-    let intent = Intent {
-        document,
-        node: node.clone(),
-        hosts: settings.hosts,
-    };
-    let plan = Converger::new(settings).plan(&intent).await?;
-    Ok(Made {
-        node,
-        plan,
-        basis,
-        trouble,
-    })
-}
-
-/// The document that a run would be for: the bucket's, if it gives one that would be accepted, or the last good one.
-async fn present(settings: &Settings, offline: bool, console: Console) -> Result<Wanted, Failure> {
-    let files = Files::new(settings.root.clone());
-    let intake = Intake::open(
-        &files,
-        settings.pinned_fleet.as_ref(),
-        settings.document_limit,
-    )?;
-    let good = intake.accepted();
-    let (why, trouble) = if offline {
-        ("--offline", None)
+    let mut session = Session::open(settings).await?.without_writing();
+    if let Some(file) = file {
+        let document = validate::document(file, console)?;
+        let (intent, _) = session.intent_for(&document)?;
+        return made(&session, &intent, file.display().to_string(), None).await;
+    }
+    let trouble = if offline {
+        None
     } else {
-        match of_bucket(settings, good.map(|good| &good.document)).await {
-            Ok(document) => {
-                return Ok(Wanted {
-                    document,
-                    basis: "the document in the bucket".into(),
-                    trouble: None,
-                });
-            }
-            Err(why) => {
-                console.note(&why);
-                ("the bucket's cannot be used", Some(why))
-            }
-        }
+        why_not(&session.poll().await?)
     };
-    let good = good.ok_or_else(|| {
+    if let Some(trouble) = &trouble {
+        console.note(trouble);
+    }
+    let good = session.intake.accepted().ok_or_else(|| {
         Failure::new("there is no document to plan for: no good one was kept on this box")
             .hint("agentctl plan --document FILE plans for a file")
     })?;
-    let confirmed = text::ago(good.confirmed, clock::now());
-    Ok(Wanted {
-        document: good.document.clone(),
-        basis: format!("the last good document, confirmed {confirmed}; {why}"),
+    let basis = if offline || trouble.is_some() {
+        format!(
+            "the last good document, confirmed {}; {}",
+            text::ago(good.confirmed, clock::now()),
+            if offline {
+                "--offline"
+            } else {
+                "the bucket's cannot be used"
+            }
+        )
+    } else {
+        "the document in the bucket".to_owned()
+    };
+    let (intent, _) = session.intent()?;
+    made(&session, &intent, basis, trouble).await
+}
+
+async fn made(
+    session: &Session,
+    intent: &Intent,
+    basis: String,
+    trouble: Option<String>,
+) -> Result<Made, Failure> {
+    Ok(Made {
+        node: intent.node.clone(),
+        plan: session.converger.plan(intent).await?,
+        basis,
         trouble,
     })
 }
 
-/// The bucket's document, if a run would accept it; or why not. Nothing is kept.
-async fn of_bucket(settings: &Settings, good: Option<&Document>) -> Result<Document, String> {
-    let bucket = Bucket::open(&settings.bucket, &settings.s3).await;
-    let fetched = bucket
-        .get(DOCUMENT_KEY, None, settings.document_limit)
-        .await
-        .map_err(|error| chain(&error))?;
-    let Fetched::Object { bytes, .. } = fetched else {
-        return Err("the bucket said that nothing changed, though nothing was known".into());
-    };
-    let document = Document::read(&bytes).map_err(|mistakes| {
-        let list: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-        format!(
-            "the document in the bucket would be refused:\n{}",
-            list.join("\n")
-        )
-    })?;
-    let id = &document.id;
-    if let Some(pinned) = &settings.pinned_fleet
-        && id.fleet != *pinned
-    {
-        return Err(format!(
-            "the document in the bucket would be refused: it is of fleet {}, not {pinned}",
-            id.fleet
-        ));
+/// Why the bucket's document is not the one that a run would be for.
+fn why_not(polled: &Polled) -> Option<String> {
+    match polled {
+        Polled::Unchanged | Polled::New => None,
+        Polled::Refused(refusal) => Some(format!(
+            "the document in the bucket{} is refused:\n{}",
+            refusal
+                .version
+                .map_or_else(String::new, |version| format!(" (version {version})")),
+            refusal.errors.join("\n")
+        )),
+        Polled::Unreachable(error) => Some(format!("the bucket did not answer\n{}", chain(error))),
     }
-    if let Some(good) = good
-        && (id.version < good.id.version
-            || (id.version == good.id.version && id.digest != good.id.digest))
-    {
-        return Err(format!(
-            "the document in the bucket would be refused: its version {} is not above {}, which this box stands on",
-            id.version, good.id.version
-        ));
-    }
-    Ok(document)
 }

@@ -238,13 +238,10 @@ fn bucket(bucket: &BucketStatus, now: Timestamp) -> String {
     let latency = bucket
         .latency_ms
         .map_or_else(String::new, |ms| format!(" in {}", super::took(ms)));
-    let failures = if bucket.failures > 0 {
-        format!(
-            "; the last {} failed",
-            counted(u64::from(bucket.failures), "request")
-        )
-    } else {
-        String::new()
+    let failures = match bucket.failures {
+        0 => String::new(),
+        1 => "; the last request failed".to_owned(),
+        number => format!("; the last {number} requests failed"),
     };
     format!("{}: {answered}{latency}{failures}", bucket.url)
 }
