@@ -14,7 +14,7 @@ use crate::system::socket;
 /// How long the answer to a status may take, connecting included.
 pub const STATUS_DEADLINE: Duration = Duration::from_secs(2);
 /// How long the daemon may be silent while it applies. It speaks every few seconds.
-pub const SILENCE_DEADLINE: Duration = Duration::from_secs(60);
+pub const SILENCE_DEADLINE: Duration = Duration::from_mins(1);
 
 /// The daemon could not be asked, or did not do what was asked. Each says what to do next.
 #[derive(Debug, thiserror::Error)]

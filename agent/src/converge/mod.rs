@@ -183,7 +183,7 @@ impl Converger {
         }
         crash::point("journal kept");
         // Last: until here a crash makes the next run activate again, which does no harm.
-        if pending != recorded.1 || plan.steps.iter().any(|step| step.touches()) {
+        if pending != recorded.1 || plan.steps.iter().any(plan::PlannedStep::touches) {
             pending.save(&self.files)?;
         }
         Ok(record)

@@ -34,13 +34,13 @@ const READY_AT_LAST: Duration = Duration::from_secs(20);
 /// How long somebody else's run is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 /// A box is looked at this often even if nothing was noticed: events can be lost.
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_mins(1);
 /// What could not be finished for a passing reason is tried again this soon.
 const SOON: Duration = Duration::from_secs(1);
 /// A run that goes on when the daemon is to stop has this long; then it is dropped, and made good at the next start.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// The status file is written this often even if nothing changed: its age shows that the daemon lives.
-const HEARTBEAT: Duration = Duration::from_secs(60);
+const HEARTBEAT: Duration = Duration::from_mins(1);
 
 /// Stays and keeps the machine, until SIGTERM. Returns the exit code.
 pub(super) async fn stay(settings: Settings) -> Result<u8, Box<dyn Error>> {

@@ -14,7 +14,7 @@ use crate::system::clock;
 use crate::system::file::Files;
 
 /// How long another run is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One run. Returns the exit code (contract).
 pub(super) async fn once(settings: Settings) -> Result<u8, Box<dyn Error>> {

@@ -162,7 +162,7 @@ impl Picture {
         let now = clock::now();
         let mut reasons = Vec::new();
         reasons.extend(self.waiting.clone());
-        reasons.extend(self.refused.as_ref().map(|refused| refusal_reason(refused)));
+        reasons.extend(self.refused.as_ref().map(refusal_reason));
         if let Some(Accepted {
             document,
             confirmed,

@@ -11,6 +11,7 @@ use super::{
     LogFormat, LogSettings, MetadataUse, S3Settings, Settings, SettingsError, TRUST_NEEDED, Trust,
 };
 use crate::fleet::Name;
+use crate::fleet::names::ByteSize;
 use crate::system::platform::Platform;
 use crate::system::root::Root;
 
@@ -58,19 +59,18 @@ impl Settings {
     /// all that is required (`--fleet` and `--trust none`); one named with `--config` may not.
     pub fn load(overrides: &Overrides) -> Result<Self, SettingsError> {
         let root = root_of(overrides)?;
-        let (path, text) = match &overrides.config {
-            Some(path) => (path.clone(), Some(read(path)?)),
-            None => {
-                let path = root.real(Path::new(CONFIG_FILE));
-                match read(&path) {
-                    Ok(text) => (path, Some(text)),
-                    Err(SettingsError::Read { source, .. })
-                        if source.kind() == std::io::ErrorKind::NotFound =>
-                    {
-                        (path, None)
-                    }
-                    Err(error) => return Err(error),
+        let (path, text) = if let Some(path) = &overrides.config {
+            (path.clone(), Some(read(path)?))
+        } else {
+            let path = root.real(Path::new(CONFIG_FILE));
+            match read(&path) {
+                Ok(text) => (path, Some(text)),
+                Err(SettingsError::Read { source, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound =>
+                {
+                    (path, None)
                 }
+                Err(error) => return Err(error),
             }
         };
         let source = text.as_deref().unwrap_or_default();
@@ -186,10 +186,10 @@ fn complete(
                 .map_or_else(|| "agentd-node".into(), |word| word.0),
             endpoint: said.metadata_endpoint.map(|url| url.0),
         },
-        document_limit: bytes(said.document_limit.map_or(8, |size| size.mebibytes())),
+        document_limit: bytes(said.document_limit.map_or(8, ByteSize::mebibytes)),
         journal: JournalSettings {
             runs: said.journal_runs.unwrap_or(200),
-            bytes: bytes(said.journal_bytes.map_or(16, |size| size.mebibytes())),
+            bytes: bytes(said.journal_bytes.map_or(16, ByteSize::mebibytes)),
         },
         platform,
         log: LogSettings {

@@ -86,12 +86,10 @@ async fn an_unwanted_file_goes_and_an_edited_one_is_kept_as_a_copy() {
     node.run("web-1").await;
     node.write("/etc/cron.d/agentd-shop_tick", "# mine now\n");
     node.edit(|signed| {
-        drop(
-            signed["products"]["shop"]["cron"]
-                .as_object_mut()
-                .unwrap()
-                .remove("tick"),
-        )
+        signed["products"]["shop"]["cron"]
+            .as_object_mut()
+            .unwrap()
+            .remove("tick");
     });
     let run = node.run("web-1").await;
     assert_eq!(rows(&run), ["cron/shop_tick Unwanted Changed"]);
@@ -116,12 +114,10 @@ async fn what_stood_there_as_wished_is_never_removed() {
     let run = node.run("web-1").await;
     assert!(!rows(&run).iter().any(|row| row.contains("shop_tick")));
     node.edit(|signed| {
-        drop(
-            signed["products"]["shop"]["cron"]
-                .as_object_mut()
-                .unwrap()
-                .remove("tick"),
-        )
+        signed["products"]["shop"]["cron"]
+            .as_object_mut()
+            .unwrap()
+            .remove("tick");
     });
     node.run("web-1").await;
     assert_eq!(node.read("/etc/cron.d/agentd-shop_tick"), text);
@@ -246,7 +242,7 @@ async fn planning_writes_nothing_and_says_what_a_run_does() {
     let mut node = Box::new();
     node.run("web-1").await;
     node.edit(|signed| {
-        signed["products"]["shop"]["database"]["chain"] = json!(["db-2", "db-1", "db-3"])
+        signed["products"]["shop"]["database"]["chain"] = json!(["db-2", "db-1", "db-3"]);
     });
     let before = node.stamps();
     let plan = node.converger.plan(&node.intent("web-1")).await.unwrap();

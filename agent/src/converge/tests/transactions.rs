@@ -158,12 +158,12 @@ fn step(text: &str) -> Step {
     }
 }
 
-fn check(staged: &str, present: &str) -> Option<Check> {
+fn check(staged: &str, present: &str) -> Check {
     let line = |script: &str| CommandLine::new(["/bin/sh", "-c", script], Duration::from_secs(5));
-    Some(Check {
+    Check {
         staged: line(staged),
         present: line(present),
-    })
+    }
 }
 
 fn served(machine: &Machine) -> String {
@@ -195,7 +195,7 @@ async fn what_the_check_refuses_is_never_switched_and_not_tried_again() {
     machine.apply(vec![step("one")]).await;
     machine.calls();
     let bad = Step {
-        check: check("echo 'Syntax error on line 3' >&2; exit 1", "true"),
+        check: Some(check("echo 'Syntax error on line 3' >&2; exit 1", "true")),
         ..step("bad")
     };
     let rows = machine.apply(vec![bad.clone()]).await;
@@ -224,7 +224,7 @@ async fn what_the_check_refuses_is_never_switched_and_not_tried_again() {
 async fn a_configuration_that_was_broken_before_is_not_the_documents_fault() {
     let mut machine = Machine::new();
     let step = Step {
-        check: check("exit 1", "echo 'broken by hand' >&2; exit 1"),
+        check: Some(check("exit 1", "echo 'broken by hand' >&2; exit 1")),
         ..step("one")
     };
     let rows = machine.apply(vec![step]).await;

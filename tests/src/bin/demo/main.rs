@@ -128,9 +128,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         "The box goes on with its last good document, and says how old it is.",
     );
     stage.stop_bucket();
-    stage.wait_for_bucket_error()?;
     stage.write("/etc/hosts", "")?;
     stage.wait_for_text("/etc/hosts", "mysql-master")?;
+    stage.wait_for_bucket_error()?;
     stage.say("Emptied meanwhile, /etc/hosts was repaired all the same. The state of the box, as whoever is on call sees it:");
     stage.ctl(&["status"])?;
 
