@@ -32,7 +32,7 @@ use observe::Observed;
 use pending::Pending;
 
 use crate::fleet::{Document, Name};
-use crate::report::{Outcome, RunRecord, StepRecord, Trigger};
+use crate::report::{self, Outcome, RunRecord, StepRecord, Trigger};
 use crate::settings::{GuardSettings, HostsScope, JournalSettings, Settings};
 use crate::system::clock;
 use crate::system::crash;
@@ -148,8 +148,8 @@ impl Converger {
             ..
         } = applier;
 
-        let all_true =
-            steps.iter().all(|step| step.outcome == Outcome::Changed) && plan.problems.is_empty();
+        // Warnings are no obstacle: all that is asked for is there.
+        let all_true = !report::is_failed(&steps, &plan.problems);
         if all_true && ledger.good.as_ref() != Some(&document.digest) {
             good::save(&self.files, &document, &intent.document.fleet)?;
             ledger.good = Some(document.digest.clone());

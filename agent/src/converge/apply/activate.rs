@@ -94,6 +94,25 @@ pub(in super::super) async fn activation(
     }
 }
 
+/// Which of the units that were reloaded or started has ended since, as a sentence: then waiting for its answer is in vain.
+///
+/// A reload only asks for it: Apache ends by itself, a moment later, where it cannot do what it was asked for.
+pub(super) async fn ended(platform: &Platform, activations: &[Activation]) -> Option<String> {
+    let units: Vec<String> = activations
+        .iter()
+        .filter(|activation| activation.verb == Verb::ReloadOrStart)
+        .map(|activation| activation.unit.clone())
+        .collect();
+    // Not knowing is no reason to give up: the probes' own patience ends soon enough.
+    let states = systemd::unit_states(platform, &units).await.ok()?;
+    let unit = states
+        .into_iter()
+        .find_map(|(unit, state)| (!state.active).then_some(unit))?;
+    Some(format!(
+        "{unit} ended after it was asked to take the change on; its log says why: journalctl -u {unit}, and its error log"
+    ))
+}
+
 async fn run(command: &CommandLine) -> Result<(), String> {
     let output = command::run(command).await.map_err(|error| chain(&error))?;
     if output.success {

@@ -14,14 +14,27 @@ use crate::system::chain;
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 /// How long one try may take.
 const ONE_TRY: Duration = Duration::from_secs(3);
+/// The pause between two looks at whether the service is still there.
+const LOOK: Duration = Duration::from_millis(400);
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The most bytes of an answer that are looked at.
 const ANSWER_LIMIT: usize = 64 * 1024;
 
 /// Asks until the answer is the expected one. The error says what the last answer was.
-pub(super) async fn ask(probe: &Probe, progress: &dyn Fn(&str)) -> Result<(), String> {
+///
+/// Meanwhile `ended` is asked now and then whether the service is gone: every second of patience would be one
+/// without it.
+pub(super) async fn ask<E>(
+    probe: &Probe,
+    ended: &impl Fn() -> E,
+    progress: &dyn Fn(&str),
+) -> Result<(), String>
+where
+    E: Future<Output = Option<String>>,
+{
     let deadline = Instant::now() + PATIENCE;
+    let mut next_look = Instant::now() + LOOK;
     loop {
         let answer = match timeout(ONE_TRY, try_once(probe)).await {
             Ok(answer) => answer,
@@ -32,8 +45,14 @@ pub(super) async fn ask(probe: &Probe, progress: &dyn Fn(&str)) -> Result<(), St
             Err(error) if Instant::now() >= deadline => {
                 return Err(format!("{}: {error}", what(probe)));
             }
-            Err(_) => {
+            Err(error) => {
                 progress("probing");
+                if Instant::now() >= next_look {
+                    next_look = Instant::now() + LOOK;
+                    if let Some(why) = ended().await {
+                        return Err(format!("{why} ({}: {error})", what(probe)));
+                    }
+                }
                 sleep(PAUSE).await;
             }
         }

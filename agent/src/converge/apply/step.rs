@@ -117,11 +117,8 @@ impl Applier<'_> {
             staged.push((change, stage));
         }
         crash::point("staged");
-        if let Some(check) = step
-            .check
-            .as_ref()
-            .filter(|_| machine && !step.changes.is_empty())
-        {
+        // Also where only the activation is outstanding: a configuration that somebody broke since is not the document's fault.
+        if let Some(check) = step.check.as_ref().filter(|_| machine) {
             (self.progress)(&format!("checking {}", step.name));
             self.check(check).await?;
         }
@@ -144,7 +141,8 @@ impl Applier<'_> {
         if !deferred {
             for question in &step.probes {
                 (self.progress)(&format!("probing {}", step.name));
-                probe::ask(question, self.progress)
+                let ended = || activate::ended(self.platform, &step.known.activate);
+                probe::ask(question, &ended, self.progress)
                     .await
                     .map_err(Fault::Change)?;
             }
