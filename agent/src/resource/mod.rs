@@ -65,6 +65,8 @@ pub struct ApacheFacts {
     pub listens: BTreeMap<u16, IpAddr>,
     /// Ports for which its own configuration has a vhost that answers unknown hosts.
     pub defaults: BTreeSet<u16>,
+    /// Ports that sites ask for and that a process other than Apache listens on.
+    pub taken: BTreeSet<u16>,
     /// Override templates of vhosts, by name.
     pub templates: BTreeMap<String, String>,
 }

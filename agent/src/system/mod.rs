@@ -10,6 +10,7 @@ pub mod file;
 pub mod lock;
 pub mod object;
 pub mod platform;
+pub mod ports;
 pub mod root;
 pub mod socket;
 pub mod systemd;

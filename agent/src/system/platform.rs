@@ -48,7 +48,8 @@ pub struct Platform {
 pub struct Apache {
     /// The directory of generations: `/etc/httpd/agentd`.
     pub dir: PathBuf,
-    /// The one include file: `/etc/httpd/conf.d/agentd.conf`, `/etc/apache2/conf-enabled/agentd.conf`.
+    /// The one include file: `/etc/httpd/conf.d/zz-agentd.conf`, `/etc/apache2/sites-enabled/zz-agentd.conf`.
+    /// Read last: requests for hosts that no vhost has go to the first vhost, and that stays the administrator's.
     pub include: PathBuf,
     /// The main configuration file.
     pub main_config: PathBuf,
@@ -102,7 +103,7 @@ impl Platform {
             Family::Centos => (
                 Apache {
                     dir: "/etc/httpd/agentd".into(),
-                    include: "/etc/httpd/conf.d/agentd.conf".into(),
+                    include: "/etc/httpd/conf.d/zz-agentd.conf".into(),
                     main_config: "/etc/httpd/conf/httpd.conf".into(),
                     log_dir: "/var/log/httpd".into(),
                     test: strings(["/usr/sbin/httpd", "-t"]),
@@ -113,7 +114,7 @@ impl Platform {
             Family::Debian => (
                 Apache {
                     dir: "/etc/apache2/agentd".into(),
-                    include: "/etc/apache2/conf-enabled/agentd.conf".into(),
+                    include: "/etc/apache2/sites-enabled/zz-agentd.conf".into(),
                     main_config: "/etc/apache2/apache2.conf".into(),
                     log_dir: "/var/log/apache2".into(),
                     // Not apache2 itself: its configuration uses variables that this script reads

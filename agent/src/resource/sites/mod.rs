@@ -5,7 +5,7 @@
 //! what is staged runs within the server's real configuration.
 //!
 //! ```text
-//! /etc/httpd/conf.d/agentd.conf          the include file
+//! /etc/httpd/conf.d/zz-agentd.conf       the include file
 //! /etc/httpd/agentd/current -> 3f2a…     what Apache serves
 //! /etc/httpd/agentd/staged -> 3f2a…      what the configuration test reads
 //! /etc/httpd/agentd/3f2a…/server.first   ports and unknown hosts
@@ -23,6 +23,7 @@ mod vhost;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,11 +35,13 @@ use super::{
     Activation, ApacheFacts, Check, Content, Desired, Entry, Facts, GuardedList, LineOrigin,
     ObserveError, Phase, Probe, Resource, Step, Verb,
 };
+use crate::fleet::Pointer;
 use crate::node::{SiteView, View};
 use crate::report::{Kind, Problem, Severity, StepName};
 use crate::system::command::CommandLine;
 use crate::system::file::{Files, Found};
 use crate::system::platform::{Apache, Platform};
+use crate::system::ports;
 
 /// How long Apache's configuration test may take: it resolves names and starts nothing.
 const TEST_DEADLINE: Duration = Duration::from_secs(30);
@@ -72,31 +75,40 @@ impl Resource for Sites {
         if view.sites.is_empty() {
             return Desired::default();
         }
+        let mut desired = Desired::default();
         if !facts.apache.installed {
-            return kept(vec![problem(
-                None,
-                format!(
-                    "Apache is not installed on this box ({} and {} are looked for), but it has sites: install it, or build the image for the role web",
-                    platform.apache.main_config.display(),
-                    platform.apache.test.first().map_or("", String::as_str),
-                ),
-            )]);
+            let message = format!(
+                "Apache is not installed on this box ({} and {} are looked for), but it has sites: install it, or build the image for the role web",
+                platform.apache.main_config.display(),
+                platform.apache.test.first().map_or("", String::as_str),
+            );
+            hold(&mut desired, message, None);
+            return desired;
         }
-        let (vhosts, mistakes): (Vec<_>, Vec<_>) = view
-            .sites
-            .iter()
-            .map(|site| Vhost::render(site, platform, &facts.apache))
-            .partition(Result::is_ok);
-        let mistakes: Vec<_> = mistakes.into_iter().filter_map(Result::err).collect();
-        if mistakes.is_empty() {
-            let vhosts: Vec<_> = vhosts.into_iter().filter_map(Result::ok).collect();
-            Desired {
-                steps: vec![step(&view.sites, &vhosts, &platform.apache, &facts.apache)],
-                ..Desired::default()
+        let mut vhosts = Vec::new();
+        for site in &view.sites {
+            if facts.apache.taken.contains(&site.site.port.get()) {
+                let message = taken(site, &platform.apache);
+                hold(&mut desired, message, Some(site.origin.then("port")));
             }
-        } else {
-            kept(mistakes)
+            match Vhost::render(site, platform, &facts.apache) {
+                Ok(vhost) => {
+                    if !vhost.answers {
+                        desired.problems.push(unproven(site));
+                    }
+                    vhosts.push(vhost);
+                }
+                Err(mistake) => {
+                    let origin = site.origin.then("template");
+                    hold(&mut desired, mistake, Some(origin));
+                }
+            }
         }
+        // Sites are one transaction: where one of them cannot be, all stay as they are.
+        if desired.keep.is_empty() {
+            desired.steps = vec![step(&view.sites, &vhosts, &platform.apache, &facts.apache)];
+        }
+        desired
     }
 }
 
@@ -111,29 +123,37 @@ impl ApacheFacts {
     }
 }
 
-/// Sites are one transaction: where one of them cannot be rendered, all stay as they are.
-fn kept(problems: Vec<Problem>) -> Desired {
-    Desired {
-        problems,
-        keep: vec![StepName(STEP.into())],
-        ..Desired::default()
-    }
+fn hold(desired: &mut Desired, message: String, origin: Option<Pointer>) {
+    desired.hold(Kind::Sites, StepName(STEP.into()), message, origin);
 }
 
-fn problem(origin: Option<crate::fleet::Pointer>, message: String) -> Problem {
+/// Apache would not refuse the port in its configuration test: it would end at the reload.
+fn taken(site: &SiteView, apache: &Apache) -> String {
+    let port = site.site.port;
+    format!(
+        "site {} of {} wants port {port}, on which a process other than {} listens: stop that one (ss -ltnp 'sport = :{port}' shows it) or give the site another port",
+        site.name, site.product, apache.unit
+    )
+}
+
+fn unproven(site: &SiteView) -> Problem {
     Problem {
         kind: Kind::Sites,
         step: Some(StepName(STEP.into())),
-        severity: Severity::Failure,
-        message,
-        origin,
+        severity: Severity::Warning,
+        message: format!(
+            "site {} of {}: its override template leaves out {{{{ probe }}}}, so after a reload nobody can tell whether this vhost answers or another",
+            site.name, site.product
+        ),
+        origin: Some(site.origin.then("template")),
     }
 }
 
 fn observe(sites: &[SiteView], platform: &Platform, files: &Files) -> ApacheFacts {
     let apache = &platform.apache;
     let found = scan::scan(files, apache);
-    let installed = if files.root().is_machine() {
+    let machine = files.root().is_machine();
+    let installed = if machine {
         found.is_some()
             && apache
                 .test
@@ -164,11 +184,38 @@ fn observe(sites: &[SiteView], platform: &Platform, files: &Files) -> ApacheFact
         },
         None => ApacheFacts::as_installed(),
     };
+    let taken = if machine && installed {
+        taken_ports(sites, &base.listens, apache, files)
+    } else {
+        BTreeSet::new()
+    };
     ApacheFacts {
         installed,
+        taken,
         templates,
         ..base
     }
+}
+
+/// Ports that Apache would have to open and cannot: somebody else listens there already.
+fn taken_ports(
+    sites: &[SiteView],
+    listens: &BTreeMap<u16, IpAddr>,
+    apache: &Apache,
+    files: &Files,
+) -> BTreeSet<u16> {
+    let mut ports: BTreeSet<u16> = sites.iter().map(|site| site.site.port.get()).collect();
+    ports.retain(|port| !listens.contains_key(port));
+    if !ports.is_empty() {
+        let own = server::ports_of_current(files, apache);
+        ports.retain(|port| !own.contains(port));
+    }
+    if ports.is_empty() {
+        return ports;
+    }
+    let listened = ports::listened();
+    ports.retain(|port| listened.contains(port));
+    ports
 }
 
 fn template_path(platform: &Platform, name: &str) -> PathBuf {
@@ -184,7 +231,8 @@ struct Vhost {
 }
 
 impl Vhost {
-    fn render(site: &SiteView, platform: &Platform, facts: &ApacheFacts) -> Result<Self, Problem> {
+    /// The error says what is wrong with the site's override template.
+    fn render(site: &SiteView, platform: &Platform, facts: &ApacheFacts) -> Result<Self, String> {
         let apache = &platform.apache;
         let Some(name) = &site.site.template else {
             let vhost = vhost::whole(site, apache, Guarded::Plain);
@@ -201,19 +249,16 @@ impl Vhost {
         let origin = site.origin.then("template");
         let path = template_path(platform, name.as_str());
         let mistake = |what: String| {
-            problem(
-                Some(origin.clone()),
-                format!(
-                    "site {} of {}: {}: {what}",
-                    site.name,
-                    site.product,
-                    path.display()
-                ),
+            format!(
+                "site {} of {}: {}: {what}",
+                site.name,
+                site.product,
+                path.display()
             )
         };
         let source = facts.templates.get(name.as_str()).ok_or_else(|| {
             mistake(format!(
-                "no such template on this box, or not a UTF-8 file of at most {} KiB",
+                "no such template on this box, or not a UTF-8 file (links are not followed) of at most {} KiB",
                 TEMPLATE_LIMIT / 1024
             ))
         })?;

@@ -9,6 +9,7 @@ use super::vhost::{GENERATION, WELL_KNOWN};
 use crate::fleet::Pointer;
 use crate::node::SiteView;
 use crate::resource::{ApacheFacts, LineOrigin};
+use crate::system::file::{Files, Found};
 use crate::system::platform::Apache;
 
 /// The file of a generation that is read before its vhosts. Its ending keeps it apart from any site's.
@@ -40,7 +41,8 @@ pub(super) fn first(
         }
     }
     for port in ports.keys().filter(|port| !facts.defaults.contains(port)) {
-        lines.add(&default_vhost(*port, apache));
+        let theirs = facts.listens.contains_key(port);
+        lines.add(&default_vhost(*port, theirs, apache));
     }
     lines.finish(ports.into_values().collect::<BTreeSet<_>>())
 }
@@ -52,17 +54,33 @@ pub(super) fn generation_line(generation: &str) -> String {
 
 /// Requests for a host that no site has. Without this the alphabetically first site would answer them.
 ///
-/// It logs where the server itself does. Load balancers that cannot send a host name ask it whether Apache serves.
-fn default_vhost(port: u16, apache: &Apache) -> String {
+/// On a port that Apache's own configuration listens on (`theirs`) they get what they got before there were sites:
+/// a vhost inherits the server's document root, aliases and logs, and its rewriting when asked to.
+/// On a port that is there for the sites only, nobody ever answered them: 404.
+/// Load balancers that cannot send a host name ask it whether Apache serves.
+fn default_vhost(port: u16, theirs: bool, apache: &Apache) -> String {
     let file = format!("{}/${{{GENERATION}}}/{HEALTH_FILE}", apache.dir.display());
+    let (comment, answers) = if theirs {
+        (
+            "Hosts that no site here has get what the server itself serves, not the pages of the first site.",
+            "    <IfModule mod_rewrite.c>
+        RewriteOptions Inherit
+    </IfModule>",
+        )
+    } else {
+        (
+            "Hosts that no site here has get 404, not the pages of the first site.",
+            "    ServerSignature Off
+    RedirectMatch 404 \"^(?!/\\.well-known/node-agent$)\"",
+        )
+    };
     format!(
         "
-# Hosts that no site here has get 404, not the pages of the first site. {WELL_KNOWN} is for load balancers.
+# {comment} {WELL_KNOWN} is for load balancers.
 <VirtualHost *:{port}>
     ServerName unknown-host.invalid
-    ServerSignature Off
     Alias \"{WELL_KNOWN}\" \"{file}\"
-    RedirectMatch 404 \"^(?!/\\.well-known/node-agent$)\"
+{answers}
     <Location \"{WELL_KNOWN}\">
         AuthMerging Off
         Require all granted
@@ -71,6 +89,20 @@ fn default_vhost(port: u16, apache: &Apache) -> String {
 </VirtualHost>
 "
     )
+}
+
+/// The ports that the generation in use opens. None where it cannot be read: then others seem to have taken them, and the report says so.
+pub(super) fn ports_of_current(files: &Files, apache: &Apache) -> BTreeSet<u16> {
+    let Ok(Found::Link(generation)) = files.read(&apache.dir.join("current")) else {
+        return BTreeSet::new();
+    };
+    let Ok(Found::File { bytes, .. }) = files.read(&apache.dir.join(generation).join(FILE)) else {
+        return BTreeSet::new();
+    };
+    String::from_utf8_lossy(&bytes)
+        .lines()
+        .filter_map(|line| line.strip_prefix("Listen ")?.parse().ok())
+        .collect()
 }
 
 /// The one file that Apache's own configuration includes.

@@ -19,14 +19,7 @@ fn heavy() -> View {
 fn debian() -> Platform {
     Platform {
         family: Family::Debian,
-        apache: Apache {
-            dir: "/etc/apache2/agentd".into(),
-            include: "/etc/apache2/sites-enabled/agentd.conf".into(),
-            main_config: "/etc/apache2/apache2.conf".into(),
-            log_dir: "/var/log/apache2".into(),
-            test: vec!["/usr/sbin/apache2ctl".into(), "-t".into()],
-            unit: "apache2.service".into(),
-        },
+        apache: Platform::of(Family::Debian).apache,
         ..fixtures::platform()
     }
 }
@@ -197,6 +190,39 @@ fn what_the_server_has_itself_is_not_said_again() {
         Probe::Http { address, port: 80, .. } if address.to_string() == "10.0.0.5")));
 }
 
+#[test]
+fn a_port_that_somebody_else_listens_on_holds_all_sites() {
+    let mut facts = installed();
+    facts.apache.taken = [8080].into();
+    let desired = Sites.desired(&heavy(), &debian(), &facts);
+    assert_eq!(desired.steps, []);
+    assert_eq!(desired.keep, [StepName("sites".into())]);
+    let [problem] = desired.problems.try_into().unwrap();
+    assert_eq!(problem.severity, Severity::Failure);
+    assert_eq!(
+        problem.origin.unwrap().0,
+        "/signed/products/shop/sites/admin/port"
+    );
+    insta::assert_snapshot!(problem.message, @"site admin of shop wants port 8080, on which a process other than apache2.service listens: stop that one (ss -ltnp 'sport = :8080' shows it) or give the site another port");
+}
+
+#[test]
+fn ports_of_the_generation_in_use_are_apaches_own() {
+    let (_dir, files) = root_with(&[(
+        "/etc/apache2/agentd/1a/server.first",
+        "Define AGENTD_GENERATION 1a\nListen 8080\nListen 9090\n\n<VirtualHost *:8080>\n",
+    )]);
+    let apache = debian().apache;
+    assert_eq!(server::ports_of_current(&files, &apache), [].into());
+    files
+        .link(Path::new("/etc/apache2/agentd/current"), Path::new("1a"))
+        .unwrap();
+    assert_eq!(
+        server::ports_of_current(&files, &apache),
+        [8080, 9090].into()
+    );
+}
+
 fn with_template(source: &str) -> (View, Facts) {
     let wish = json!({
         "domains": ["a.example.com", "b.example.com"], "root": "/srv/a", "template": "own",
@@ -245,7 +271,12 @@ fn a_template_can_add_to_the_default() {
 fn a_template_without_the_probe_is_asked_for_any_answer() {
     let (view, facts) =
         with_template("<VirtualHost *:80>\nServerName {{ server_name }}\n</VirtualHost>");
-    let step = only_step(&view, &debian(), &facts);
+    let mut desired = Sites.desired(&view, &debian(), &facts);
+    assert_eq!(desired.keep, []);
+    let [problem] = desired.problems.try_into().unwrap();
+    assert_eq!(problem.severity, Severity::Warning);
+    insta::assert_snapshot!(problem.message, @"site www of shop: its override template leaves out {{ probe }}, so after a reload nobody can tell whether this vhost answers or another");
+    let step = desired.steps.remove(0);
     assert!(matches!(&step.probes[..], [Probe::Http { body: None, path, .. }] if path == "/"));
     assert!(
         !step
@@ -275,7 +306,7 @@ fn a_template_that_fails_keeps_all_sites_and_names_the_line() {
     insta::assert_snapshot!(message("a\u{7}"), @"site www of shop: /etc/agentd/templates/own.conf.j2: it gives control characters");
     let (view, _) = with_template("");
     let missing = Sites.desired(&view, &debian(), &installed());
-    insta::assert_snapshot!(missing.problems[0].message, @"site www of shop: /etc/agentd/templates/own.conf.j2: no such template on this box, or not a UTF-8 file of at most 256 KiB");
+    insta::assert_snapshot!(missing.problems[0].message, @"site www of shop: /etc/agentd/templates/own.conf.j2: no such template on this box, or not a UTF-8 file (links are not followed) of at most 256 KiB");
 }
 
 /// A machine's files under a scratch root.
@@ -357,7 +388,7 @@ fn centoss_configuration_is_understood() {
             "/etc/httpd/conf/httpd.conf",
             "ServerRoot \"/etc/httpd\"\nDefine admin 8443\nListen 10.0.0.5:80\nListen [::]:${admin} \\\n  https\n<IfDefine never>\nListen 1\n</IfDefine>\n<IfDefine !never>\nListen 2\n</IfDefine>\nInclude conf.modules.d/*.conf\nIncludeOptional conf.d/*.conf\nInclude vhosts\n",
         ),
-        ("/etc/httpd/conf.d/agentd.conf", "Listen 9999\n"),
+        ("/etc/httpd/conf.d/zz-agentd.conf", "Listen 9999\n"),
         ("/etc/httpd/conf.d/.hidden.conf", "Listen 9998\n"),
         ("/etc/httpd/vhosts/a/b.conf", "Listen 3\n"),
         (
