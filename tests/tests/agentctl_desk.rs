@@ -1,0 +1,176 @@
+//! `agentctl` at a desk: no root, no state, no configuration, no agent.
+
+use node_agent_tests::terminal::{HEAVY, Terminal};
+
+fn desk() -> Terminal {
+    let desk = Terminal::bare().unwrap();
+    desk.write("fleet.json", HEAVY).unwrap();
+    desk
+}
+
+#[test]
+fn any_box_of_the_fleet_can_be_planned() {
+    let mut desk = desk();
+    for platform in ["centos", "debian"] {
+        let args = [
+            "plan",
+            "--as",
+            "web-3",
+            "--document",
+            "fleet.json",
+            "--platform",
+            platform,
+        ];
+        let (code, _) = desk.run("agentctl", &args, None).unwrap();
+        assert_eq!(code, 2);
+    }
+    insta::assert_snapshot!(desk.said());
+}
+
+#[test]
+fn two_documents_are_compared_for_a_box() {
+    let mut desk = desk();
+    let new = HEAVY
+        .replace("10.77.0.22", "10.77.0.23")
+        .replace("\"version\": 1,", "\"version\": 2,");
+    desk.write("new.json", &new).unwrap();
+    let args = [
+        "plan",
+        "--as",
+        "web-1",
+        "--document",
+        "-",
+        "--against",
+        "fleet.json",
+    ];
+    assert_eq!(desk.run("agentctl", &args, Some(&new)).unwrap().0, 2);
+    let same = [
+        "plan",
+        "--as",
+        "web-1",
+        "--document",
+        "fleet.json",
+        "--against",
+        "fleet.json",
+    ];
+    assert_eq!(desk.run("agentctl", &same, None).unwrap().0, 0);
+    // It shares no product with the cache node that moved.
+    let other = [
+        "plan",
+        "--as",
+        "monitor-1",
+        "--document",
+        "new.json",
+        "--against",
+        "fleet.json",
+    ];
+    assert_eq!(desk.run("agentctl", &other, None).unwrap().0, 0);
+    let all = [
+        "plan",
+        "--as",
+        "monitor-1",
+        "--document",
+        "new.json",
+        "--against",
+        "fleet.json",
+        "--hosts",
+        "fleet",
+    ];
+    assert_eq!(desk.run("agentctl", &all, None).unwrap().0, 2);
+    insta::assert_snapshot!(desk.said());
+}
+
+#[test]
+fn mistakes_are_told_with_their_lines() {
+    let mut desk = desk();
+    let wrong = HEAVY
+        .replace("\"web-1\":     {\"address\"", "\"web-1\":     {\"adress\"")
+        .replace("\"roles\": [\"cache\"]", "\"roles\": [\"cach\"]");
+    desk.write("wrong.json", &wrong).unwrap();
+    for args in [
+        &["validate", "fleet.json"][..],
+        &["validate", "wrong.json"],
+        &["validate", "missing.json"],
+        &["plan", "--as", "web-1", "--document", "wrong.json"],
+        &["plan", "--as", "web-33", "--document", "fleet.json"],
+    ] {
+        desk.run("agentctl", args, None).unwrap();
+    }
+    let (code, _) = desk
+        .run("agentctl", &["validate", "-"], Some("{\"signed\": {"))
+        .unwrap();
+    assert_eq!(code, 1);
+    insta::assert_snapshot!(desk.said());
+}
+
+#[test]
+fn programs_get_json_with_the_version_of_its_layout() {
+    let mut desk = desk();
+    for (args, wanted) in [
+        (&["validate", "fleet.json"][..], 0),
+        (&["validate", "-"], 1),
+        (&["plan", "--as", "web-1", "--document", "fleet.json"], 2),
+        (&["status"], 3),
+        (&["history"], 0),
+        (&["why", "/etc/hosts"], 1),
+    ] {
+        let root = desk.root();
+        let args = [&["--root", &root, "--output", "json"], args].concat();
+        let (code, out) = desk.run("agentctl", &args, Some("nonsense")).unwrap();
+        assert_eq!(code, wanted, "{args:?}");
+        let value: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(value["format"], 1, "{args:?}");
+    }
+    let (_, schema) = desk.run("agentctl", &["schema"], None).unwrap();
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    assert!(schema["$schema"].is_string());
+}
+
+#[test]
+fn wrong_usage_is_64_and_says_what_is_right() {
+    let mut desk = desk();
+    for args in [
+        &[][..],
+        &["statsu"],
+        &["plan", "--as", "web-1"],
+        &["show", "latest"],
+        &["--root"],
+    ] {
+        let (code, out) = desk.run("agentctl", args, None).unwrap();
+        assert_eq!((code, out.as_str()), (64, ""), "{args:?}");
+    }
+    assert!(
+        desk.said()
+            .contains("tip: a similar subcommand exists: 'status'")
+    );
+    for args in [
+        &["--help"][..],
+        &["--version"],
+        &["plan", "--help"],
+        &["completions", "bash"],
+    ] {
+        let (code, out) = desk.run("agentctl", args, None).unwrap();
+        assert!(code == 0 && out.contains("agentctl"), "{args:?}");
+    }
+}
+
+#[test]
+fn a_reader_who_has_seen_enough_is_no_error() {
+    let mut desk = desk();
+    let agentctl = node_agent_tests::machine::built("agentctl").unwrap();
+    let line = format!(
+        "set -o pipefail; '{0}' schema | head -n 1 > /dev/null && \
+         '{0}' plan --as web-1 --document fleet.json | head -n 1 > /dev/null",
+        agentctl.display()
+    );
+    // 2: the plan's own code; 141 would be SIGPIPE, 101 a panic.
+    let (code, _) = desk.run("bash", &["-c", &line], None).unwrap();
+    assert_eq!(code, 2);
+    assert!(!desk.said().contains("! "));
+    let full = format!("'{}' schema > /dev/full", agentctl.display());
+    assert_eq!(desk.run("bash", &["-c", &full], None).unwrap().0, 1);
+    assert!(
+        desk.said()
+            .contains("! error: cannot write to standard output")
+    );
+}
