@@ -3,18 +3,29 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::check::check;
 use super::envelope::{Envelope, Signature, digest};
 use super::findings::{Findings, line_column, shown};
 use super::model::Fleet;
+use super::names::Name;
 use super::pointer::Pointer;
 use super::shape::walk_file;
 use super::strict;
 use super::tree::{Node, Value};
 use super::walk::{Walker, found};
-use crate::report::DocumentId;
+
+/// One version of the document, by what it says and by its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentId {
+    /// The fleet.
+    pub fleet: Name,
+    /// The version.
+    pub version: u64,
+    /// SHA-256 of the exact bytes of the `signed` member, in hexadecimal.
+    pub digest: String,
+}
 
 /// A document that was read and checked as a whole.
 #[derive(Debug, Clone)]

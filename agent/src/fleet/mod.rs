@@ -14,7 +14,7 @@ mod strict;
 mod tree;
 mod walk;
 
-pub use document::{Document, Mistake};
+pub use document::{Document, DocumentId, Mistake};
 pub use envelope::Signature;
 pub use model::{
     Aliases, Cache, CacheList, CronJob, CronRun, Database, Fleet, ListFormat, Product, Role,

@@ -5,10 +5,10 @@ mod run;
 mod status;
 pub mod text;
 
+pub use crate::fleet::DocumentId;
 pub use row::{Kind, Problem, Severity, StepName};
 pub use run::{
-    Action, Cause, ChangeRecord, DocumentId, Outcome, RunRecord, StepRecord, Trigger, exit_code,
-    is_failed,
+    Action, Cause, ChangeRecord, Outcome, RunRecord, StepRecord, Trigger, exit_code, is_failed,
 };
 pub use status::{
     AgentStatus, BucketStatus, Counters, DocumentStatus, Health, NodeStatus, Refusal, Status,

@@ -6,18 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::row::{Kind, Problem, Severity, StepName};
-use crate::fleet::{Name, Pointer};
-
-/// One version of the document, by what it says and by its bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DocumentId {
-    /// The fleet.
-    pub fleet: Name,
-    /// The version.
-    pub version: u64,
-    /// SHA-256 of the exact bytes of the `signed` member, in hexadecimal.
-    pub digest: String,
-}
+use crate::fleet::{DocumentId, Name, Pointer};
 
 /// What started a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

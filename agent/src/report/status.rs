@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::row::Problem;
-use super::run::{DocumentId, RunRecord};
-use crate::fleet::Name;
+use super::run::RunRecord;
+use crate::fleet::{DocumentId, Name};
 
 /// How a box is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

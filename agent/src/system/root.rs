@@ -67,3 +67,18 @@ impl Root {
         real
     }
 }
+
+/// A path without `.`, `..` and doubled slashes, worked out from its text: symlinks are not looked at.
+pub fn plain(path: &Path) -> PathBuf {
+    let mut out = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => out.push(name),
+            Component::ParentDir => {
+                out.pop();
+            }
+            _ => {}
+        }
+    }
+    out
+}

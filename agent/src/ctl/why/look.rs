@@ -12,6 +12,7 @@ use crate::fleet::Pointer;
 use crate::report::{RunRecord, StepName, StepRecord};
 use crate::resource::block::{self, BlockState};
 use crate::system::file::{FileError, Files, Found};
+use crate::system::root::plain;
 
 /// Runs that are searched for what went wrong with a step since.
 const RUNS_SEARCHED: usize = 50;
@@ -89,7 +90,7 @@ impl<'a> Look<'a> {
         let typed = typed
             .strip_prefix(self.files.root().dir())
             .map_or(typed.clone(), |inside| Path::new("/").join(inside));
-        normal(&typed)
+        plain(&typed)
     }
 
     /// The ledger's entry of a path: its own, the one shown as it, or the one that it leads to through links.
@@ -125,7 +126,7 @@ impl<'a> Look<'a> {
             if let Ok(target) = std::fs::read_link(root.real(&walked)) {
                 let mut led = parent.join(target);
                 led.extend(parts);
-                return Some(normal(&led));
+                return Some(plain(&led));
             }
         }
         None
@@ -377,19 +378,4 @@ fn has_word(line: &str, word: &str) -> bool {
             let (before, rest) = line.split_at(at);
             before_ok(before) && rest.strip_prefix(word).is_some_and(after_ok)
         })
-}
-
-/// A path without `.`, `..` and doubled slashes.
-fn normal(path: &Path) -> PathBuf {
-    let mut out = PathBuf::from("/");
-    for part in path.components() {
-        match part {
-            Component::Normal(name) => out.push(name),
-            Component::ParentDir => {
-                out.pop();
-            }
-            _ => {}
-        }
-    }
-    out
 }

@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::system::file::{Files, Found};
 use crate::system::platform::Apache;
+use crate::system::root::plain;
 
 /// Includes within includes that are followed.
 const DEPTH: u32 = 16;
@@ -324,19 +325,4 @@ fn glob(pattern: &[u8], name: &[u8]) -> bool {
         (Some((wanted, rest)), Some((got, more))) => wanted == got && glob(rest, more),
         _ => false,
     }
-}
-
-/// A path without `.` and `..`.
-fn plain(path: &Path) -> PathBuf {
-    let mut out = PathBuf::from("/");
-    for part in path.components() {
-        match part {
-            Component::Normal(name) => out.push(name),
-            Component::ParentDir => {
-                out.pop();
-            }
-            _ => {}
-        }
-    }
-    out
 }
