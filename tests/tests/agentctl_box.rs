@@ -42,13 +42,28 @@ fn without_an_agent_a_change_is_planned_applied_and_explained() {
         &["show", "2"],
         &["show", "3"],
         &["why", "/etc/hosts", "cache-2"],
-        &["why", "/etc/httpd/agentd/current/shop_www.conf"],
         &["why", "/etc/cron.d/agentd-shop-tick"],
         &["status"],
     ] {
         terminal.ctl(args).unwrap();
     }
     insta::assert_snapshot!(terminal.said());
+}
+
+#[test]
+fn a_vhost_is_explained_by_the_name_that_people_see() {
+    let mut terminal = Terminal::converged().unwrap();
+    let shown = "/etc/httpd/agentd/current/shop_www.conf";
+    let (code, out) = terminal.ctl(&["why", shown]).unwrap();
+    assert_eq!(code, 0);
+    for part in [
+        &format!("{shown}: the whole file is the agent's (sites)"),
+        "ServerName shop.example.com ",
+        "/signed/products/shop/sites/www/domains/0",
+        "as the agent wrote it",
+    ] {
+        assert!(out.contains(part), "{part} is not in:\n{out}");
+    }
 }
 
 #[test]
@@ -98,6 +113,37 @@ fn a_document_that_is_refused_is_told_by_every_command() {
     std::fs::remove_file(terminal.path("bucket/fleet.json")).unwrap();
     assert_eq!(terminal.ctl(&["plan"]).unwrap().0, 4);
     assert_eq!(terminal.ctl(&["apply"]).unwrap().0, 4);
+    insta::assert_snapshot!(terminal.said());
+}
+
+#[test]
+fn what_is_quarantined_stays_so_until_a_person_says_retry() {
+    let mut terminal = Terminal::converged().unwrap();
+    let new = version(2, ("10.77.0.22", "10.77.0.23"));
+    terminal.write("bucket/fleet.json", &new).unwrap();
+    let (_, plan) = terminal.ctl(&["plan", "--output", "json"]).unwrap();
+    let _ = terminal.said();
+    let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+    // As a run leaves it whose reload failed: under a root none is done.
+    let failed = serde_json::json!({
+        "digest": plan["document"]["digest"],
+        "steps": {"hosts": {"since": "2026-11-23T02:57:00Z", "error": "the disk was full"}},
+    });
+    terminal
+        .write("root/var/lib/agentd/quarantine.json", &failed.to_string())
+        .unwrap();
+    let hosts = terminal.read("root/etc/hosts").unwrap();
+    assert_eq!(terminal.ctl(&["plan"]).unwrap().0, 6);
+    assert_eq!(terminal.ctl(&["apply"]).unwrap().0, 6);
+    assert_eq!(terminal.ctl(&["apply"]).unwrap().0, 4);
+    assert_eq!(terminal.read("root/etc/hosts").unwrap(), hosts);
+    assert_eq!(
+        terminal.ctl(&["why", "/etc/hosts", "cache-2"]).unwrap().0,
+        0
+    );
+    assert_eq!(terminal.ctl(&["history"]).unwrap().0, 0);
+    assert_eq!(terminal.ctl(&["apply", "--retry"]).unwrap().0, 2);
+    assert_eq!(terminal.ctl(&["apply"]).unwrap().0, 0);
     insta::assert_snapshot!(terminal.said());
 }
 

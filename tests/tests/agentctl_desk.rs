@@ -2,34 +2,43 @@
 
 use node_agent_tests::terminal::{HEAVY, Terminal};
 
-fn desk() -> Terminal {
-    let desk = Terminal::bare().unwrap();
-    desk.write("fleet.json", HEAVY).unwrap();
-    desk
+fn desk() -> std::io::Result<Terminal> {
+    let desk = Terminal::bare()?;
+    desk.write("fleet.json", HEAVY)?;
+    Ok(desk)
 }
 
 #[test]
 fn any_box_of_the_fleet_can_be_planned() {
-    let mut desk = desk();
-    for platform in ["centos", "debian"] {
+    let mut desk = desk().unwrap();
+    for (platform, vhost) in [
+        ("centos", "/etc/httpd/agentd/current/shop_www.conf"),
+        ("debian", "/etc/apache2/agentd/current/shop_www.conf"),
+    ] {
         let args = [
             "plan",
             "--as",
-            "web-3",
+            "web-1",
             "--document",
             "fleet.json",
             "--platform",
             platform,
         ];
-        let (code, _) = desk.run("agentctl", &args, None).unwrap();
+        let (code, out) = desk.run("agentctl", &args, None).unwrap();
         assert_eq!(code, 2);
+        assert!(
+            out.starts_with("web-1: ")
+                && out.contains("(fleet.json, on a machine that has nothing yet)"),
+            "{out}"
+        );
+        assert!(out.contains(&format!("+++ {vhost}\n")), "{out}");
+        assert!(out.contains("+    ServerName shop.example.com\n"), "{out}");
     }
-    insta::assert_snapshot!(desk.said());
 }
 
 #[test]
 fn two_documents_are_compared_for_a_box() {
-    let mut desk = desk();
+    let mut desk = desk().unwrap();
     let new = HEAVY
         .replace("10.77.0.22", "10.77.0.23")
         .replace("\"version\": 1,", "\"version\": 2,");
@@ -82,7 +91,7 @@ fn two_documents_are_compared_for_a_box() {
 
 #[test]
 fn mistakes_are_told_with_their_lines() {
-    let mut desk = desk();
+    let mut desk = desk().unwrap();
     let wrong = HEAVY
         .replace("\"web-1\":     {\"address\"", "\"web-1\":     {\"adress\"")
         .replace("\"roles\": [\"cache\"]", "\"roles\": [\"cach\"]");
@@ -105,7 +114,7 @@ fn mistakes_are_told_with_their_lines() {
 
 #[test]
 fn programs_get_json_with_the_version_of_its_layout() {
-    let mut desk = desk();
+    let mut desk = desk().unwrap();
     for (args, wanted) in [
         (&["validate", "fleet.json"][..], 0),
         (&["validate", "-"], 1),
@@ -128,7 +137,7 @@ fn programs_get_json_with_the_version_of_its_layout() {
 
 #[test]
 fn wrong_usage_is_64_and_says_what_is_right() {
-    let mut desk = desk();
+    let mut desk = desk().unwrap();
     for args in [
         &[][..],
         &["statsu"],
@@ -156,7 +165,7 @@ fn wrong_usage_is_64_and_says_what_is_right() {
 
 #[test]
 fn a_reader_who_has_seen_enough_is_no_error() {
-    let mut desk = desk();
+    let mut desk = desk().unwrap();
     let agentctl = node_agent_tests::machine::built("agentctl").unwrap();
     let line = format!(
         "set -o pipefail; '{0}' schema | head -n 1 > /dev/null && \

@@ -16,7 +16,7 @@ use crate::settings::Settings;
 use crate::system::{chain, clock};
 
 /// How long another run is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Makes this box what the document says.
 pub fn apply(global: &Global, retry: bool, console: Console) -> Result<u8, Failure> {

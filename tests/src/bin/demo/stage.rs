@@ -201,7 +201,10 @@ impl Stage {
                 .map(|target| format!(" -> {}", target.display()))
                 .unwrap_or_default();
             let name = path.strip_prefix(self.scratch.path()).unwrap_or(path);
-            names.push(format!("/{}{link}\n", name.display()));
+            // The agent's settings are the operator's.
+            if !name.starts_with("etc/agentd") {
+                names.push(format!("/{}{link}\n", name.display()));
+            }
         })?;
         names.sort();
         Self::print(&indent(&names.concat()));
