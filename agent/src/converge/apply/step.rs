@@ -34,6 +34,8 @@ struct Switched {
     restore: Vec<Restore>,
     /// Something that is in use was switched; before that, only what nobody uses yet was written.
     live: bool,
+    /// This run has written something, be it only beside what is in use.
+    touched: bool,
 }
 
 impl Applier<'_> {
@@ -42,6 +44,7 @@ impl Applier<'_> {
         let mut switched = Switched {
             live: !step.restore.is_empty(),
             restore: step.restore.clone(),
+            touched: false,
         };
         let result = self.carry_out(step, row, &mut switched).await;
         match result {
@@ -53,6 +56,12 @@ impl Applier<'_> {
                     pending.done = true;
                 }
                 self.quarantine.steps.remove(&step.name);
+            }
+            Err(Fault::Box(error)) if !switched.touched && !step.restore.is_empty() => {
+                // An interrupted run's work stands, and this one could not even begin to activate it:
+                // that is no reason to undo it. It stays outstanding.
+                row.outcome = Outcome::Failed;
+                row.error = Some(error);
             }
             Err(fault) => {
                 let (error, blame) = match fault {
@@ -103,6 +112,7 @@ impl Applier<'_> {
 
         for change in step.at(When::Prepare) {
             note_switch(&mut switched.restore, change);
+            switched.touched = true;
             self.write(change, None, row)?;
             crash::point("prepared");
         }
@@ -124,7 +134,7 @@ impl Applier<'_> {
         }
         for (change, stage) in staged {
             note_switch(&mut switched.restore, change);
-            switched.live = true;
+            (switched.live, switched.touched) = (true, true);
             self.write(change, stage, row)?;
             crash::point("committed");
         }

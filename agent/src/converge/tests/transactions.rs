@@ -347,6 +347,34 @@ async fn an_interrupted_step_that_does_not_work_is_put_back_to_what_was_before_t
 }
 
 #[tokio::test]
+async fn an_interrupted_step_waits_until_somebody_has_mended_the_box() {
+    let mut machine = Machine::new();
+    machine.apply(vec![step("one")]).await;
+    let before = machine.ledger.clone();
+    machine.apply(vec![step("two")]).await;
+    machine.calls();
+    machine.ledger = before;
+    machine.pending = Pending::load(&machine.node.converger.files).unwrap();
+    let broken = Step {
+        check: Some(check("exit 1", "echo 'broken by hand' >&2; exit 1")),
+        ..step("two")
+    };
+    let rows = machine.apply(vec![broken]).await;
+    assert_eq!(rows[0].outcome, Outcome::Failed);
+    assert_eq!(
+        (served(&machine).as_str(), machine.calls().len()),
+        ("two", 0)
+    );
+    assert!(machine.quarantine.steps.is_empty());
+    let rows = machine.apply(vec![step("two")]).await;
+    assert_eq!(
+        (rows[0].cause, rows[0].outcome),
+        (Cause::Pending, Outcome::Changed)
+    );
+    assert_eq!(machine.calls(), ["reload -- httpd.service"]);
+}
+
+#[tokio::test]
 async fn units_are_started_restarted_and_stopped() {
     let mut machine = Machine::new();
     let unit = "agentd-memcached@shop.service";
