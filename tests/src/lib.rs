@@ -6,3 +6,4 @@ pub mod proxy;
 pub mod s3;
 pub mod store;
 pub mod terminal;
+pub mod web;

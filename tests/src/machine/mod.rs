@@ -130,9 +130,14 @@ impl MachineSpec {
     }
 
     /// With the agent, started at boot with this `agentd.toml`.
-    pub fn agent(mut self, config: &str) -> Result<Self, Trouble> {
+    pub fn agent(self, config: &str) -> Result<Self, Trouble> {
+        Ok(self.with_agent_installed(config)?.enable("agentd.service"))
+    }
+
+    /// With the agent and this `agentd.toml`, not started by itself.
+    pub fn with_agent_installed(mut self, config: &str) -> Result<Self, Trouble> {
         self.files.extend(agent_files(config)?);
-        Ok(self.enable("agentd.service"))
+        Ok(self)
     }
 }
 
