@@ -19,7 +19,7 @@ use super::plan::{Plan, Verdict};
 use super::quarantine::Quarantine;
 use crate::report::{DocumentId, Outcome, StepRecord};
 use crate::resource::Step;
-use crate::system::file::{FileError, Files};
+use crate::system::file::{FileError, Files, Found};
 use crate::system::platform::Platform;
 
 /// One run's hands and memory.
@@ -114,6 +114,7 @@ impl Applier<'_> {
                 self.ledger.paths.insert(entry.path.clone(), owned);
             }
         }
+        self.forget_gone(step);
         for wish in &step.units {
             self.ledger
                 .units
@@ -134,6 +135,30 @@ impl Applier<'_> {
         }
     }
 
+    /// Forgets what the step no longer wants and what is not there any more: a crash may have come between
+    /// its removal, or that of the directory around it, and the ledger.
+    fn forget_gone(&mut self, step: &Step) {
+        let entries: BTreeSet<&Path> = step
+            .entries
+            .iter()
+            .map(|entry| entry.path.as_path())
+            .collect();
+        let gone: Vec<PathBuf> = self
+            .ledger
+            .of_step(&step.name)
+            .map(|(path, _)| path)
+            .filter(|path| !entries.contains(path.as_path()) && self.is_gone(path))
+            .cloned()
+            .collect();
+        for path in gone {
+            self.forget(&path);
+        }
+    }
+
+    fn is_gone(&self, path: &Path) -> bool {
+        matches!(self.files.read(path), Ok(Found::Absent))
+    }
+
     /// Forgets paths of the ledger that are gone, and the directories that were made for them.
     fn forget(&mut self, path: &PathBuf) {
         self.ledger.paths.remove(path);
@@ -141,8 +166,12 @@ impl Applier<'_> {
             if !self.ledger.dirs.contains(dir) {
                 break;
             }
+            // What a crash left of a write would keep the directory. A failure shows in the removal.
+            let _ = self.files.sweep(dir);
             match self.files.remove_empty_dir(dir) {
-                Ok(true) => drop(self.ledger.dirs.remove(dir)),
+                Ok(removed) if removed || self.is_gone(dir) => {
+                    self.ledger.dirs.remove(dir);
+                }
                 _ => break,
             }
         }

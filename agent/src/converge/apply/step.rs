@@ -110,6 +110,9 @@ impl Applier<'_> {
         }
         self.ledger.dirs.extend(dirs);
 
+        for dir in changed_dirs(step) {
+            self.files.sweep(dir)?;
+        }
         for change in step.at(When::Prepare) {
             note_switch(&mut switched.restore, change);
             switched.touched = true;
@@ -393,6 +396,14 @@ impl PlannedStep {
         let alone = matches!(self.changes.as_slice(), [change] if change.action == Action::Update);
         activates || !alone
     }
+}
+
+/// The directories that are written in: what a crash left there of an earlier write goes first.
+fn changed_dirs(step: &PlannedStep) -> BTreeSet<&Path> {
+    step.changes
+        .iter()
+        .filter_map(|change| change.path.parent())
+        .collect()
 }
 
 /// Remembers what stood at a path before its first switch.

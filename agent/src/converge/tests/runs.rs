@@ -200,6 +200,31 @@ async fn a_symlink_in_the_way_fails_that_step_alone() {
 }
 
 #[tokio::test]
+async fn what_a_crash_left_of_an_old_generation_goes_with_the_next_run() {
+    const LEDGER: &str = "/var/lib/agentd/ledger.json";
+    let mut node = Box::new();
+    node.run("web-1").await;
+    let current = || std::fs::read_link(node.path("/etc/httpd/agentd/current")).unwrap();
+    let old = format!("/etc/httpd/agentd/{}", current().display());
+    let ledger = node.read(LEDGER);
+    node.edit(|signed| {
+        signed["products"]["shop"]["sites"]["www"]["root"] = "/srv/elsewhere".into();
+    });
+    node.run("web-1").await;
+    assert!(!node.path(&old).exists());
+
+    // As if killed after its last file went, with its directory and half a write still there, and before the ledger.
+    node.write(LEDGER, &ledger);
+    node.write(&format!("{old}/.shop_www.conf.agentd-abcdefgh"), "half");
+    node.run("web-1").await;
+    assert!(!node.path(&old).exists());
+    assert!(!node.read(LEDGER).contains(&old));
+    let stamps = node.stamps();
+    assert_eq!(node.run("web-1").await.id, 0);
+    assert_eq!(node.stamps(), stamps);
+}
+
+#[tokio::test]
 async fn a_damaged_ledger_does_not_stop_a_run() {
     let node = Box::new();
     node.run("web-1").await;
