@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::picture::Picture;
 use crate::converge::Session;
 use crate::converge::intake::Polled;
-use crate::report::text::{self, Paint, Tense};
-use crate::report::{Severity, Trigger, exit_code};
+use crate::report::text::{self, Paint};
+use crate::report::{Trigger, exit_code, is_failed};
 use crate::settings::Settings;
 use crate::system::clock;
 use crate::system::file::Files;
@@ -56,23 +56,19 @@ pub(super) async fn noop(settings: Settings) -> Result<u8, Box<dyn Error>> {
     let (intent, _) = session.intent()?;
     let plan = session.converger.plan(&intent).await?;
     let records = plan.records();
-    let mut out = String::new();
-    for record in &records {
-        out.push_str(&text::step(record, Tense::Would, paint()));
-    }
-    for problem in &plan.problems {
-        out.push_str(&text::problem(problem, paint()));
-    }
-    if out.is_empty() {
-        out.push_str("nothing to do\n");
-    }
-    print(&out);
+    let basis = if trouble {
+        "the last good document"
+    } else {
+        "the bucket's document"
+    };
+    let what = text::PlanFor {
+        node: &intent.node,
+        document: &plan.document,
+        basis,
+    };
+    print(&text::plan(what, &records, &plan.problems, paint()));
     let changes = records.iter().any(|record| !record.outcome.is_failure());
-    let failures = records.iter().any(|record| record.outcome.is_failure())
-        || plan
-            .problems
-            .iter()
-            .any(|problem| problem.severity == Severity::Failure);
+    let failures = is_failed(&records, &plan.problems);
     Ok(exit_code(changes, failures || trouble))
 }
 

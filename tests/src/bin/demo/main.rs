@@ -23,13 +23,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     stage.publish(SAMPLE)?;
     stage.start_agent()?;
     stage.wait_for_run(1)?;
-    stage.say("agentd read the document, found web-1 in it, and made the box so. It owns these files now:");
+    Stage::say(
+        "agentd read the document, found web-1 in it, and made the box so. It owns these files now:",
+    );
     stage.tree("/etc")?;
     stage.show("/etc/hosts")?;
     stage.show("/etc/shop/memcached.json")?;
     stage.show("/etc/httpd/agentd/current/shop_www.conf")?;
     stage.show("/etc/cron.d/agentd-shop_digest")?;
-    stage.say("Every line can say who asked for it:");
+    Stage::say("Every line can say who asked for it:");
     stage.ctl(&["why", "/etc/hosts", "mysql-master"])?;
 
     stage.scene(
@@ -80,7 +82,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "--against",
         &now,
     ])?;
-    stage.say("That is what was meant. Publish it:");
+    Stage::say("That is what was meant. Publish it:");
     stage.publish_and_wait(&next)?;
     stage.ctl(&["history"])?;
 
@@ -99,10 +101,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             (r#""30 6 * * 1-5""#, r#""75 6 * * 1-5""#),
         ],
     )?;
-    stage.say("The same check runs at the desk, before anything is published:");
+    Stage::say("The same check runs at the desk, before anything is published:");
     let file = stage.file("broken.json", &broken)?;
     stage.ctl(&["validate", &file])?;
-    stage.say("Published all the same, it reaches no file; the box keeps version 4 and says so:");
+    Stage::say("Published all the same, it reaches no file; the box keeps version 4 and says so:");
     let before = stage.fingerprint()?;
     stage.publish(&broken)?;
     stage.wait_for_refusal()?;
@@ -117,7 +119,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     stage.write("/etc/shop/memcached.json", "[]\n")?;
     let took = stage.wait_for_text("/etc/shop/memcached.json", "10.77.0.21")?;
-    stage.say(&format!(
+    Stage::say(&format!(
         "Repaired {} ms later, without waiting for a poll; what had been written there was kept:",
         took.as_millis()
     ));
@@ -131,7 +133,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     stage.write("/etc/hosts", "")?;
     stage.wait_for_text("/etc/hosts", "mysql-master")?;
     stage.wait_for_bucket_error()?;
-    stage.say("Emptied meanwhile, /etc/hosts was repaired all the same. The state of the box, as whoever is on call sees it:");
+    Stage::say(
+        "Emptied meanwhile, /etc/hosts was repaired all the same. The state of the box, as whoever is on call sees it:",
+    );
     stage.ctl(&["status"])?;
 
     stage.scene(

@@ -75,7 +75,7 @@ impl Stage {
         Self::print(&format!("\n{bold}{heading}{plain}\n{rule}\n{story}\n"));
     }
 
-    pub fn say(&self, text: &str) {
+    pub fn say(text: &str) {
         Self::print(&format!("\n{text}\n"));
     }
 
@@ -226,7 +226,7 @@ impl Stage {
 
     pub fn expect_unchanged(&self, before: &BTreeMap<PathBuf, Vec<u8>>) -> Result<()> {
         if *before == self.fingerprint()? {
-            self.say("Not one byte under /etc has changed.");
+            Self::say("Not one byte under /etc has changed.");
             Ok(())
         } else {
             Err("a refused document changed something under /etc".into())
@@ -294,7 +294,7 @@ impl Stage {
                 nix::sys::signal::Signal::SIGTERM,
             )?;
             let status = agent.wait()?;
-            self.say(&format!(
+            Self::say(&format!(
                 "(agentd stopped on SIGTERM in {} ms, {status})",
                 start.elapsed().as_millis()
             ));
