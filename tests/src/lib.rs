@@ -1,5 +1,6 @@
 //! The harness: what tests share.
 
+pub mod agent;
 pub mod machine;
 pub mod moto;
 pub mod proxy;

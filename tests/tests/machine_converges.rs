@@ -82,7 +82,6 @@ fn see(machine: &Machine, what: &str, holds: impl FnMut() -> bool) -> Duration {
 }
 
 #[test]
-#[ignore = "waits for the daemon and systemd/agentd.service"]
 fn a_web_box_serves_its_sites_from_its_first_boot_on() {
     for image in Image::ALL {
         let fleet = Fleet::new().unwrap();
@@ -99,6 +98,8 @@ fn a_web_box_serves_its_sites_from_its_first_boot_on() {
             start.elapsed()
         );
         see(&web, "agentctl status to be 0", || converged(&web));
+        started_in_order(&web);
+        nothing_is_left_undone(&web);
         assert!(serves(&web, "www.shop.example.com", "the shop"));
         assert!(serves(&web, "video.example.com", "the videos"));
         // On its own port, for the addresses that the document allows.
@@ -120,7 +121,8 @@ fn a_web_box_serves_its_sites_from_its_first_boot_on() {
         );
 
         let hosts = web.read("/etc/hosts").unwrap();
-        assert!(hosts.starts_with("127.0.0.1\tlocalhost"), "{hosts}");
+        // Somebody's lines are theirs. The agent's stand before them, where nothing shadows them.
+        assert!(hosts.contains("\n127.0.0.1\tlocalhost\n"), "{hosts}");
         assert!(
             hosts.contains("10.77.0.31") && hosts.contains("mysql-master"),
             "{hosts}"
@@ -171,11 +173,36 @@ fn a_web_box_serves_its_sites_from_its_first_boot_on() {
             serves(&web, "shop.example.com", "the shop")
         });
         see(&web, "agentctl status to be 0", || converged(&web));
+        started_in_order(&web);
+        nothing_is_left_undone(&web);
     }
 }
 
+/// Apache was started by systemd itself, once, after the agent had written what it serves.
+#[track_caller]
+fn started_in_order(web: &Machine) {
+    let apache = web.image().apache_unit();
+    let stamp = |unit, property| -> u64 { web.property(unit, property).unwrap().parse().unwrap() };
+    let agent = stamp("agentd.service", "ActiveEnterTimestampMonotonic");
+    let started = stamp(apache, "ExecMainStartTimestampMonotonic");
+    assert!(agent > 0 && agent <= started, "{agent} {started}");
+}
+
+/// What the first run had to leave to systemd is done: activations, jobs.
+#[track_caller]
+fn nothing_is_left_undone(machine: &Machine) {
+    see(machine, "nothing to be pending", || {
+        !machine.exists("/var/lib/agentd/pending.json")
+    });
+    assert_eq!(
+        machine
+            .must(&["systemctl", "list-jobs", "--no-legend"])
+            .unwrap(),
+        ""
+    );
+}
+
 #[test]
-#[ignore = "waits for the daemon and systemd/agentd.service"]
 fn a_memcached_box_runs_one_instance_a_product() {
     for image in Image::ALL {
         let fleet = Fleet::new().unwrap();
@@ -256,7 +283,6 @@ fn a_memcached_box_runs_one_instance_a_product() {
 }
 
 #[test]
-#[ignore = "waits for the daemon and systemd/agentd.service"]
 fn a_boot_does_not_wait_for_the_bucket_and_goes_by_the_last_good_document() {
     let fleet = Fleet::new().unwrap();
     // `boot` returns when multi-user.target is reached and no job is left; nothing listens where the bucket should be.
@@ -320,7 +346,6 @@ fn a_boot_does_not_wait_for_the_bucket_and_goes_by_the_last_good_document() {
 }
 
 #[test]
-#[ignore = "waits for the daemon and systemd/agentd.service"]
 fn drift_is_repaired_within_a_second() {
     let fleet = Fleet::new().unwrap();
     let bucket = FleetBucket::start(&fleet).unwrap();
@@ -368,22 +393,19 @@ fn drift_is_repaired_within_a_second() {
     times.sort_unstable();
     let slowest = *times.last().unwrap();
     println!(
-        "{} repairs: median {} ms, slowest {slowest} ms",
+        "{} repairs: median {} ms, p99 {} ms, slowest {slowest} ms",
         times.len(),
-        times[times.len() / 2]
+        times[times.len() / 2],
+        times[times.len() * 99 / 100]
     );
     assert!(times.len() >= 40, "{}", said.stdout);
     assert!(slowest < 1000, "{}\n{}", said.stdout, story(&web));
     // Somebody's lines in /etc/hosts are theirs: they stay.
-    assert!(
-        web.read("/etc/hosts")
-            .unwrap()
-            .starts_with("127.0.0.1\tlocalhost")
-    );
+    let hosts = web.read("/etc/hosts").unwrap();
+    assert!(hosts.contains("\n127.0.0.1\tlocalhost\n"), "{hosts}");
 }
 
 #[test]
-#[ignore = "waits for the daemon and systemd/agentd.service"]
 fn systemd_keeps_the_agent_alive_and_stops_it_cleanly() {
     let fleet = Fleet::new().unwrap();
     let bucket = FleetBucket::start(&fleet).unwrap();

@@ -1,5 +1,6 @@
 //! The daemon's end of the control socket: bounded in number, bytes and time, so that no asker can hold it up.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::SOCKET;
 use super::messages::{Answer, Ask, FORMAT, REQUEST_LIMIT, Request, Response};
@@ -17,8 +19,8 @@ use crate::system::clock;
 use crate::system::root::Root;
 use crate::system::socket;
 
-/// Connections at a time; more wait in the kernel's queue.
-const CONNECTIONS: usize = 8;
+/// Connections at a time that have not asked yet, or are being answered.
+const CONNECTIONS: usize = 32;
 /// People waiting for a run at a time; more are told so.
 const WAITING: usize = 4;
 /// How long a request may take to arrive.
@@ -32,7 +34,7 @@ pub struct ApplyRequest {
     /// Whether to try a quarantined document again.
     pub retry_quarantined: bool,
     /// Where the answer goes.
-    pub answer: tokio::sync::oneshot::Sender<Answer>,
+    pub answer: oneshot::Sender<Answer>,
 }
 
 /// What the daemon lets askers see and do.
@@ -71,22 +73,40 @@ impl Server {
         })
     }
 
-    /// Answers until it is dropped.
+    /// Answers until the other end of `desk.applies` is gone; then those who wait are told, and it ends.
+    ///
+    /// Whoever connects is listened to at once: where too many are silent, the longest silent one is thrown out.
     pub async fn serve(self, desk: Desk) {
-        let connections = Arc::new(Semaphore::new(CONNECTIONS));
         let waiting = Arc::new(Semaphore::new(WAITING));
+        let mut readers: VecDeque<AbortHandle> = VecDeque::new();
+        // Dropped with this: nobody is answered by a daemon that is gone.
+        let mut tasks = JoinSet::new();
         loop {
-            let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
-                return;
+            let accepted = tokio::select! {
+                () = desk.applies.closed() => break,
+                Some(_) = tasks.join_next() => continue,
+                accepted = self.listener.accept() => accepted,
             };
-            match self.listener.accept().await {
+            match accepted {
                 Ok((stream, _)) => {
+                    readers.retain(|reader| !reader.is_finished());
+                    if readers.len() >= CONNECTIONS
+                        && let Some(longest) = readers.pop_front()
+                    {
+                        longest.abort();
+                    }
+                    let (wishes, wish) = oneshot::channel();
+                    let looked_at = desk.clone();
+                    readers.push_back(tasks.spawn(async move {
+                        if let Some(wish) = answer(stream, &looked_at).await {
+                            // Who waits for a run is not silent: it must not be thrown out.
+                            let _ = wishes.send(wish);
+                        }
+                    }));
                     let (desk, waiting) = (desk.clone(), Arc::clone(&waiting));
-                    tokio::spawn(async move {
-                        if let Some((wish, stream)) = answer(stream, &desk).await {
-                            // Who waits for a run must not keep others from a status.
-                            drop(permit);
-                            apply(wish, stream, desk, &waiting).await;
+                    tasks.spawn(async move {
+                        if let Ok((retry, stream)) = wish.await {
+                            apply(retry, stream, desk, &waiting).await;
                         }
                     });
                 }
@@ -97,6 +117,8 @@ impl Server {
                 }
             }
         }
+        drop(self);
+        while tasks.join_next().await.is_some() {}
     }
 }
 
@@ -160,7 +182,7 @@ async fn apply(
         let _ = send(&mut stream, busy()).await;
         return;
     };
-    let (reply, mut reply_to) = tokio::sync::oneshot::channel();
+    let (reply, mut reply_to) = oneshot::channel();
     let wish = ApplyRequest {
         retry_quarantined,
         answer: reply,

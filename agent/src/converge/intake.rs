@@ -43,6 +43,21 @@ pub enum Polled {
     Unreachable(BucketError),
 }
 
+/// One question to the bucket: its document, unless it is still the one that is known.
+#[derive(Debug)]
+pub struct Question {
+    known: Option<Tag>,
+    limit: u64,
+    source: String,
+}
+
+impl Question {
+    /// Asks it. One request, with the bucket's deadline.
+    pub async fn ask(&self, bucket: &Bucket) -> Result<Fetched, BucketError> {
+        bucket.get(KEY, self.known.as_ref(), self.limit).await
+    }
+}
+
 /// Under which tag a bucket has some bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Known {
@@ -135,12 +150,32 @@ impl Intake {
     ///
     /// The error is the disk's: the new document was good, could not be persisted, and is not the accepted one.
     pub async fn poll(&mut self, bucket: &Bucket) -> Result<Polled, FileError> {
+        let question = self.question(bucket);
+        let answer = question.ask(bucket).await;
+        self.hear(question, answer)
+    }
+
+    /// What to ask the bucket now: for who does something else until the answer comes. See [`Intake::hear`].
+    pub fn question(&mut self, bucket: &Bucket) -> Question {
         let source = bucket.url(KEY);
-        let known = self.known_at(&source, clock::now());
-        match bucket.get(KEY, known.as_ref(), self.limit).await {
+        Question {
+            known: self.known_at(&source, clock::now()),
+            limit: self.limit,
+            source,
+        }
+    }
+
+    /// Takes in the bucket's answer. What it means, and the error, are as for [`Intake::poll`].
+    pub fn hear(
+        &mut self,
+        question: Question,
+        answer: Result<Fetched, BucketError>,
+    ) -> Result<Polled, FileError> {
+        match answer {
             Err(error) => Ok(Polled::Unreachable(error)),
             Ok(Fetched::Unchanged) => Ok(self.unchanged(clock::now())),
             Ok(Fetched::Object { bytes, tag }) => {
+                let source = question.source;
                 self.consider(&bytes, Known { tag, source }, clock::now())
             }
         }

@@ -3,6 +3,7 @@
 //! Used by the daemon, by `agentd --once` and by `agentctl`, so that all of them decide alike.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::intake::{Accepted, Intake, Polled};
@@ -23,7 +24,7 @@ pub struct Session {
     /// The settings that it was opened with.
     pub settings: Settings,
     /// Where the document lies.
-    pub bucket: Bucket,
+    pub bucket: Arc<Bucket>,
     /// This box's copy of it.
     pub intake: Intake,
     /// What this box knows of itself.
@@ -47,7 +48,7 @@ impl Session {
             settings.document_limit,
         )?;
         Ok(Self {
-            bucket: Bucket::open(&settings.bucket, &settings.s3).await,
+            bucket: Arc::new(Bucket::open(&settings.bucket, &settings.s3).await),
             intake,
             clues: Clues::gather(&settings).await,
             converger: Converger::new(&settings),

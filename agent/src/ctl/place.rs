@@ -51,5 +51,8 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::because("cannot start", error))?;
-    Ok(runtime.block_on(work))
+    let done = runtime.block_on(work);
+    // A lookup that hangs in a thread of its own must not hold the answer up.
+    runtime.shutdown_background();
+    Ok(done)
 }

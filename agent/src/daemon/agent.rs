@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::drift::Drift;
 use super::fights::Fights;
 use super::picture::Picture;
+use super::poll::{Asking, Heard, heard};
+use super::signals::{StopSignals, hup};
 use super::systemd;
 use crate::bucket::{backoff, phase};
 use crate::control::messages::{Answer, Applied};
@@ -27,7 +29,7 @@ use crate::system::chain;
 use crate::system::file::Files;
 use crate::system::lock::Lock;
 
-/// The first poll may take this long while there is a document to go by: a boot does not wait for a bucket.
+/// The first run waits so long for the bucket, then it goes by the kept document: a boot does not wait for a bucket.
 const FIRST_POLL: Duration = Duration::from_secs(3);
 /// However long the first run takes, the machine's boot goes on after this.
 const READY_AT_LAST: Duration = Duration::from_secs(20);
@@ -39,17 +41,26 @@ const LOOK: Duration = Duration::from_mins(1);
 const SOON: Duration = Duration::from_secs(1);
 /// A run that goes on when the daemon is to stop has this long; then it is dropped, and made good at the next start.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long those who wait at the socket may take to hear that the daemon stops.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 /// The status file is written this often even if nothing changed: its age shows that the daemon lives.
 const HEARTBEAT: Duration = Duration::from_mins(1);
+/// Two polls are never closer than this, however slow the bucket is.
+const BREATH: Duration = Duration::from_millis(10);
 
 /// Stays and keeps the machine, until SIGTERM. Returns the exit code.
 pub(super) async fn stay(settings: Settings) -> Result<u8, Box<dyn Error>> {
     let root = settings.root.clone();
     let Some(_only) = Lock::try_take(&root, &Path::new(RUN_DIR).join("daemon.lock"))? else {
-        return Err("agentd runs already on this machine: see agentctl status".into());
+        let ask = if root.is_machine() {
+            "agentctl status".into()
+        } else {
+            format!("agentctl --root {} status", root.dir().display())
+        };
+        return Err(format!("agentd runs already on this machine: see {ask}").into());
     };
     // Before anything else: a signal during the start must end or reload the daemon, not kill it.
-    let mut signals = Signals::new()?;
+    let (mut stop_signals, hup) = (StopSignals::new()?, hup()?);
     let (status, status_seen) = watch::channel(None);
     let (doing, doing_seen) = watch::channel(String::from("starting"));
     let (wishes, applies) = mpsc::channel(8);
@@ -58,8 +69,7 @@ pub(super) async fn stay(settings: Settings) -> Result<u8, Box<dyn Error>> {
         doing: doing_seen,
         applies: wishes,
     };
-    let server = Server::listen(&root)?;
-    let serving = tokio::spawn(server.serve(desk));
+    let serving = tokio::spawn(Server::listen(&root)?.serve(desk));
     tracing::info!(
         event = "started",
         version = env!("CARGO_PKG_VERSION"),
@@ -67,79 +77,59 @@ pub(super) async fn stay(settings: Settings) -> Result<u8, Box<dyn Error>> {
     );
 
     systemd::status("finding out which server this is");
-    let session = Session::open(settings).await?;
+    let session = tokio::select! {
+        session = Session::open(settings) => session?,
+        () = stop_signals.next() => {
+            systemd::stopping();
+            return Ok(0);
+        }
+    };
     session.converger.set_booting(true);
+    let (stop, stopped) = watch::channel(false);
+    let now = Instant::now();
     let mut agent = Agent {
         files: Files::new(root.clone()),
         picture: Picture::new(&session),
         drift: Drift::new(&root),
         fights: Fights::default(),
         ready: Cell::new(false),
-        started: Instant::now(),
-        next_poll: Instant::now(),
-        next_look: Instant::now() + LOOK,
-        next_write: Instant::now() + HEARTBEAT,
-        next_clues: Instant::now() + LOOK,
+        booting: true,
+        heard_once: false,
+        started: now,
+        asking: None,
+        next_poll: now,
+        next_look: now + FIRST_POLL,
+        next_write: now + HEARTBEAT,
+        next_clues: now + LOOK,
         applies,
         status,
         doing,
+        stopped: stopped.clone(),
         session,
     };
-    let (stop, stopped) = watch::channel(false);
-    let turning = agent.turn(signals.hup, stopped);
-    tokio::pin!(turning);
-    tokio::select! {
-        () = &mut turning => {}
-        () = either(&mut signals.term, &mut signals.int) => {
-            systemd::stopping();
-            stop.send_replace(true);
-            tokio::select! {
-                () = &mut turning => {}
-                () = either(&mut signals.term, &mut signals.int) => {}
-                () = sleep(STOP_PATIENCE) => {
-                    tracing::warn!(event = "run-cut-off", "the run did not end in time; the next start makes it good");
+    {
+        let turning = agent.turn(hup, stopped);
+        tokio::pin!(turning);
+        tokio::select! {
+            () = &mut turning => {}
+            () = stop_signals.next() => {
+                systemd::stopping();
+                stop.send_replace(true);
+                tokio::select! {
+                    () = &mut turning => {}
+                    () = stop_signals.next() => {}
+                    () = sleep(STOP_PATIENCE) => {
+                        tracing::warn!(event = "run-cut-off", "the run did not end in time; the next start makes it good");
+                    }
                 }
             }
         }
     }
-    serving.abort();
-    let _ = serving.await;
+    // Closes the desk: the server ends by itself, once who waits has been told.
+    drop(agent);
+    let _ = timeout(LAST_WORDS, serving).await;
     tracing::info!(event = "stopped", "agentd ends");
     Ok(0)
-}
-
-async fn either(one: &mut Signal, other: &mut Signal) {
-    tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
-    }
-}
-
-/// The signals that the daemon minds.
-struct Signals {
-    term: Signal,
-    int: Signal,
-    hup: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-            hup: signal(SignalKind::hangup())?,
-        })
-    }
-}
-
-/// Why a run is made.
-#[derive(Debug, Clone, Copy)]
-struct Reason {
-    trigger: Trigger,
-    /// Whether the bucket is asked first.
-    poll: bool,
-    /// Whether a quarantined version is tried again.
-    retry: bool,
 }
 
 struct Agent {
@@ -150,7 +140,12 @@ struct Agent {
     fights: Fights,
     /// Whether systemd was told that the daemon is up.
     ready: Cell<bool>,
+    /// Until the first run has ended.
+    booting: bool,
+    /// Whether the bucket has answered, or failed to, since the start.
+    heard_once: bool,
     started: Instant,
+    asking: Option<Asking>,
     next_poll: Instant,
     next_look: Instant,
     next_write: Instant,
@@ -158,158 +153,152 @@ struct Agent {
     applies: mpsc::Receiver<ApplyRequest>,
     status: watch::Sender<Option<Arc<Status>>>,
     doing: watch::Sender<String>,
+    stopped: watch::Receiver<bool>,
 }
 
 impl Agent {
     /// Turns until it is told to stop.
     async fn turn(&mut self, mut hup: Signal, mut stop: watch::Receiver<bool>) {
-        let mut reason = Reason {
-            trigger: Trigger::Start,
-            poll: true,
-            retry: false,
-        };
-        let mut waiting: Vec<ApplyRequest> = Vec::new();
+        // Only for those who ask: what a monitor reads in the file is not older than the last run.
+        self.status
+            .send_replace(Some(Arc::new(self.picture.status(&self.session))));
+        self.ask(Trigger::Start);
+        let mut waiting = Vec::new();
+        // Who asks while the bucket is being asked for others is served by the next answer: only that is surely
+        // as new as the question.
+        let mut later: Vec<ApplyRequest> = Vec::new();
+        let mut again: Option<Trigger> = None;
         loop {
-            let answer = self.cycle(reason).await;
+            systemd::alive();
+            let pulse = Instant::now() + systemd::pulse();
+            tokio::select! {
+                biased;
+                _ = stop.changed() => return,
+                Some(first) = self.applies.recv() => {
+                    let queue = if self.ask(Trigger::Person) { &mut waiting } else {
+                        again = Some(Trigger::Person);
+                        &mut later
+                    };
+                    queue.push(first);
+                    // Who asked meanwhile is served by the same run.
+                    while let Ok(more) = self.applies.try_recv() {
+                        queue.push(more);
+                    }
+                }
+                _ = hup.recv() => {
+                    if !self.ask(Trigger::Signal) {
+                        again = again.or(Some(Trigger::Signal));
+                    }
+                }
+                heard = heard(&mut self.asking) => {
+                    self.hear_and_run(heard, &mut waiting).await;
+                    if let Some(trigger) = again.take() {
+                        waiting.append(&mut later);
+                        self.ask(trigger);
+                    }
+                }
+                touched = self.drift.touched() => {
+                    if self.may_repair(&touched) {
+                        self.run(Trigger::Drift, false, None).await;
+                    }
+                }
+                () = sleep_until(self.next_poll), if self.asking.is_none() => {
+                    self.ask(Trigger::Poll);
+                }
+                () = sleep_until(self.next_look) => {
+                    let trigger = if self.booting { Trigger::Start } else { Trigger::Poll };
+                    self.run(trigger, false, None).await;
+                }
+                () = sleep_until(pulse) => self.publish(),
+            }
+        }
+    }
+
+    /// Begins to ask the bucket. Whether it does: a routine poll under way is begun again, for its answer
+    /// may be older than the wish; another wish's is not.
+    fn ask(&mut self, trigger: Trigger) -> bool {
+        let busy = self
+            .asking
+            .as_ref()
+            .is_some_and(|asking| asking.trigger != Trigger::Poll);
+        if !busy {
+            self.asking = Some(Asking::start(
+                &mut self.session.intake,
+                &self.session.bucket,
+                trigger,
+            ));
+            if trigger != Trigger::Poll {
+                self.progress("asking the bucket");
+            }
+        }
+        !busy
+    }
+
+    /// Takes the bucket's answer in, makes a run if that or somebody's wish is a reason, and tells who waits.
+    async fn hear_and_run(&mut self, heard: Heard, waiting: &mut Vec<ApplyRequest>) {
+        let asked_for = match heard.trigger {
+            // The kept document was applied already, for the bucket took its time.
+            Trigger::Start => self.booting,
+            Trigger::Poll => false,
+            _ => true,
+        };
+        let trigger = match heard.trigger {
+            Trigger::Start if !self.booting => Trigger::Poll,
+            trigger => trigger,
+        };
+        let (fresh, trouble) = self.hear(heard);
+        if fresh || asked_for || !self.picture.knows_itself() {
+            let retry = waiting.iter().any(|asker| asker.retry_quarantined);
+            let answer = self.run(trigger, retry, trouble).await;
             for asker in waiting.drain(..) {
                 // Nobody waits any more: the run was made all the same.
                 let _ = asker.answer.send(answer.clone());
             }
-            self.become_ready();
-            self.publish();
-            reason = loop {
-                systemd::alive();
-                let pulse = Instant::now() + systemd::pulse();
-                tokio::select! {
-                    biased;
-                    _ = stop.changed() => return,
-                    Some(first) = self.applies.recv() => {
-                        waiting.push(first);
-                        // Who asked meanwhile is served by the same run.
-                        while let Ok(more) = self.applies.try_recv() {
-                            waiting.push(more);
-                        }
-                        let retry = waiting.iter().any(|asker| asker.retry_quarantined);
-                        break Reason { trigger: Trigger::Person, poll: true, retry };
-                    }
-                    _ = hup.recv() => break Reason { trigger: Trigger::Signal, poll: true, retry: false },
-                    touched = self.drift.touched() => {
-                        if self.may_repair(&touched) {
-                            break Reason { trigger: Trigger::Drift, poll: false, retry: false };
-                        }
-                    }
-                    () = sleep_until(self.next_poll) => {
-                        break Reason { trigger: Trigger::Poll, poll: true, retry: false };
-                    }
-                    () = sleep_until(self.next_look) => {
-                        break Reason { trigger: Trigger::Poll, poll: false, retry: false };
-                    }
-                    () = sleep_until(pulse) => self.publish(),
-                }
-            };
-        }
-    }
-
-    /// One turn: asks the bucket if that is due, makes a run if there is a reason. Fails at nothing: what went
-    /// wrong is logged, shown in the status and returned for whoever asked.
-    async fn cycle(&mut self, reason: Reason) -> Answer {
-        let failed = |error: String| Answer::Failed { message: error };
-        let polled = if reason.poll { self.poll().await } else { None };
-        let fresh = matches!(polled, Some(Polled::New));
-        let known = self.picture.node.name.is_some();
-        if reason.trigger == Trigger::Poll && reason.poll && !fresh && known {
-            tracing::debug!(event = "polled", "nothing new");
-            return failed(String::new());
-        }
-        if reason.retry
-            && let Err(error) = self.session.converger.release_quarantine()
-        {
-            return failed(chain(&error));
-        }
-        self.next_look = Instant::now() + LOOK;
-        self.gather_again().await;
-        let (intent, found_by) = match self.session.intent() {
-            Ok(ready) => ready,
-            Err(error) => {
-                if self.picture.node.found_by != error.0 {
-                    tracing::warn!(event = "waiting", "{error}");
-                }
-                self.picture.waiting(&error.0);
-                return failed(error.0);
-            }
-        };
-        if !known {
-            tracing::info!(event = "identified", node = %intent.node, found_by, "this box is {}", intent.node);
-        }
-        let record = {
-            let progress = |what: &str| self.progress(what);
-            let lock = match self.session.lock(LOCK_PATIENCE, &progress).await {
-                Ok(lock) => lock,
-                Err(error) => return failed(chain(&error)),
-            };
-            if lock.is_none() {
-                self.next_look = Instant::now() + SOON;
-                return failed("another run goes on; try again when it has ended".into());
-            }
-            self.session
-                .converger
-                .run(&intent, reason.trigger, &progress)
-                .await
-        };
-        let record = match record {
-            Ok(record) => record,
-            Err(error) => {
-                let error = chain(&error);
-                tracing::error!(event = "run-failed", error, "no run could be made");
-                self.next_look = Instant::now() + backoff(self.session.settings.poll, 1);
-                return failed(error);
-            }
-        };
-        self.picture.ran(&intent, &found_by, &record);
-        self.after(&record);
-        Answer::Applied(Box::new(Applied {
-            run: record,
-            refused: self.picture.refused.clone(),
-            unreachable: match &polled {
-                Some(Polled::Unreachable(error)) => Some(chain(error)),
-                _ => None,
-            },
-        }))
-    }
-
-    /// Asks the bucket. `None`: it took too long for a start, or the answer could not be kept.
-    async fn poll(&mut self) -> Option<Polled> {
-        let first = !self.ready.get();
-        let poll = self.session.settings.poll;
-        let patience = if first && self.session.intake.accepted().is_some() {
-            FIRST_POLL
         } else {
-            Duration::MAX
+            tracing::debug!(event = "polled", "nothing new");
+            self.publish();
+        }
+    }
+
+    /// Takes the bucket's answer in. Returns whether there is a new document, and why the newest could not be had.
+    fn hear(&mut self, heard: Heard) -> (bool, Option<String>) {
+        let poll = self.session.settings.poll;
+        let now = Instant::now();
+        let first = !std::mem::replace(&mut self.heard_once, true);
+        let polled = match self.session.intake.hear(heard.question, heard.answer) {
+            Ok(polled) => polled,
+            Err(error) => {
+                let error = format!(
+                    "a new document could not be written to disk: {}",
+                    chain(&error)
+                );
+                tracing::error!(event = "document-not-kept", "{error}");
+                self.picture.not_kept(&error);
+                self.next_poll = now + backoff(poll, 1);
+                return (false, Some(error));
+            }
         };
-        self.progress("asking the bucket");
-        let clock = Instant::now();
-        let answer = timeout(patience.min(LOOK), self.session.poll()).await;
+        self.tell(&polled, now.duration_since(heard.asked));
+        self.next_poll = match self.picture.bucket_failures() {
+            // The fleet's boxes booted together; from now on each asks in its own phase.
+            0 if first => heard.asked + phase(&self.who(), poll),
+            0 => heard.asked + poll,
+            failures => now + backoff(poll, failures),
+        }
+        .max(now + BREATH);
+        match polled {
+            Polled::New => (true, None),
+            Polled::Unreachable(error) => (false, Some(chain(&error))),
+            Polled::Unchanged | Polled::Refused(_) => (false, None),
+        }
+    }
+
+    /// Notes and logs what the bucket's answer means, where that is news.
+    fn tell(&mut self, polled: &Polled, took: Duration) {
         let failures = self.picture.bucket_failures();
         let refused_before = self.picture.refused.as_ref().map(|refused| refused.since);
-        let polled = match answer {
-            Ok(Ok(polled)) => polled,
-            Ok(Err(error)) => {
-                tracing::error!(
-                    event = "document-not-kept",
-                    error = chain(&error),
-                    "a new document could not be written to disk"
-                );
-                self.next_poll = Instant::now() + backoff(poll, 1);
-                return None;
-            }
-            Err(_) => {
-                self.next_poll = Instant::now() + SOON;
-                return None;
-            }
-        };
-        self.picture
-            .polled(&self.session, &polled, Some(clock.elapsed()));
-        match &polled {
+        self.picture.polled(&self.session, polled, Some(took));
+        match polled {
             Polled::New => {
                 if let Some(accepted) = self.session.intake.accepted() {
                     let id = &accepted.document.id;
@@ -326,11 +315,12 @@ impl Agent {
                 }
             }
             Polled::Unreachable(error) if failures == 0 => {
-                tracing::warn!(
-                    event = "bucket-unreachable",
-                    error = chain(error),
+                let so = if self.session.intake.accepted().is_some() {
                     "the last good document is kept"
-                );
+                } else {
+                    "there is no document yet"
+                };
+                tracing::warn!(event = "bucket-unreachable", error = chain(error), "{so}");
             }
             _ => {}
         }
@@ -341,13 +331,74 @@ impl Agent {
                 "the bucket answers again"
             );
         }
-        let wait = match self.picture.bucket_failures() {
-            // The fleet's boxes booted together; from now on each asks in its own phase.
-            0 if first => phase(&self.who(), poll),
-            failures => backoff(poll, failures),
+    }
+
+    /// Makes a run and shows how the box is after it. Fails at nothing: what went wrong is logged, shown in the
+    /// status and returned for whoever asked. `trouble`: why the newest document could not be had.
+    async fn run(&mut self, trigger: Trigger, retry: bool, trouble: Option<String>) -> Answer {
+        self.next_look = Instant::now() + LOOK;
+        let answer = self.try_run(trigger, retry, trouble).await;
+        let answer = answer.unwrap_or_else(|message| Answer::Failed { message });
+        self.become_ready();
+        self.publish();
+        answer
+    }
+
+    async fn try_run(
+        &mut self,
+        trigger: Trigger,
+        retry: bool,
+        trouble: Option<String>,
+    ) -> Result<Answer, String> {
+        if retry {
+            let released = self.session.converger.release_quarantine();
+            released.map_err(|error| chain(&error))?;
+        }
+        self.gather_again().await;
+        let (intent, found_by) = self.session.intent().map_err(|error| {
+            if self.picture.waits_for() != Some(&error.0) {
+                tracing::warn!(event = "waiting", "{error}");
+            }
+            self.picture.waiting(&error.0);
+            match &trouble {
+                Some(trouble) => format!("{error}; {trouble}"),
+                None => error.0,
+            }
+        })?;
+        if !self.picture.knows_itself() {
+            tracing::info!(event = "identified", node = %intent.node, found_by, "this box is {}", intent.node);
+        }
+        let record = {
+            let progress = |what: &str| self.progress(what);
+            let mut stopped = self.stopped.clone();
+            let lock = tokio::select! {
+                _ = stopped.wait_for(|stop| *stop) => return Err("agentd is stopping and made no run".into()),
+                lock = self.session.lock(LOCK_PATIENCE, &progress) => lock.map_err(|error| chain(&error))?,
+            };
+            if lock.is_none() {
+                self.next_look = Instant::now() + SOON;
+                return Err(
+                    "another run goes on (agentd --once, agentctl apply?); try again when it has ended"
+                        .into(),
+                );
+            }
+            let converger = &self.session.converger;
+            converger.run(&intent, trigger, &progress).await
         };
-        self.next_poll = clock + wait.max(Duration::from_millis(10));
-        Some(polled)
+        let record = record.map_err(|error| {
+            let error = chain(&error);
+            tracing::error!(event = "run-failed", error, "no run could be made");
+            self.picture.failed_to_run(&error);
+            self.next_look = Instant::now() + backoff(self.session.settings.poll.max(SOON), 1);
+            error
+        })?;
+        self.picture.ran(&intent, &found_by, &record);
+        self.after(&record);
+        Ok(Answer::Applied(Box::new(Applied {
+            run: record,
+            refused: self.picture.refused.clone(),
+            unreachable: trouble,
+        })))
     }
 
     /// Who this box is, or may be, for spreading its polls.
@@ -372,17 +423,28 @@ impl Agent {
     /// What a run means for what comes next.
     fn after(&mut self, record: &RunRecord) {
         let now = Instant::now();
-        let first = self.started + READY_AT_LAST > now && !self.ready.get();
         for step in &record.steps {
             if step.cause == Cause::Drift && step.outcome == Outcome::Changed {
                 for change in &step.changes {
-                    self.fights.repaired(&change.path, now);
+                    if self.fights.repaired(&change.path, now) {
+                        tracing::warn!(
+                            event = "fight",
+                            path = %change.path.display(),
+                            "somebody rewrites it again and again; it is repaired more slowly now"
+                        );
+                    }
                 }
             }
         }
-        if record.changed() || first {
+        if record.changed() || !self.drift.is_current() {
             match self.session.converger.owned() {
-                Ok(owned) => self.drift.follow(&owned),
+                Ok(owned) => {
+                    self.drift.follow(&owned);
+                    if self.booting {
+                        // What was edited after the run had looked and before this watched.
+                        self.next_look = now + SOON;
+                    }
+                }
                 Err(error) => tracing::warn!(
                     event = "drift-unwatched",
                     error = chain(&error),
@@ -433,14 +495,16 @@ impl Agent {
         }
     }
 
-    /// After the first turn: the machine's boot goes on, and what had to wait for that can be done.
+    /// After the first run: the machine's boot goes on, and what had to wait for that can be done.
     fn become_ready(&mut self) {
         if !self.ready.replace(true) {
             systemd::ready();
         }
-        self.session.converger.set_booting(false);
-        if self.session.converger.has_pending().unwrap_or(false) {
-            self.next_look = self.next_look.min(Instant::now() + SOON);
+        if std::mem::take(&mut self.booting) {
+            self.session.converger.set_booting(false);
+            if self.session.converger.has_pending().unwrap_or(true) {
+                self.next_look = self.next_look.min(Instant::now() + SOON);
+            }
         }
     }
 
@@ -453,7 +517,16 @@ impl Agent {
                     self.next_write = Instant::now() + HEARTBEAT;
                 }
                 systemd::status(&headline(&status));
-                self.doing.send_replace("waiting".into());
+                let urgent = self
+                    .asking
+                    .as_ref()
+                    .is_some_and(|asking| asking.trigger != Trigger::Poll);
+                let doing = if urgent {
+                    "asking the bucket"
+                } else {
+                    "waiting"
+                };
+                self.doing.send_replace(doing.into());
                 self.status.send_replace(Some(status));
             }
             Err(error) => {

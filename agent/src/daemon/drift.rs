@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
 use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, timeout_at};
 
 use crate::system::root::Root;
 
@@ -29,6 +30,10 @@ pub(super) struct Drift {
     directories: BTreeMap<PathBuf, Watch>,
     by_descriptor: HashMap<WatchDescriptor, PathBuf>,
     touched: BTreeSet<PathBuf>,
+    /// When the first and the last of `touched` were: kept here, for the waiting may be broken off and begun again.
+    between: Option<(Instant, Instant)>,
+    /// A directory that was followed is gone or is another one now.
+    lost: bool,
     trouble: Option<String>,
 }
 
@@ -40,25 +45,41 @@ struct Watch {
 }
 
 impl Drift {
-    /// Watches nothing yet. Where the kernel gives no inotify, it never will, and says so. Needs a tokio runtime.
+    /// Watches nothing yet.
     pub(super) fn new(root: &Root) -> Self {
+        Self {
+            root: root.clone(),
+            inotify: None,
+            owned: BTreeMap::new(),
+            directories: BTreeMap::new(),
+            by_descriptor: HashMap::new(),
+            touched: BTreeSet::new(),
+            between: None,
+            lost: true,
+            trouble: None,
+        }
+    }
+
+    /// Whether the paths are watched that were last asked for: else they should be asked for again.
+    pub(super) const fn is_current(&self) -> bool {
+        !self.lost && self.trouble.is_none()
+    }
+
+    /// Opens inotify, where that was not done or it broke.
+    fn open(&mut self) {
+        if self.inotify.is_some() {
+            return;
+        }
+        self.directories.clear();
+        self.by_descriptor.clear();
         #[expect(
             deprecated,
             reason = "its successor is an unsafe function; `Inotify` owns its descriptor for as long as this lives"
         )]
         let watcher = Inotify::init().and_then(AsyncFd::new);
-        let (inotify, trouble) = match watcher {
-            Ok(inotify) => (Some(inotify), None),
-            Err(error) => (None, Some(trouble(&error))),
-        };
-        Self {
-            root: root.clone(),
-            inotify,
-            owned: BTreeMap::new(),
-            directories: BTreeMap::new(),
-            by_descriptor: HashMap::new(),
-            touched: BTreeSet::new(),
-            trouble,
+        match watcher {
+            Ok(inotify) => self.inotify = Some(inotify),
+            Err(error) => self.trouble = Some(trouble(&error)),
         }
     }
 
@@ -67,7 +88,8 @@ impl Drift {
         self.trouble.as_deref()
     }
 
-    /// From now on these paths are watched, and no others.
+    /// From now on these paths are watched, and no others. Where that cannot be done in full, see [`Drift::trouble`].
+    /// Needs a tokio runtime.
     pub(super) fn follow(&mut self, owned: &[PathBuf]) {
         self.owned = owned
             .iter()
@@ -78,7 +100,10 @@ impl Drift {
             .keys()
             .filter_map(|path| path.parent().map(Path::to_path_buf))
             .collect();
+        self.trouble = None;
+        self.open();
         let Some(inotify) = &self.inotify else { return };
+        self.lost = false;
         let mut watches = inotify.get_ref().watches();
         let by_descriptor = &mut self.by_descriptor;
         self.directories.retain(|path, watch| {
@@ -90,7 +115,6 @@ impl Drift {
             }
             stays
         });
-        self.trouble = None;
         for path in wanted {
             let Some(identity) = identity(&path) else {
                 continue; // Made by the run that needs it; followed after that.
@@ -122,18 +146,17 @@ impl Drift {
         }
     }
 
-    /// Waits until owned paths were touched and it is quiet again. Forever, where nothing can be watched.
+    /// Waits until owned paths were touched and it is quiet again. Forever, where nothing can be watched. May be
+    /// broken off and called again at any time: the quiet is counted from the last event, not from the call.
     pub(super) async fn touched(&mut self) -> BTreeSet<PathBuf> {
-        while self.touched.is_empty() {
-            self.listen().await;
-        }
-        let longest = tokio::time::Instant::now() + LONGEST;
         loop {
-            let until = (tokio::time::Instant::now() + QUIET).min(longest);
-            if tokio::time::timeout_at(until, self.listen()).await.is_err() {
-                return std::mem::take(&mut self.touched);
-            }
-            if tokio::time::Instant::now() >= longest {
+            let Some((first, last)) = self.between else {
+                self.listen().await;
+                continue;
+            };
+            let until = (last + QUIET).min(first + LONGEST);
+            if until <= Instant::now() || timeout_at(until, self.listen()).await.is_err() {
+                self.between = None;
                 return std::mem::take(&mut self.touched);
             }
         }
@@ -163,7 +186,11 @@ impl Drift {
             Err(error) => self.give_up(&error),
         }
         for (descriptor, mask, name) in seen {
-            self.note(&descriptor, mask, name.as_deref());
+            if self.note(&descriptor, mask, name.as_deref()) {
+                let now = Instant::now();
+                let first = self.between.map_or(now, |(first, _)| first);
+                self.between = Some((first, now));
+            }
         }
     }
 
@@ -172,30 +199,41 @@ impl Drift {
         self.trouble = Some(trouble(error));
     }
 
-    fn note(&mut self, descriptor: &WatchDescriptor, mask: EventMask, name: Option<&Path>) {
+    /// Whether the event is about what is followed.
+    fn note(&mut self, descriptor: &WatchDescriptor, mask: EventMask, name: Option<&Path>) -> bool {
         if mask.contains(EventMask::Q_OVERFLOW) {
             // Events were lost: anything may have been touched.
             self.touched.extend(self.owned.values().cloned());
-            return;
+            return true;
         }
         let Some(directory) = self.by_descriptor.get(descriptor) else {
-            return;
+            return false;
         };
         if let Some(name) = name {
-            if let Some(path) = self.owned.get(&directory.join(name)) {
-                self.touched.insert(path.clone());
-            }
-            return;
+            let path = self.owned.get(&directory.join(name));
+            self.touched.extend(path.cloned());
+            return path.is_some();
         }
         let gone =
             EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::UNMOUNT | EventMask::IGNORED;
-        if mask.intersects(gone) {
-            let below = self
-                .owned
-                .iter()
-                .filter(|(path, _)| path.parent() == Some(directory));
-            self.touched.extend(below.map(|(_, path)| path.clone()));
+        if !mask.intersects(gone) {
+            return false;
         }
+        let directory = directory.clone();
+        let below = self
+            .owned
+            .iter()
+            .filter(|(path, _)| path.parent() == Some(&directory));
+        self.touched.extend(below.map(|(_, path)| path.clone()));
+        // Forgotten here, and not found out later: a directory made anew may well get the number of the old one.
+        self.lost = true;
+        self.by_descriptor.remove(descriptor);
+        self.directories.remove(&directory);
+        if let Some(inotify) = &self.inotify {
+            // Only one that was moved is still watched.
+            let _ = inotify.get_ref().watches().remove(descriptor.clone());
+        }
+        true
     }
 }
 
@@ -211,7 +249,7 @@ fn trouble(error: &io::Error) -> String {
         _ => "see the log",
     };
     format!(
-        "edits of some files are noticed only once a minute, for they cannot be watched ({error}): {what_to_do}, then systemctl reload agentd"
+        "edits of some files are noticed only once a minute, for they cannot be watched ({error}): {what_to_do}; the next check tries again"
     )
 }
 

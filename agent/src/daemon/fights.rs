@@ -44,8 +44,8 @@ impl Fight {
 }
 
 impl Fights {
-    /// A path was repaired.
-    pub(super) fn repaired(&mut self, path: &Path, now: Instant) {
+    /// A path was repaired. Returns whether that makes it a fight.
+    pub(super) fn repaired(&mut self, path: &Path, now: Instant) -> bool {
         self.paths
             .retain(|_, fight| fight.last().is_some_and(|last| now < last + PEACE));
         let fight = self.paths.entry(path.into()).or_default();
@@ -55,14 +55,17 @@ impl Fights {
         }
         if !fight.pause.is_zero() {
             fight.pause = (fight.pause * 2).min(LONGEST_PAUSE);
-        } else if fight.repairs.len() == REPAIRS
+            return false;
+        }
+        let begins = fight.repairs.len() == REPAIRS
             && fight
                 .repairs
                 .front()
-                .is_some_and(|first| now < *first + WITHIN)
-        {
+                .is_some_and(|first| now < *first + WITHIN);
+        if begins {
             fight.pause = FIRST_PAUSE;
         }
+        begins
     }
 
     /// When the path may be repaired: now, or after a pause.
@@ -118,17 +121,18 @@ mod tests {
     fn a_hot_loop_is_slowed_told_and_forgotten_in_peace() {
         let mut fights = Fights::default();
         let mut now = Instant::now();
-        let mut repairs = 0;
+        let (mut repairs, mut begun) = (0, 0);
         let end = now + secs(3_600);
         // The other side writes each second.
         while now < end {
             now += secs(1);
             if fights.repair_at(Path::new(PATH), now) <= now {
-                fights.repaired(Path::new(PATH), now);
+                begun += u32::from(fights.repaired(Path::new(PATH), now));
                 repairs += 1;
             }
         }
         assert!((15..25).contains(&repairs), "{repairs} repairs in an hour");
+        assert_eq!(begun, 1, "it is news once");
         let told = fights.told(now);
         assert_eq!(told.len(), 1);
         assert!(told[0].contains(PATH) && told[0].contains("5m"), "{told:?}");

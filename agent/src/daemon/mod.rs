@@ -7,6 +7,8 @@ mod fights;
 mod log;
 mod once;
 mod picture;
+mod poll;
+mod signals;
 mod systemd;
 
 use std::process::ExitCode;

@@ -30,6 +30,9 @@ pub(super) struct Picture {
     bucket: BucketStatus,
     pub(super) refused: Option<Refusal>,
     waiting: Option<String>,
+    /// Why the agent itself could not do its work: its own state, its own disk.
+    broken: Option<String>,
+    not_kept: Option<String>,
     last_run: Option<RunRecord>,
     problems: Vec<Problem>,
     /// Failing steps, since when and how often they were tried.
@@ -63,6 +66,8 @@ impl Picture {
             },
             refused: None,
             waiting: None,
+            broken: None,
+            not_kept: None,
             last_run,
             problems: Vec::new(),
             failing: BTreeMap::new(),
@@ -75,6 +80,7 @@ impl Picture {
     /// The bucket was asked.
     pub(super) fn polled(&mut self, session: &Session, polled: &Polled, took: Option<Duration>) {
         self.counters.polls += 1;
+        self.not_kept = None;
         self.bucket.url = session.bucket.url("");
         if let Polled::Unreachable(error) = polled {
             self.bucket.error = Some(chain(error));
@@ -97,16 +103,41 @@ impl Picture {
         self.bucket.failures
     }
 
+    /// There is a new document, and no room for it.
+    pub(super) fn not_kept(&mut self, why: &str) {
+        self.counters.polls += 1;
+        self.not_kept = Some(why.into());
+    }
+
     /// The box does not know what to be.
     pub(super) fn waiting(&mut self, why: &str) {
         self.waiting = Some(why.into());
         why.clone_into(&mut self.node.found_by);
         self.node.name = None;
+        // What was wrong with the server that it was is no news of this box.
+        self.problems.clear();
+        self.failing.clear();
+    }
+
+    /// What the box waits for.
+    pub(super) fn waits_for(&self) -> Option<&String> {
+        self.waiting.as_ref()
+    }
+
+    /// Whether it is known which server this is.
+    pub(super) const fn knows_itself(&self) -> bool {
+        self.node.name.is_some()
+    }
+
+    /// No run could be made at all.
+    pub(super) fn failed_to_run(&mut self, why: &str) {
+        self.broken = Some(format!("no run could be made: {why}"));
     }
 
     /// A run was made.
     pub(super) fn ran(&mut self, intent: &Intent, found_by: &str, record: &RunRecord) {
         self.waiting = None;
+        self.broken = None;
         self.node = NodeStatus {
             name: Some(intent.node.clone()),
             found_by: found_by.into(),
@@ -162,6 +193,8 @@ impl Picture {
         let now = clock::now();
         let mut reasons = Vec::new();
         reasons.extend(self.waiting.clone());
+        reasons.extend(self.broken.clone());
+        reasons.extend(self.not_kept.clone());
         reasons.extend(self.refused.as_ref().map(refusal_reason));
         if let Some(Accepted {
             document,

@@ -1,0 +1,59 @@
+//! Asking the bucket without waiting for it: the loop mends the box while a slow answer is under way.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::bucket::{Bucket, BucketError, Fetched};
+use crate::converge::intake::{Intake, Question};
+use crate::report::Trigger;
+
+/// The bucket's answer to one question.
+pub(super) struct Heard {
+    pub(super) question: Question,
+    pub(super) answer: Result<Fetched, BucketError>,
+    /// Why it was asked.
+    pub(super) trigger: Trigger,
+    /// When it was asked.
+    pub(super) asked: Instant,
+}
+
+/// A request under way. Dropped: given up.
+pub(super) struct Asking {
+    answer: Pin<Box<dyn Future<Output = Heard>>>,
+    /// Why it is asked.
+    pub(super) trigger: Trigger,
+}
+
+impl Asking {
+    /// Begins to ask. Goes on only while [`heard`] is awaited.
+    pub(super) fn start(intake: &mut Intake, bucket: &Arc<Bucket>, trigger: Trigger) -> Self {
+        let question = intake.question(bucket);
+        let bucket = Arc::clone(bucket);
+        let asked = Instant::now();
+        let answer = async move {
+            let answer = question.ask(&bucket).await;
+            Heard {
+                question,
+                answer,
+                trigger,
+                asked,
+            }
+        };
+        Self {
+            answer: Box::pin(answer),
+            trigger,
+        }
+    }
+}
+
+/// Waits for the answer to what is being asked; forever, where nothing is. May be dropped and called again.
+pub(super) async fn heard(asking: &mut Option<Asking>) -> Heard {
+    let Some(under_way) = asking else {
+        return std::future::pending().await;
+    };
+    let heard = under_way.answer.as_mut().await;
+    *asking = None;
+    heard
+}
