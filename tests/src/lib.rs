@@ -1,10 +1,13 @@
 //! The harness: what tests share.
 
 pub mod agent;
+pub mod documents;
 pub mod machine;
 pub mod moto;
 pub mod proxy;
 pub mod s3;
+pub mod scratch;
 pub mod store;
+pub mod strace;
 pub mod terminal;
 pub mod web;

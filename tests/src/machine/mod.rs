@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 pub use bucket::{FleetBucket, agent_config, ask_memcached, with_agent};
 pub use fleet::{Fleet, NetChild};
 pub use node::Machine;
+pub(crate) use process::run;
 pub use process::{Output, Trouble, wait_until};
 
 /// The address of the test itself: servers started with [`Fleet::spawn_in_net`] listen here.

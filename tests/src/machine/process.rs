@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 pub struct Trouble(String);
 
 impl Trouble {
-    pub(crate) fn new(what: impl Into<String>) -> Self {
+    /// Trouble of these words.
+    pub fn new(what: impl Into<String>) -> Self {
         Self(what.into())
     }
 
-    pub(crate) fn caused(what: impl fmt::Display, cause: impl fmt::Display) -> Self {
+    /// Trouble, and why.
+    pub fn caused(what: impl fmt::Display, cause: impl fmt::Display) -> Self {
         Self(format!("{what}: {cause}"))
     }
 }
