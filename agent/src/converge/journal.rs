@@ -7,8 +7,8 @@ use crate::report::RunRecord;
 use crate::settings::JournalSettings;
 use crate::system::file::{FileError, Files, Found};
 
-const RUNS: &str = "runs";
-const BACKUPS: &str = "backups";
+pub(super) const RUNS: &str = "runs";
+pub(super) const BACKUPS: &str = "backups";
 
 /// The kept runs, newest first, at most `most`. A record that cannot be read is left out, with a warning in the log.
 pub fn last(files: &Files, most: usize) -> Result<Vec<RunRecord>, FileError> {
@@ -87,19 +87,33 @@ fn ids(files: &Files) -> Result<Vec<u64>, FileError> {
 fn prune(files: &Files, limits: JournalSettings) -> Result<(), FileError> {
     let mut ids = ids(files)?;
     ids.reverse();
+    // Copies of a run that was killed before its record was kept: they go as if it had been.
+    let oldest = ids.iter().take(limits.runs).last().copied();
+    for orphan in files.list(&state::path(BACKUPS))? {
+        let id: Option<u64> = orphan.parse().ok();
+        if let Some(id) = id.filter(|id| oldest > Some(*id) && !ids.contains(id)) {
+            drop_copies(files, id)?;
+        }
+    }
     let mut bytes = 0;
     for (kept, id) in ids.into_iter().enumerate() {
         bytes += weight(files, id)?;
         // The newest run always stays: a journal that forgets what just happened is none.
         if kept > 0 && (kept >= limits.runs || bytes > limits.bytes) {
-            for copy in backups_of(files, id)? {
-                files.remove(&copy)?;
-            }
-            files.remove_empty_dir(&state::path(BACKUPS).join(id.to_string()))?;
+            drop_copies(files, id)?;
             files.remove(&state::path(&file(id)))?;
         }
     }
     Ok(())
+}
+
+fn drop_copies(files: &Files, id: u64) -> Result<(), FileError> {
+    for copy in backups_of(files, id)? {
+        files.remove(&copy)?;
+    }
+    files
+        .remove_empty_dir(&state::path(BACKUPS).join(id.to_string()))
+        .map(drop)
 }
 
 fn backups_of(files: &Files, id: u64) -> Result<Vec<PathBuf>, FileError> {

@@ -16,6 +16,7 @@ mod plan;
 mod quarantine;
 mod session;
 mod state;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -69,6 +70,8 @@ pub struct Converger {
     guard: GuardSettings,
     journal: JournalSettings,
     booting: AtomicBool,
+    /// Leftovers of processes before this one were swept.
+    swept: AtomicBool,
 }
 
 impl Converger {
@@ -80,6 +83,7 @@ impl Converger {
             guard: settings.guard,
             journal: settings.journal,
             booting: AtomicBool::new(false),
+            swept: AtomicBool::new(false),
         }
     }
 
@@ -113,6 +117,7 @@ impl Converger {
         let (started, clock) = (clock::now(), std::time::Instant::now());
         progress("looking at the box");
         let observed = self.observe(intent).await?;
+        self.sweep(&observed);
         let plan = observed.plan();
         let Observed {
             document,

@@ -27,7 +27,7 @@ pub(super) struct Observed {
     pub(super) ledger: Ledger,
     pub(super) pending: Pending,
     pub(super) quarantine: Quarantine,
-    found: BTreeMap<PathBuf, Result<Found, String>>,
+    pub(super) found: BTreeMap<PathBuf, Result<Found, String>>,
     units: Option<BTreeMap<String, UnitState>>,
     guard: Option<GuardSettings>,
 }

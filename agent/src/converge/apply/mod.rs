@@ -136,7 +136,7 @@ impl Applier<'_> {
     }
 
     /// Forgets what the step no longer wants and what is not there any more: a crash may have come between
-    /// its removal, or that of the directory around it, and the ledger.
+    /// its removal, or that of the directory around it, and the ledger. So it does with what was there before the agent.
     fn forget_gone(&mut self, step: &Step) {
         let entries: BTreeSet<&Path> = step
             .entries
@@ -146,9 +146,9 @@ impl Applier<'_> {
         let gone: Vec<PathBuf> = self
             .ledger
             .of_step(&step.name)
-            .map(|(path, _)| path)
-            .filter(|path| !entries.contains(path.as_path()) && self.is_gone(path))
-            .cloned()
+            .filter(|(path, _)| !entries.contains(path.as_path()))
+            .filter(|(path, owned)| owned.adopted || self.is_gone(path))
+            .map(|(path, _)| path.clone())
             .collect();
         for path in gone {
             self.forget(&path);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::super::ledger::Owned;
+use super::super::ledger::{Ledger, Owned};
 use super::super::pending::{Interrupted, Restore, Saved};
 use super::super::plan::{After, Change, PlannedStep, When};
 use super::super::quarantine::Failure;
@@ -101,7 +101,7 @@ impl Applier<'_> {
         let machine = self.files.root().is_machine();
         let dirs = self.missing_dirs(step)?;
         self.keep_copies(step, row)?;
-        if step.needs_record(machine) {
+        if step.needs_record(machine, &self.ledger) {
             self.pending
                 .steps
                 .insert(step.name.clone(), self.interrupted(step, dirs.clone()));
@@ -281,7 +281,7 @@ impl Applier<'_> {
         Ok(missing)
     }
 
-    fn interrupted(&self, step: &PlannedStep, dirs: BTreeSet<PathBuf>) -> Interrupted {
+    fn interrupted(&self, step: &PlannedStep, mut dirs: BTreeSet<PathBuf>) -> Interrupted {
         let mut restore = step.restore.clone();
         for change in &step.changes {
             note_switch(&mut restore, change);
@@ -290,10 +290,18 @@ impl Applier<'_> {
             .changes
             .iter()
             .filter_map(|change| Some((change.path.clone(), self.owned(step, change)?)));
+        let mut owned: BTreeMap<_, _> = owned.collect();
+        // What a run before this one made and could not write down is in no ledger yet: this run may die too.
+        if let Some(earlier) = self.pending.steps.get(&step.name) {
+            dirs.extend(earlier.dirs.iter().cloned());
+            for (path, made) in &earlier.owned {
+                owned.entry(path.clone()).or_insert_with(|| made.clone());
+            }
+        }
         Interrupted {
             done: false,
             known: step.known.clone(),
-            owned: owned.collect::<BTreeMap<_, _>>(),
+            owned,
             dirs,
             restore,
             list: step.list.clone(),
@@ -389,11 +397,15 @@ impl PlannedStep {
     }
 
     /// Whether a crash in the middle could leave something that the next plan would not see: then it is
-    /// recorded first. Replacing one file of the agent's own that needs no activation is all or nothing by itself.
-    fn needs_record(&self, machine: bool) -> bool {
+    /// recorded first. Replacing one file of the agent's own that needs no activation is all or nothing by itself;
+    /// what is new to the agent would be taken for something that had been there before.
+    fn needs_record(&self, machine: bool, ledger: &Ledger) -> bool {
         let activates = machine
             && !(self.known.activate.is_empty() && self.units.is_empty() && self.probes.is_empty());
-        let alone = matches!(self.changes.as_slice(), [change] if change.action == Action::Update);
+        let alone = matches!(
+            self.changes.as_slice(),
+            [change] if change.action == Action::Update && ledger.paths.contains_key(&change.path)
+        );
         activates || !alone
     }
 }

@@ -40,6 +40,7 @@ impl Box {
                 bytes: 1 << 20,
             },
             booting: false.into(),
+            swept: false.into(),
         };
         Self {
             dir,

@@ -1,0 +1,46 @@
+//! Temporary files that a run left which was killed while it wrote: removed by the next start, wherever they may lie.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use super::observe::Observed;
+use super::{Converger, journal, state};
+use crate::settings::{RUN_DIR, STATE_DIR};
+use crate::system::chain;
+use crate::system::file::FileError;
+
+impl Converger {
+    /// Sweeps every directory that the agent writes to: once in the life of a process, and where a run was interrupted.
+    ///
+    /// Only looks where nothing was left, so that an idle run writes nothing. Not fatal: leftovers harm nobody. Should
+    /// another process of the agent be writing its status or a new document in this very moment, it tries again.
+    pub(super) fn sweep(&self, observed: &Observed) {
+        let swept = self.swept.swap(true, Ordering::Relaxed);
+        if swept && observed.pending.steps.is_empty() {
+            return;
+        }
+        let owned = observed.ledger.paths.keys();
+        let parents = owned
+            .chain(observed.found.keys())
+            .filter_map(|path| path.parent())
+            .map(Path::to_path_buf);
+        let own = [PathBuf::from(STATE_DIR), PathBuf::from(RUN_DIR)];
+        let mut dirs: BTreeSet<PathBuf> = parents.chain(own).collect();
+        dirs.insert(state::path(journal::RUNS));
+        let copies = self.copies().unwrap_or_default();
+        dirs.extend(copies);
+        for dir in dirs {
+            if let Err(error) = self.files.sweep(&dir) {
+                tracing::warn!(event = "not-swept", dir = %dir.display(), error = chain(&error), "temporary files may be left");
+            }
+        }
+    }
+
+    /// The directories of the journal that hold copies of what was replaced.
+    fn copies(&self) -> Result<Vec<PathBuf>, FileError> {
+        let backups = state::path(journal::BACKUPS);
+        let runs = self.files.list(&backups)?;
+        Ok(runs.into_iter().map(|run| backups.join(run)).collect())
+    }
+}
