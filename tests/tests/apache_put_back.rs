@@ -208,7 +208,10 @@ fn an_apache_that_ends_at_the_reload_is_back_at_once_with_the_old_sites() {
             error.contains("ended after it was asked") || error.contains(&reload),
             "{error}"
         );
-        println!("{image:?}: {error}");
+        assert!(
+            error.contains("could not bind to address") && error.contains("9191"),
+            "{error}"
+        );
         println!(
             "{image:?}: Apache ended at the reload and was put back: run {:?}, longest time without an answer {} ms",
             run.took,

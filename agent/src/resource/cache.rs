@@ -122,6 +122,7 @@ fn desire_list(
             .map(|unit| Activation {
                 unit: platform.unit(unit.as_str()),
                 verb: Verb::ReloadIfRunning,
+                log: None,
             })
             .collect(),
         probes: Vec::new(),

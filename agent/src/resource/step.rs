@@ -126,6 +126,9 @@ pub struct Activation {
     pub unit: String,
     /// What is done to it.
     pub verb: Verb,
+    /// Where the service itself says why it could not: quoted in the report where that helps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<PathBuf>,
 }
 
 /// What is done to a unit.

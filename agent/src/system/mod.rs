@@ -14,6 +14,7 @@ pub mod ports;
 pub mod root;
 pub mod socket;
 pub mod systemd;
+pub mod tail;
 
 /// An error with all its causes, in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {

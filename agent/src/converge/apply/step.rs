@@ -149,7 +149,12 @@ impl Applier<'_> {
             return Ok(false);
         }
         switched.live |= !step.units.is_empty() || !step.known.activate.is_empty();
-        let deferred = self.activate(step, row).await?;
+        let logs = activate::logs(&step.known.activate);
+        let because = |fault: Fault| match fault {
+            Fault::Change(error) => Fault::Change(error + &activate::reasons(&logs)),
+            Fault::Box(error) => Fault::Box(error),
+        };
+        let deferred = self.activate(step, row).await.map_err(because)?;
         crash::point("activated");
         if !deferred {
             for question in &step.probes {
@@ -157,7 +162,7 @@ impl Applier<'_> {
                 let ended = || activate::ended(self.platform, &step.known.activate);
                 probe::ask(question, &ended, self.progress)
                     .await
-                    .map_err(Fault::Change)?;
+                    .map_err(|error| because(Fault::Change(error)))?;
             }
         }
         crash::point("probed");

@@ -153,6 +153,7 @@ fn step(text: &str) -> Step {
         activate: vec![Activation {
             unit: "httpd.service".into(),
             verb: Verb::ReloadOrStart,
+            log: None,
         }],
         probes: Vec::new(),
     }
@@ -446,6 +447,7 @@ async fn a_service_that_starts_after_the_agent_is_left_pending_while_the_machine
     let activation = Activation {
         unit: "httpd.service".into(),
         verb: Verb::ReloadOrStart,
+        log: None,
     };
     let done = crate::converge::apply::activation(platform, &activation, true).await;
     assert!(matches!(

@@ -121,7 +121,8 @@ fn the_list_step_guards_its_nodes_and_reloads_whom_the_product_names() {
         step.activate,
         [Activation {
             unit: "apache2.service".into(),
-            verb: Verb::ReloadIfRunning
+            verb: Verb::ReloadIfRunning,
+            log: None,
         }]
     );
     assert_eq!(step.entries[0].path, PathBuf::from("/etc/shop/nodes"));

@@ -40,7 +40,7 @@ use crate::node::{SiteView, View};
 use crate::report::{Kind, Problem, Severity, StepName};
 use crate::system::command::CommandLine;
 use crate::system::file::{Files, Found};
-use crate::system::platform::{Apache, Platform};
+use crate::system::platform::{Apache, Family, Platform};
 use crate::system::ports;
 
 /// How long Apache's configuration test may take: it resolves names and starts nothing.
@@ -106,7 +106,14 @@ impl Resource for Sites {
         }
         // Sites are one transaction: where one of them cannot be, all stay as they are.
         if desired.keep.is_empty() {
-            desired.steps = vec![step(&view.sites, &vhosts, &platform.apache, &facts.apache)];
+            let log = error_log(platform);
+            desired.steps = vec![step(
+                &view.sites,
+                &vhosts,
+                &platform.apache,
+                &log,
+                &facts.apache,
+            )];
         }
         desired
     }
@@ -284,7 +291,21 @@ struct Piece {
     origins: Vec<LineOrigin>,
 }
 
-fn step(sites: &[SiteView], vhosts: &[Vhost], apache: &Apache, facts: &ApacheFacts) -> Step {
+/// The server's own log, where it says why it ended: the sites' have only what their clients did.
+fn error_log(platform: &Platform) -> PathBuf {
+    platform.apache.log_dir.join(match platform.family {
+        Family::Centos => "error_log",
+        Family::Debian => "error.log",
+    })
+}
+
+fn step(
+    sites: &[SiteView],
+    vhosts: &[Vhost],
+    apache: &Apache,
+    error_log: &Path,
+    facts: &ApacheFacts,
+) -> Step {
     let (first, first_origins) = server::first(sites, apache, facts);
     let mut pieces = vec![Piece {
         name: server::HEALTH_FILE.into(),
@@ -378,6 +399,7 @@ fn step(sites: &[SiteView], vhosts: &[Vhost], apache: &Apache, facts: &ApacheFac
         activate: vec![Activation {
             unit: apache.unit.clone(),
             verb: Verb::ReloadOrStart,
+            log: Some(error_log.to_path_buf()),
         }],
         probes: sites
             .iter()
