@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(20);
 
+#[cfg(test)]
 fn web(fleet: &Fleet, image: Image) -> WebBox {
     let web = WebBox::boot(fleet, image, |spec| {
         spec.file("/srv/www/index.html", "the shop")
@@ -31,6 +32,7 @@ fn web(fleet: &Fleet, image: Image) -> WebBox {
 }
 
 /// The shop, and what a test adds.
+#[cfg(test)]
 fn sites(more: Value) -> Value {
     let mut sites = json!({"www": {"domains": ["shop.example.com"], "root": "/srv/www"}});
     if let (Value::Object(sites), Value::Object(more)) = (&mut sites, more) {
@@ -39,6 +41,7 @@ fn sites(more: Value) -> Value {
     sites
 }
 
+#[cfg(test)]
 fn next(more: Value) -> Value {
     let mut next = json!({"domains": ["next.example.com"], "root": "/srv/next"});
     if let (Value::Object(next), Value::Object(more)) = (&mut next, more) {
@@ -48,6 +51,7 @@ fn next(more: Value) -> Value {
 }
 
 /// The shop answers, out of the generation that is to be served.
+#[cfg(test)]
 fn serves(web: &WebBox) -> bool {
     web.ask(80, "shop.example.com", "/") == Some((200, "the shop".to_owned()))
         && web.proves(80, "shop.example.com", "www").unwrap_or(false)
@@ -58,6 +62,7 @@ fn text<'a>(row: &'a Value, field: &str) -> &'a str {
 }
 
 /// Publishes what Apache's configuration test refuses: nothing is switched, and it is not tried again.
+#[cfg(test)]
 #[track_caller]
 fn refused(web: &WebBox, sites: &Value, said: &str) {
     let (generation, reloads) = (web.generation().unwrap(), web.reloads().unwrap());
@@ -112,6 +117,7 @@ fn what_apache_refuses_is_never_switched_to_and_not_tried_again() {
     }
 }
 
+#[cfg(test)]
 fn published(web: &WebBox, sites: &Value) -> Run {
     web.publish(sites).unwrap();
     web.once().unwrap()
@@ -183,11 +189,11 @@ fn an_apache_that_ends_at_the_reload_is_back_at_once_with_the_old_sites() {
         // Bound, not listening: nobody can see that, and Apache cannot have the port.
         hold_port(&web, "");
         web.publish(&next(json!({"port": 9191}))).unwrap();
-        let gap = r#"last=${EPOCHREALTIME/./}; worst=0
+        let gap = r"last=${EPOCHREALTIME/./}; worst=0
             while [ ! -e /run/enough ]; do
                 curl -sf --max-time 2 -o /dev/null -H 'Host: shop.example.com' http://127.0.0.1/ || continue
                 now=${EPOCHREALTIME/./}; [ $((now - last)) -le $worst ] || worst=$((now - last)); last=$now
-            done; echo $((worst / 1000))"#;
+            done; echo $((worst / 1000))";
         let (run, gap) = std::thread::scope(|scope| {
             let asking = scope.spawn(|| {
                 web.machine
@@ -227,6 +233,7 @@ fn an_apache_that_ends_at_the_reload_is_back_at_once_with_the_old_sites() {
 }
 
 /// A process that holds port 9191 until holder.service is stopped.
+#[cfg(test)]
 fn hold_port(web: &WebBox, more: &str) {
     let perl = format!(
         "use Socket; socket(S, PF_INET, SOCK_STREAM, 0) or die; bind(S, sockaddr_in(9191, INADDR_ANY)) or die; {more} open(F, '>', '/run/held'); close(F); sleep 600"
@@ -294,6 +301,7 @@ fn killed_at_any_point_the_next_start_converges_on_centos() {
     killed_at_points(Image::CentosLayout, 1);
 }
 
+#[cfg(test)]
 fn killed_at_points(image: Image, stride: u32) {
     let fleet = Fleet::new().unwrap();
     let web = web(&fleet, image);

@@ -69,6 +69,7 @@ fn sites() -> Value {
 }
 
 /// The status code that the test's own address gets.
+#[cfg(test)]
 fn from_outside(fleet: &Fleet, port: u16, host: &str, path: &str) -> String {
     let (url, host) = (
         format!("http://10.77.0.11:{port}{path}"),
@@ -100,6 +101,7 @@ fn each_site_answers_as_written_on_centos() {
     each_site_answers_as_written(Image::CentosLayout);
 }
 
+#[cfg(test)]
 fn each_site_answers_as_written(image: Image) {
     let fleet = Fleet::new().unwrap();
     let web = WebBox::boot(&fleet, image, server(image)).unwrap();
@@ -299,7 +301,11 @@ fn header_values_reach_the_client_as_written() {
                     .filter(|(got, _)| got == name)
                     .map(|(_, value)| json!(value))
                     .collect();
-                assert_eq!(values, [value.clone()], "{image:?} {path} {name}");
+                assert_eq!(
+                    values,
+                    *std::slice::from_ref(value),
+                    "{image:?} {path} {name}"
+                );
             }
         }
     }
