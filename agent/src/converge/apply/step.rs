@@ -63,6 +63,11 @@ impl Applier<'_> {
                 row.outcome = Outcome::Failed;
                 row.error = Some(error);
             }
+            Err(Fault::Box(error)) if step.only_outstanding() => {
+                // Nothing was written, and the box is to blame: the activation stays outstanding.
+                row.outcome = Outcome::Failed;
+                row.error = Some(error);
+            }
             Err(fault) => {
                 let (error, blame) = match fault {
                     Fault::Change(error) => (error, true),
@@ -399,6 +404,11 @@ impl PlannedStep {
         self.changes
             .iter()
             .filter(move |change| change.when == when)
+    }
+
+    /// Whether all is written already and only has to take effect.
+    fn only_outstanding(&self) -> bool {
+        self.cause == Cause::Pending && self.changes.is_empty() && self.units.is_empty()
     }
 
     /// Whether a crash in the middle could leave something that the next plan would not see: then it is
