@@ -291,6 +291,62 @@ fn a_main_configuration_that_somebody_broke_is_not_the_documents_fault() {
 }
 
 #[test]
+fn a_reload_that_a_broken_main_configuration_prevents_stays_outstanding() {
+    for image in Image::ALL {
+        let fleet = Fleet::new().unwrap();
+        let web = web(&fleet, image);
+        // Killed between the switch and the reload, at whatever point that is.
+        let mut number = 0;
+        let mut kill_at = |point| {
+            number += 1;
+            let before = web.generation().unwrap();
+            let directory = format!("/srv/next/{number}");
+            web.publish(&next(json!({"root": directory}))).unwrap();
+            web.once_killed_at(point).unwrap();
+            web.generation().unwrap() != before
+        };
+        // All changes are alike, so the first point after the switch is found by halving.
+        let (mut before, mut after) = (0, 128);
+        while after - before > 1 {
+            let point = (before + after) / 2;
+            let switched = kill_at(point);
+            *if switched { &mut after } else { &mut before } = point;
+            assert!(matches!(web.once().unwrap().code, 0 | 2));
+        }
+        let reloads = web.reloads().unwrap();
+        assert!(kill_at(after));
+        assert_eq!(web.reloads().unwrap(), reloads, "not reloaded yet");
+        let after = web.generation().unwrap();
+
+        let main = web.machine.read(web.main_config()).unwrap();
+        let broken = format!("{main}\nBogusByHand on\n");
+        web.machine
+            .write(web.main_config(), broken.as_bytes())
+            .unwrap();
+        for _ in 0..2 {
+            let run = web.once().unwrap();
+            assert_eq!(run.code, 4, "{}", run.said);
+            let row = web.sites_row().unwrap();
+            assert_eq!(row["outcome"], "failed", "{row}");
+            assert!(text(&row, "error").contains("BogusByHand"), "{row}");
+            assert_eq!(web.generation().unwrap(), after);
+            assert_eq!(
+                web.ask(80, "shop.example.com", "/"),
+                Some((200, "the shop".to_owned()))
+            );
+        }
+        web.machine
+            .write(web.main_config(), main.as_bytes())
+            .unwrap();
+        let run = web.once().unwrap();
+        assert_eq!(run.code, 2, "{}", run.said);
+        assert_eq!(web.generation().unwrap(), after);
+        assert!(serves(&web) && web.proves(80, "next.example.com", "next").unwrap());
+        assert_eq!(web.once().unwrap().code, 0);
+    }
+}
+
+#[test]
 fn killed_at_any_point_the_next_start_converges_on_debian() {
     // A sample: the steps are the same, Apache's commands are not.
     killed_at_points(Image::Debian, 4);
