@@ -88,7 +88,7 @@ fn prune(files: &Files, limits: JournalSettings) -> Result<(), FileError> {
     let mut ids = ids(files)?;
     ids.reverse();
     // Copies of a run that was killed before its record was kept: they go as if it had been.
-    let oldest = ids.iter().take(limits.runs).last().copied();
+    let oldest = ids.iter().take(limits.runs).next_back().copied();
     for orphan in files.list(&state::path(BACKUPS))? {
         let id: Option<u64> = orphan.parse().ok();
         if let Some(id) = id.filter(|id| oldest > Some(*id) && !ids.contains(id)) {

@@ -9,7 +9,7 @@ const DEFINE_DOLLAR: &str = "Define AGENTD_DOLLAR \"$\"\n";
 /// One argument of a directive.
 ///
 /// Apache replaces `${NAME}` before it looks at quotes and offers no escape, but does not look again at what
-/// it put in: so the dollar sign of a literal `${` comes from a variable itself. See [`with_defines`].
+/// it put in: so the dollar sign of a literal `${` comes from a variable itself. See [`defines_for`].
 pub(super) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
