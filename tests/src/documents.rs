@@ -1,5 +1,8 @@
 //! Documents made to measure: a usual box, and fleets of any size.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use serde_json::{Map, Value, json};
 
 /// How many products the usual web server has.
@@ -7,6 +10,18 @@ const PRODUCTS: usize = 10;
 
 /// What the agent manages on `web-1` of [`usual`].
 pub const MANAGED_FILES: usize = 31;
+
+/// Whether `path`, relative to the root, is one of them: the rest of what the agent writes is machinery.
+pub fn is_managed(path: &Path) -> bool {
+    let path = path.to_string_lossy();
+    let vhost = path.starts_with("etc/httpd/agentd/")
+        && path.contains("product-")
+        && path.ends_with(".conf");
+    vhost
+        || path == "etc/hosts"
+        || path.starts_with("etc/product-")
+        || path.starts_with("etc/cron.d/agentd-")
+}
 
 /// A fleet of 50 servers whose `web-1` gets 31 files: `/etc/hosts` with all of them, and for each of its ten products
 /// a vhost, a memcached node list (all four formats occur) and a cron file.
@@ -20,7 +35,10 @@ pub fn usual(version: u64) -> Value {
     }
     for n in 2..=40 {
         let address = format!("10.77.0.{n}");
-        servers.insert(format!("web-{n}"), server(&address, "web", &names[..1]));
+        servers.insert(
+            format!("web-{n}"),
+            server(&address, "web", names.get(..1).unwrap_or_default()),
+        );
     }
     let products: Map<String, Value> = names
         .iter()
@@ -28,6 +46,15 @@ pub fn usual(version: u64) -> Value {
         .map(|(n, name)| (name.clone(), product(name, n)))
         .collect();
     document("usual", version, &servers, &products)
+}
+
+/// The same with another address of one of its servers: one line in `/etc/hosts` of `web-1`.
+pub fn usual_but(version: u64, server: &str, address: &str) -> Value {
+    let mut document = usual(version);
+    if let Some(place) = document.pointer_mut(&format!("/signed/servers/{server}/address")) {
+        *place = address.into();
+    }
+    document
 }
 
 /// A fleet of `servers` servers and a tenth as many products: each product on ten web servers and three memcached
@@ -43,13 +70,9 @@ pub fn large(servers: usize) -> Value {
         } else {
             ("web", format!("web-{n}"))
         };
-        let own = [n / 10, (n * 7 + 3) % count].map(|product| names[product % count].clone());
-        let own = if own[0] == own[1] {
-            &own[..1]
-        } else {
-            &own[..]
-        };
-        all.insert(name, server(&address, role, own));
+        let own: BTreeSet<usize> = [n / 10 % count, (n * 7 + 3) % count].into();
+        let own: Vec<String> = own.iter().filter_map(|n| names.get(*n).cloned()).collect();
+        all.insert(name, server(&address, role, &own));
     }
     let products: Map<String, Value> = names
         .iter()
@@ -82,12 +105,12 @@ fn server(address: &str, role: &str, products: &[String]) -> Value {
 }
 
 fn product(name: &str, n: usize) -> Value {
-    let (format, suffix) = [
-        ("json", "json"),
-        ("php", "php"),
-        ("ini", "ini"),
-        ("text", "list"),
-    ][n % 4];
+    let (format, suffix) = match n % 4 {
+        0 => ("json", "json"),
+        1 => ("php", "php"),
+        2 => ("ini", "ini"),
+        _ => ("text", "list"),
+    };
     json!({
         "sites": {"www": {
             "domains": [format!("{name}.example.com"), format!("www.{name}.example.com")],

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::machine::{Output, Trouble, built, run};
 
 /// How long one run of the agent may take, under strace too.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What holds the agent's own state, under the root.
 const OWN: [&str; 2] = ["var/lib/agentd", "run/agentd"];
@@ -45,14 +45,19 @@ pub struct Scratch {
 impl Scratch {
     /// A box of CentOS's layout, as it was before the agent came, that is the server `node`.
     pub fn new(node: &str) -> Result<Self, Trouble> {
+        Self::with_agent(node, &built("agentd")?)
+    }
+
+    /// The same, with another build of the agent.
+    pub fn with_agent(node: &str, agentd: &Path) -> Result<Self, Trouble> {
         let dir = TempDir::with_prefix("agentd-scratch-")
             .map_err(|e| Trouble::caused("cannot make a scratch directory", e))?;
         let scratch = Self {
             dir,
-            agentd: built("agentd")?,
+            agentd: agentd.into(),
             node: node.into(),
         };
-        scratch.make_dir(&scratch.bucket())?;
+        Self::make_dir(&scratch.bucket())?;
         scratch.write("etc/os-release", "ID=\"centos\"\nVERSION_ID=\"9\"\n")?;
         scratch.write(
             "etc/hosts",
@@ -79,22 +84,22 @@ impl Scratch {
         self.dir.path().join("bucket")
     }
 
-    fn make_dir(&self, dir: &Path) -> Result<(), Trouble> {
+    fn make_dir(dir: &Path) -> Result<(), Trouble> {
         fs::create_dir_all(dir)
             .map_err(|e| Trouble::caused(format!("cannot make {}", dir.display()), e))
     }
 
     /// Writes a file of the box as a person would.
     pub fn write(&self, path: &str, text: &str) -> Result<(), Trouble> {
-        self.write_at(&self.root().join(path), text.as_bytes())
+        Self::write_at(&self.root().join(path), text.as_bytes())
     }
 
     #[expect(
         clippy::disallowed_methods,
         reason = "a person at work in a scratch directory"
     )]
-    fn write_at(&self, path: &Path, bytes: &[u8]) -> Result<(), Trouble> {
-        self.make_dir(path.parent().unwrap_or(path))?;
+    fn write_at(path: &Path, bytes: &[u8]) -> Result<(), Trouble> {
+        Self::make_dir(path.parent().unwrap_or(path))?;
         fs::write(path, bytes)
             .map_err(|e| Trouble::caused(format!("cannot write {}", path.display()), e))
     }
@@ -102,7 +107,7 @@ impl Scratch {
     /// Puts the document into the bucket, whole at once.
     pub fn publish(&self, document: &Value) -> Result<(), Trouble> {
         let beside = self.dir.path().join("fleet.json.new");
-        self.write_at(&beside, document.to_string().as_bytes())?;
+        Self::write_at(&beside, document.to_string().as_bytes())?;
         fs::rename(beside, self.bucket().join("fleet.json"))
             .map_err(|e| Trouble::caused("cannot publish", e))
     }
@@ -159,15 +164,15 @@ impl Scratch {
 
     /// Keeps a copy of the box as it is, to come back to.
     pub fn keep(&self, name: &str) -> Result<(), Trouble> {
-        self.copy(&self.root(), &self.dir.path().join(name))
+        Self::copy(&self.root(), &self.dir.path().join(name))
     }
 
     /// Makes the box what it was when it was kept.
     pub fn come_back(&self, name: &str) -> Result<(), Trouble> {
-        self.copy(&self.dir.path().join(name), &self.root())
+        Self::copy(&self.dir.path().join(name), &self.root())
     }
 
-    fn copy(&self, from: &Path, to: &Path) -> Result<(), Trouble> {
+    fn copy(from: &Path, to: &Path) -> Result<(), Trouble> {
         if to.exists() {
             fs::remove_dir_all(to)
                 .map_err(|e| Trouble::caused(format!("cannot remove {}", to.display()), e))?;

@@ -31,8 +31,7 @@ use std::path::{Path, PathBuf};
 pub use bucket::{FleetBucket, agent_config, ask_memcached, with_agent};
 pub use fleet::{Fleet, NetChild};
 pub use node::Machine;
-pub(crate) use process::run;
-pub use process::{Output, Trouble, wait_until};
+pub use process::{Output, Trouble, run, wait_until};
 
 /// The address of the test itself: servers started with [`Fleet::spawn_in_net`] listen here.
 pub const TEST_ADDRESS: &str = "10.77.0.1";
@@ -203,7 +202,7 @@ pub fn built(name: &str) -> Result<PathBuf, Trouble> {
 
 /// Runs a command of the host to its end, or to its deadline.
 pub(crate) fn run_on_host(argv: &[&str], deadline: std::time::Duration) -> Result<Output, Trouble> {
-    process::run(argv, b"", deadline)
+    run(argv, b"", deadline)
 }
 
 fn repository() -> &'static Path {

@@ -54,7 +54,7 @@ impl Output {
 }
 
 /// Runs `argv` with `input` to its end; at the deadline its process group gets SIGTERM, a second later SIGKILL.
-pub(crate) fn run(argv: &[&str], input: &[u8], deadline: Duration) -> Result<Output, Trouble> {
+pub fn run(argv: &[&str], input: &[u8], deadline: Duration) -> Result<Output, Trouble> {
     let said = || shown(argv);
     let mut child = Command::new("timeout")
         .args(["--kill-after=1", &format!("{}", deadline.as_secs_f64())])
