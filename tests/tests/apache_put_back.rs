@@ -110,6 +110,18 @@ fn what_apache_refuses_is_never_switched_to_and_not_tried_again() {
                 "Invalid command 'Header'",
             );
         }
+        // With its cause mended on the box, a person has the same version tried.
+        if image == Image::Debian {
+            let machine = &web.machine;
+            machine.must(&["a2enmod", "--quiet", "headers"]).unwrap();
+            machine
+                .must(&["systemctl", "restart", "apache2.service"])
+                .unwrap();
+            let again = machine.run(&["agentctl", "apply", "--retry"]).unwrap();
+            assert_eq!(again.code, Some(2), "{again:?}");
+            let odd = web.headers("next.example.com", "/").unwrap();
+            assert!(odd.contains(&("X-Odd".into(), "1".into())), "{odd:?}");
+        }
         // Another version of the document is tried.
         let run = published(&web, &next(json!({})));
         assert_eq!(run.code, 2, "{}", run.said);
