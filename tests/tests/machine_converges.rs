@@ -346,6 +346,41 @@ fn a_boot_does_not_wait_for_the_bucket_and_goes_by_the_last_good_document() {
 }
 
 #[test]
+fn an_apache_that_starts_slowly_holds_nothing_up() {
+    let fleet = Fleet::new().unwrap();
+    let bucket = FleetBucket::start(&fleet).unwrap();
+    bucket.publish(&document(1, |_| ())).unwrap();
+    let spec = web(Image::CentosLayout).file(
+        "/etc/systemd/system/httpd.service.d/slow.conf",
+        "[Service]\nExecStartPre=/bin/sleep 5\n",
+    );
+    // The agent looks after what it left to systemd while Apache is not up yet.
+    let web = fleet.boot(spec).unwrap();
+    see(&web, "agentctl status to be 0", || converged(&web));
+    nothing_is_left_undone(&web);
+    assert!(serves(&web, "shop.example.com", "the shop"));
+    assert_eq!(web.property("agentd.service", "NRestarts").unwrap(), "0");
+
+    // One that cannot start is told, and does not keep the machine from booting, nor the rest from being kept.
+    web.write(
+        "/etc/systemd/system/httpd.service.d/slow.conf",
+        b"[Service]\nExecStartPre=/bin/false\n",
+    )
+    .unwrap();
+    web.must(&["systemctl", "stop", "httpd.service"]).unwrap();
+    web.must(&["sh", "-c", "rm /etc/cron.d/agentd-*"]).unwrap();
+    web.shut_down().unwrap();
+    web.switch_on().unwrap();
+    see(&web, "the cron jobs to be mended", || {
+        web.exists("/etc/cron.d/agentd-shop_tick")
+    });
+    see(&web, "the boot to end", || {
+        web.is_active("multi-user.target")
+    });
+    println!("{}", web.run(&["agentctl", "status"]).unwrap().stdout);
+}
+
+#[test]
 fn drift_is_repaired_within_a_second() {
     let fleet = Fleet::new().unwrap();
     let bucket = FleetBucket::start(&fleet).unwrap();
@@ -433,6 +468,30 @@ fn systemd_keeps_the_agent_alive_and_stops_it_cleanly() {
     bucket.thaw().unwrap();
     assert_eq!(unit("NRestarts"), "0", "{}", story(&cache));
     assert_ne!(unit("StatusText"), "");
+
+    // Nor is it stuck while it waits for a unit that takes its time to start.
+    let slow = "[Service]\nExecStartPre=/bin/sleep 7\n";
+    cache
+        .write(
+            "/etc/systemd/system/agentd-memcached@.service.d/slow.conf",
+            slow.as_bytes(),
+        )
+        .unwrap();
+    cache.must(&["systemctl", "daemon-reload"]).unwrap();
+    bucket
+        .publish(&document(2, |signed| {
+            signed["products"]["shop"]["cache"]["memory"] = json!("96M");
+        }))
+        .unwrap();
+    let took = see(&cache, "the slow restart", || {
+        cache
+            .read("/etc/agentd/memcached/shop.env")
+            .is_ok_and(|env| env.contains("96"))
+            && cache.is_active("agentd-memcached@shop.service")
+    });
+    assert!(took > Duration::from_secs(6), "{took:?}");
+    see(&cache, "agentctl status to be 0", || converged(&cache));
+    assert_eq!(unit("NRestarts"), "0", "{}", story(&cache));
 
     // An agent that hangs is killed and started again.
     cache.must(&["kill", "-STOP", &unit("MainPID")]).unwrap();

@@ -39,6 +39,10 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_mins(1);
 /// What could not be finished for a passing reason is tried again this soon.
 const SOON: Duration = Duration::from_secs(1);
+/// Who waits for a run hears of it this often.
+const SIGN: Duration = Duration::from_secs(5);
+/// No step takes longer, with all its commands at their deadlines: a run that does is stuck.
+const LONGEST_STEP: Duration = Duration::from_mins(6);
 /// A run that goes on when the daemon is to stop has this long; then it is dropped, and made good at the next start.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// How long those who wait at the socket may take to hear that the daemon stops.
@@ -93,6 +97,7 @@ pub(super) async fn stay(settings: Settings) -> Result<u8, Box<dyn Error>> {
         drift: Drift::new(&root),
         fights: Fights::default(),
         ready: Cell::new(false),
+        step_began: Cell::new(now),
         booting: true,
         heard_once: false,
         started: now,
@@ -140,6 +145,8 @@ struct Agent {
     fights: Fights,
     /// Whether systemd was told that the daemon is up.
     ready: Cell<bool>,
+    /// When the run last said what it is doing.
+    step_began: Cell<Instant>,
     /// Until the first run has ended.
     booting: bool,
     /// Whether the bucket has answered, or failed to, since the start.
@@ -383,7 +390,8 @@ impl Agent {
                 );
             }
             let converger = &self.session.converger;
-            converger.run(&intent, trigger, &progress).await
+            let running = converger.run(&intent, trigger, &progress);
+            self.with_signs_of_life(running).await
         };
         let record = record.map_err(|error| {
             let error = chain(&error);
@@ -485,11 +493,31 @@ impl Agent {
 
     /// Tells systemd and whoever waits what is being done: a sign of life.
     fn progress(&self, what: &str) {
-        systemd::alive();
+        self.step_began.set(Instant::now());
         if *self.doing.borrow() != what {
             self.doing.send_replace(what.to_owned());
             systemd::status(what);
         }
+        self.sign_of_life();
+    }
+
+    /// A run that waits for a command, which may rightly take its time, is not stuck: that is seen only when one
+    /// step takes longer than all its commands may.
+    async fn with_signs_of_life<T>(&self, run: impl Future<Output = T>) -> T {
+        tokio::pin!(run);
+        loop {
+            match timeout(systemd::pulse().min(SIGN), &mut run).await {
+                Ok(done) => return done,
+                Err(_) if self.step_began.get().elapsed() < LONGEST_STEP => self.sign_of_life(),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn sign_of_life(&self) {
+        systemd::alive();
+        // Who waits at the socket hears it too.
+        self.doing.send_modify(|_| ());
         if self.started.elapsed() > READY_AT_LAST && !self.ready.replace(true) {
             systemd::ready();
         }
