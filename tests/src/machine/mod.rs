@@ -200,11 +200,6 @@ pub fn built(name: &str) -> Result<PathBuf, Trouble> {
     })
 }
 
-/// Runs a command of the host to its end, or to its deadline.
-pub(crate) fn run_on_host(argv: &[&str], deadline: std::time::Duration) -> Result<Output, Trouble> {
-    run(argv, b"", deadline)
-}
-
 fn repository() -> &'static Path {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     tests.parent().unwrap_or(tests)

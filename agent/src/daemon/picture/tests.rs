@@ -1,0 +1,289 @@
+use std::fmt::Write;
+
+use super::*;
+use crate::report::{Kind, StepRecord, Trigger};
+use crate::settings::{Overrides, Settings};
+
+const DOCUMENT: &str = r#"{"signatures": [], "signed": {
+  "format": 1, "fleet": "test", "version": 1,
+  "issued": "2026-01-01T00:00:00Z", "expires": "EXPIRES",
+  "servers": {"web-1": {"address": "10.0.0.1"}}
+}}"#;
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+/// A box, and a bucket in a directory beside its files.
+struct Node {
+    dir: tempfile::TempDir,
+    session: Session,
+    picture: Picture,
+}
+
+impl Node {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("bucket")).unwrap();
+        let settings = Settings::load(&Overrides {
+            fleet: Some(format!("file://{}", dir.path().join("bucket").display())),
+            node: Some("web-1".into()),
+            root: Some(dir.path().into()),
+            trust_none: true,
+            ..Overrides::default()
+        });
+        let session = block_on(Session::open(settings.unwrap())).unwrap();
+        let picture = Picture::new(&session);
+        Self {
+            dir,
+            session,
+            picture,
+        }
+    }
+
+    fn converged() -> Self {
+        let mut this = Self::new();
+        this.publish("2126-01-01T00:00:00Z");
+        this.poll();
+        this.run(Vec::new(), Vec::new());
+        this
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a scratch file needs no durability"
+    )]
+    fn publish(&self, expires: &str) {
+        let path = self.dir.path().join("bucket/fleet.json");
+        std::fs::write(path, DOCUMENT.replace("EXPIRES", expires)).unwrap();
+    }
+
+    fn poll(&mut self) {
+        let polled = block_on(self.session.poll()).unwrap();
+        self.picture.polled(&self.session, &polled, None);
+    }
+
+    /// The bucket is away, and asked so often.
+    fn lose_bucket(&mut self, times: u32) {
+        std::fs::remove_dir_all(self.dir.path().join("bucket")).unwrap();
+        for _ in 0..times {
+            self.poll();
+        }
+    }
+
+    fn run(&mut self, steps: Vec<StepRecord>, problems: Vec<Problem>) {
+        let (intent, found_by) = self.session.intent().unwrap();
+        let record = RunRecord {
+            format: 1,
+            id: 7,
+            node: intent.node.clone(),
+            document: intent.document.id.clone(),
+            trigger: Trigger::Poll,
+            started: clock::now(),
+            took_ms: 1,
+            steps,
+            problems,
+        };
+        self.picture.ran(&intent, &found_by, &record);
+    }
+
+    fn status(&self) -> Status {
+        self.picture.status(&self.session)
+    }
+
+    fn files(&self) -> Files {
+        Files::new(self.session.settings.root.clone())
+    }
+
+    /// Health and reasons, without what differs from run to run.
+    fn said(&self) -> String {
+        let status = self.status();
+        let mut said = format!("{:?}\n", status.health);
+        for reason in &status.reasons {
+            writeln!(said, "  - {reason}").unwrap();
+        }
+        for problem in &status.problems {
+            let message = problem.message.replace('\n', "\n      ");
+            writeln!(said, "    {}", message).unwrap();
+        }
+        let said = said.replace(&self.dir.path().display().to_string(), "");
+        match &status.document {
+            Some(document) => said
+                .replace(&document.confirmed.to_string(), "CONFIRMED")
+                .replace(&document.expires.to_string(), "EXPIRES"),
+            None => said,
+        }
+    }
+}
+
+fn step(name: &str, outcome: Outcome, error: &str) -> StepRecord {
+    StepRecord {
+        kind: Kind::Sites,
+        step: StepName(name.into()),
+        cause: Cause::Intended,
+        outcome,
+        changes: Vec::new(),
+        activated: Vec::new(),
+        error: (outcome != Outcome::Changed).then(|| error.into()),
+        notes: Vec::new(),
+        took_ms: 0,
+    }
+}
+
+#[test]
+fn health_and_reasons() {
+    let mut said = String::new();
+    let mut note = |what: &str, this: &Node| {
+        writeln!(said, "{what}: {}", this.said()).unwrap();
+    };
+    let mut this = Node::new();
+    note("nothing is known yet", &this);
+    this.poll();
+    this.picture
+        .waiting("there is no document yet: publish one");
+    note("no document", &this);
+    this.lose_bucket(1);
+    note("no document, no bucket", &this);
+
+    let this = Node::converged();
+    note("all is well", &this);
+    for (failures, what) in [(1, "one lost request"), (2, "two"), (3, "three")] {
+        let mut this = Node::converged();
+        this.lose_bucket(failures);
+        note(what, &this);
+    }
+
+    let mut this = Node::converged();
+    this.publish("no time");
+    this.poll();
+    note("a broken document", &this);
+    this.publish("2126-01-01T00:00:00Z");
+    this.poll();
+    note("the good one again", &this);
+
+    let mut this = Node::converged();
+    let outcomes = [
+        ("sites", Outcome::Failed, "the disk is full\nno space left"),
+        ("hosts", Outcome::PutBack, "httpd refused it"),
+        ("cron/a", Outcome::Broken, "it is gone; so is the copy"),
+        ("cache/b", Outcome::Held, "3 of 4 nodes would go"),
+        ("cache/c", Outcome::Quarantined, "it failed before"),
+        ("cron/d", Outcome::Changed, ""),
+    ];
+    for (name, outcome, error) in outcomes {
+        this.run(vec![step(name, outcome, error)], Vec::new());
+        note(&format!("{outcome:?}"), &this);
+    }
+    this.run(
+        vec![step("sites", Outcome::Failed, "the disk is full")],
+        Vec::new(),
+    );
+    this.run(
+        vec![step("sites", Outcome::Failed, "the disk is full")],
+        Vec::new(),
+    );
+    note("failed again", &this);
+    assert_eq!(this.picture.failing(), 2);
+    this.run(Vec::new(), Vec::new());
+    assert_eq!(this.picture.failing(), 0);
+    note("and mended", &this);
+
+    let warning = Problem {
+        kind: Kind::Hosts,
+        step: None,
+        severity: Severity::Warning,
+        message: "a line of yours is shadowed".into(),
+        origin: None,
+    };
+    this.run(Vec::new(), vec![warning]);
+    note("a warning", &this);
+    this.picture.drift = vec!["somebody rewrites /etc/hosts again and again".into()];
+    note("a fight", &this);
+    this.picture.drift.clear();
+    this.picture
+        .not_kept("a new document could not be written to disk: no space left");
+    note("no room for a new document", &this);
+    this.poll();
+    this.picture.failed_to_run("the ledger cannot be read");
+    note("its own state", &this);
+    this.run(Vec::new(), Vec::new());
+    note("well again", &this);
+    this.picture.waiting("the document has no server web-1");
+    note("no longer in the document", &this);
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn an_expired_document_is_kept_and_told() {
+    let mut this = Node::new();
+    let soon = clock::now() + Duration::from_secs(2);
+    this.publish(&soon.to_string());
+    this.poll();
+    this.run(Vec::new(), Vec::new());
+    assert_eq!(this.status().health, Health::Converged);
+    std::thread::sleep(Duration::from_millis(2_100));
+    insta::assert_snapshot!(this.said(), @"
+    Degraded
+      - the document expired on EXPIRES: it is kept, but publish a new version
+    ");
+}
+
+#[test]
+fn what_was_done_is_counted_as_what_it_was() {
+    let mut this = Node::converged();
+    let repaired = StepRecord {
+        cause: Cause::Drift,
+        ..step("hosts", Outcome::Changed, "")
+    };
+    this.run(
+        vec![
+            repaired,
+            step("sites", Outcome::Changed, ""),
+            step("cron/a", Outcome::Failed, "x"),
+            step("cron/b", Outcome::Held, "x"),
+        ],
+        Vec::new(),
+    );
+    let counters = this.status().counters;
+    let expected = Counters {
+        runs: 2,
+        polls: 1,
+        changes: 1,
+        repairs: 1,
+        failures: 1,
+    };
+    assert_eq!(counters, expected);
+}
+
+#[test]
+fn the_file_is_written_for_news_and_as_a_sign_of_life_and_else_left_alone() {
+    let mut this = Node::converged();
+    let files = this.files();
+    let inode = || {
+        let path = this.dir.path().join("run/agentd/status.json");
+        std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap())
+    };
+    let mut picture = std::mem::replace(&mut this.picture, Picture::new(&this.session));
+    let publish = |picture: &mut Picture, due| {
+        drop(picture.publish(&files, &this.session, due).unwrap());
+        inode()
+    };
+    let first = publish(&mut picture, false);
+    picture.polled(&this.session, &Polled::Unchanged, None);
+    assert_eq!(publish(&mut picture, false), first, "a poll is no news");
+    let beat = publish(&mut picture, true);
+    assert_ne!(beat, first);
+    picture.drift = vec!["a fight".into()];
+    let news = publish(&mut picture, false);
+    assert_ne!(news, beat);
+    // `--once` leaves a file alone that says the same already.
+    picture.write_if_news(&files, &this.session).unwrap();
+    assert_eq!(inode(), news);
+    picture.drift.clear();
+    picture.write_if_news(&files, &this.session).unwrap();
+    assert_ne!(inode(), news);
+}
