@@ -146,8 +146,9 @@ fn a_change_arrives_within_a_poll_and_idle_polls_cost_nothing() {
         "an idle daemon wrote something"
     );
     println!(
-        "at rest: {} KiB resident, {} files open",
+        "at rest: {} KiB resident, {} KiB of them its own, {} files open",
         agent.kib("VmRSS:"),
+        agent.kib("RssAnon:"),
         agent.open_files()
     );
 }
@@ -276,7 +277,7 @@ fn a_document_that_is_refused_changes_nothing_and_is_told() {
     let (world, agent) = World::converged("200ms");
     let good = world.scratch.content("/etc");
     world.publish(2, |signed| {
-        signed["servers"]["web-1"]["adress"] = json!("10.0.0.1")
+        signed["servers"]["web-1"]["adress"] = json!("10.0.0.1");
     });
     world.see(&agent, "the refusal", |status| !status["refused"].is_null());
     let said = world.ctl(&["status"]);
@@ -404,7 +405,7 @@ fn a_hostile_client_does_not_hold_the_daemon_up() {
     let socket = world.scratch.path("/run/agentd/agentd.sock");
     let connect = || UnixStream::connect(&socket);
     let mut garbage = connect().unwrap();
-    garbage.write_all(&[0xff; 100_000]).ok();
+    garbage.write_all(&vec![0xff; 100_000]).ok();
     let mut half = connect().unwrap();
     half.write_all(br#"{"format": 1, "ask": "sta"#).unwrap();
     // Asks for a long answer, again and again, and never reads.

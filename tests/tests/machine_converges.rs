@@ -182,7 +182,10 @@ fn a_web_box_serves_its_sites_from_its_first_boot_on() {
 #[track_caller]
 fn started_in_order(web: &Machine) {
     let apache = web.image().apache_unit();
-    let stamp = |unit, property| -> u64 { web.property(unit, property).unwrap().parse().unwrap() };
+    let stamp = |unit, property| -> u64 {
+        let stamp = web.property(unit, property);
+        stamp.map_or(0, |stamp| stamp.parse().unwrap_or_default())
+    };
     let agent = stamp("agentd.service", "ActiveEnterTimestampMonotonic");
     let started = stamp(apache, "ExecMainStartTimestampMonotonic");
     assert!(agent > 0 && agent <= started, "{agent} {started}");
@@ -197,7 +200,7 @@ fn nothing_is_left_undone(machine: &Machine) {
     assert_eq!(
         machine
             .must(&["systemctl", "list-jobs", "--no-legend"])
-            .unwrap(),
+            .unwrap_or_else(|e| unready(&e)),
         ""
     );
 }
@@ -377,7 +380,7 @@ fn an_apache_that_starts_slowly_holds_nothing_up() {
     see(&web, "the boot to end", || {
         web.is_active("multi-user.target")
     });
-    println!("{}", web.run(&["agentctl", "status"]).unwrap().stdout);
+    assert!(!web.is_active("httpd.service"));
 }
 
 #[test]

@@ -108,7 +108,7 @@ impl Node {
         }
         for problem in &status.problems {
             let message = problem.message.replace('\n', "\n      ");
-            writeln!(said, "    {}", message).unwrap();
+            writeln!(said, "    {message}").unwrap();
         }
         let said = said.replace(&self.dir.path().display().to_string(), "");
         match &status.document {
