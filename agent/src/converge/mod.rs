@@ -117,8 +117,8 @@ impl Converger {
         let (started, clock) = (clock::now(), std::time::Instant::now());
         progress("looking at the box");
         let observed = self.observe(intent).await?;
-        self.sweep(&observed);
         let plan = observed.plan();
+        self.sweep(&observed, &plan);
         let Observed {
             document,
             ledger,

@@ -145,13 +145,8 @@ fn look(
     files: &Files,
     paths: impl Iterator<Item = PathBuf>,
 ) -> BTreeMap<PathBuf, Result<Found, String>> {
-    let mut found = BTreeMap::new();
-    for path in paths {
-        let entry = found.entry(path);
-        if let std::collections::btree_map::Entry::Vacant(vacant) = entry {
-            let at = files.read(vacant.key()).map_err(|error| chain(&error));
-            vacant.insert(at);
-        }
-    }
-    found
+    files
+        .read_all(paths.collect())
+        .map(|(path, found)| (path, found.map_err(|error| chain(&error))))
+        .collect()
 }

@@ -5,31 +5,33 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::observe::Observed;
-use super::{Converger, journal, state};
+use super::{Converger, Plan, journal, state};
 use crate::settings::{RUN_DIR, STATE_DIR};
 use crate::system::chain;
 use crate::system::file::FileError;
 
 impl Converger {
-    /// Sweeps every directory that the agent writes to: once in the life of a process, and where a run was interrupted.
+    /// Sweeps the directories that the agent writes to: once in the life of a process, and where a run was interrupted.
     ///
-    /// Only looks where nothing was left, so that an idle run writes nothing. Not fatal: leftovers harm nobody. Should
-    /// another process of the agent be writing its status or a new document in this very moment, it tries again.
-    pub(super) fn sweep(&self, observed: &Observed) {
+    /// Without work, only those of its own state: a write that was killed in the middle of one of the managed files
+    /// has its work still to do. Where nothing was left this only looks, so that an idle run writes nothing. Not fatal:
+    /// leftovers harm nobody. Should another process of the agent be writing its status or a new document in this very
+    /// moment, it tries again.
+    pub(super) fn sweep(&self, observed: &Observed, plan: &Plan) {
         let swept = self.swept.swap(true, Ordering::Relaxed);
         if swept && observed.pending.steps.is_empty() {
             return;
         }
-        let owned = observed.ledger.paths.keys();
-        let parents = owned
-            .chain(observed.found.keys())
-            .filter_map(|path| path.parent())
-            .map(Path::to_path_buf);
-        let own = [PathBuf::from(STATE_DIR), PathBuf::from(RUN_DIR)];
-        let mut dirs: BTreeSet<PathBuf> = parents.chain(own).collect();
-        dirs.insert(state::path(journal::RUNS));
-        let copies = self.copies().unwrap_or_default();
-        dirs.extend(copies);
+        let runs = state::path(journal::RUNS);
+        let mut dirs = BTreeSet::from([STATE_DIR.into(), RUN_DIR.into(), runs]);
+        if !plan.is_empty() {
+            let owned = observed.ledger.paths.keys();
+            let parents = owned
+                .chain(observed.found.keys())
+                .filter_map(|path| path.parent());
+            dirs.extend(parents.map(Path::to_path_buf));
+            dirs.extend(self.copies().unwrap_or_default());
+        }
         for dir in dirs {
             if let Err(error) = self.files.sweep(&dir) {
                 tracing::warn!(event = "not-swept", dir = %dir.display(), error = chain(&error), "temporary files may be left");

@@ -8,6 +8,7 @@ mod staged;
 mod tests;
 mod walk;
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -147,43 +148,42 @@ impl Files {
 
     /// What stands at `path`, content included. Never waits for a FIFO or a device.
     pub fn read(&self, path: &Path) -> Result<Found, FileError> {
-        let failed = |errno: Errno| FileError::io("read", path, errno);
-        let Some((dir, name)) = self.parent("read", path)? else {
-            return Ok(Found::Absent);
-        };
-        let Some(stat) = stat_at(&dir, name).map_err(failed)? else {
-            return Ok(Found::Absent);
-        };
-        match kind(&stat) {
-            SFlag::S_IFDIR => Ok(Found::Directory),
-            SFlag::S_IFLNK => match readlinkat(&dir, name) {
-                Ok(target) => Ok(Found::Link(target.into())),
-                Err(Errno::ENOENT) => Ok(Found::Absent),
-                Err(errno) => Err(failed(errno)),
-            },
-            SFlag::S_IFREG => {
-                // Not blocking, and looked at again: it may have been exchanged since the stat.
-                let flags = OFlag::O_RDONLY
-                    | OFlag::O_NOFOLLOW
-                    | OFlag::O_NONBLOCK
-                    | OFlag::O_NOCTTY
-                    | OFlag::O_CLOEXEC;
-                let file = match openat(&dir, name, flags, Mode::empty()) {
-                    Ok(file) => file,
-                    Err(Errno::ENOENT) => return Ok(Found::Absent),
-                    Err(errno) => return Err(failed(errno)),
-                };
-                let stat = fstat(&file).map_err(failed)?;
-                if kind(&stat) != SFlag::S_IFREG {
-                    return Ok(Found::Other);
-                }
-                Ok(Found::File {
-                    bytes: contents(File::from(file), path)?,
-                    mode: stat.st_mode & 0o7777,
-                })
-            }
-            _ => Ok(Found::Other),
+        match self.parent("read", path)? {
+            Some((dir, name)) => read_at(&dir, name, path),
+            None => Ok(Found::Absent),
         }
+    }
+
+    /// What stands at each of `paths`, as [`Files::read`] would say; a directory that holds several is opened once.
+    pub fn read_all(
+        &self,
+        paths: BTreeSet<PathBuf>,
+    ) -> impl Iterator<Item = (PathBuf, Result<Found, FileError>)> {
+        let mut opened: Option<(PathBuf, Option<OwnedFd>)> = None;
+        paths.into_iter().map(move |path| {
+            let found = self.read_by_way_of(&mut opened, &path);
+            (path, found)
+        })
+    }
+
+    fn read_by_way_of(
+        &self,
+        opened: &mut Option<(PathBuf, Option<OwnedFd>)>,
+        path: &Path,
+    ) -> Result<Found, FileError> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return self.read(path);
+        };
+        let dir = match opened.take() {
+            Some((last, dir)) if last == parent => dir,
+            _ => self.parent("read", path)?.map(|(dir, _)| dir),
+        };
+        let found = match &dir {
+            Some(dir) => read_at(dir, name, path),
+            None => Ok(Found::Absent),
+        };
+        *opened = Some((parent.into(), dir));
+        found
     }
 
     /// Names in a directory, sorted, the agent's own temporary files left out. Empty where there is no directory.
@@ -312,8 +312,49 @@ impl Files {
     }
 }
 
-fn contents(file: File, path: &Path) -> Result<Vec<u8>, FileError> {
-    let mut bytes = Vec::new();
+/// [`Files::read`], in an open directory.
+fn read_at(dir: &OwnedFd, name: &OsStr, path: &Path) -> Result<Found, FileError> {
+    let failed = |errno: Errno| FileError::io("read", path, errno);
+    let Some(stat) = stat_at(dir, name).map_err(failed)? else {
+        return Ok(Found::Absent);
+    };
+    match kind(&stat) {
+        SFlag::S_IFDIR => Ok(Found::Directory),
+        SFlag::S_IFLNK => match readlinkat(dir, name) {
+            Ok(target) => Ok(Found::Link(target.into())),
+            Err(Errno::ENOENT) => Ok(Found::Absent),
+            Err(errno) => Err(failed(errno)),
+        },
+        SFlag::S_IFREG => {
+            // Not blocking, and looked at again: it may have been exchanged since the stat.
+            let flags = OFlag::O_RDONLY
+                | OFlag::O_NOFOLLOW
+                | OFlag::O_NONBLOCK
+                | OFlag::O_NOCTTY
+                | OFlag::O_CLOEXEC;
+            let file = match openat(dir, name, flags, Mode::empty()) {
+                Ok(file) => file,
+                Err(Errno::ENOENT) => return Ok(Found::Absent),
+                Err(errno) => return Err(failed(errno)),
+            };
+            let stat = fstat(&file).map_err(failed)?;
+            if kind(&stat) != SFlag::S_IFREG {
+                return Ok(Found::Other);
+            }
+            Ok(Found::File {
+                bytes: contents(File::from(file), &stat, path)?,
+                mode: stat.st_mode & 0o7777,
+            })
+        }
+        _ => Ok(Found::Other),
+    }
+}
+
+fn contents(file: File, stat: &FileStat, path: &Path) -> Result<Vec<u8>, FileError> {
+    let size = u64::try_from(stat.st_size).unwrap_or_default();
+    let expected = usize::try_from(size.min(Files::READ_LIMIT)).unwrap_or_default();
+    // With room to see the end of the file, it comes in one read instead of ever larger ones.
+    let mut bytes = Vec::with_capacity(expected + 64);
     file.take(Files::READ_LIMIT + 1)
         .read_to_end(&mut bytes)
         .map_err(|source| FileError::io("read", path, source))?;
