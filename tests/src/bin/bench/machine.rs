@@ -82,7 +82,10 @@ pub fn sizes(bin: &Path) -> Result<String> {
     };
     let crates: BTreeSet<String> = tree(&["--prefix", "none", "--format", "{p}"])
         .lines()
-        .map(|line| line.trim_end_matches(" (proc-macro)").to_owned())
+        .map(|line| {
+            let line = line.trim_end_matches(" (*)");
+            line.trim_end_matches(" (proc-macro)").to_owned()
+        })
         .filter(|line| !line.is_empty())
         .collect();
     let twice: BTreeSet<&str> = crates
