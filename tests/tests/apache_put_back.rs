@@ -320,7 +320,7 @@ fn a_reload_that_a_broken_main_configuration_prevents_stays_outstanding() {
         // All changes are alike, so the first point after the switch is found by halving.
         let (mut before, mut after) = (0, 128);
         while after - before > 1 {
-            let point = (before + after) / 2;
+            let point = u32::midpoint(before, after);
             let switched = kill_at(point);
             *if switched { &mut after } else { &mut before } = point;
             assert!(matches!(web.once().unwrap().code, 0 | 2));
