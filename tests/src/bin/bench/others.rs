@@ -12,6 +12,9 @@ use crate::table::table;
 use crate::usual::{HEAD, row};
 use crate::{Result, note, repository};
 
+/// Where the files' texts lie by number, for tools that copy.
+const SOURCES: &str = "sources";
+
 type Files = BTreeMap<PathBuf, String>;
 
 /// A tool: its program, how often it is run, and the command line that makes it keep `files` with its policy in a directory.
@@ -26,7 +29,7 @@ struct Tool {
 const TOOLS: [Tool; 3] = [
     Tool {
         name: "CFEngine, `cf-agent -K`",
-        program: "/usr/sbin/cf-agent",
+        program: "/usr/bin/cf-agent",
         package: "cfengine3",
         runs: 30,
         prepare: cfengine,
@@ -83,6 +86,11 @@ pub fn report() -> Result<String> {
         for dir in wanted.keys().filter_map(|path| path.parent()) {
             std::fs::create_dir_all(dir)?;
         }
+        let sources = home.path().join(SOURCES);
+        std::fs::create_dir_all(&sources)?;
+        for (n, text) in wanted.values().enumerate() {
+            keep(&sources.join(n.to_string()), text)?;
+        }
         let (name, policy, line) = (tool.prepare)(&wanted, home.path());
         keep(&home.path().join(name), &policy)?;
         once(&line, 0)?;
@@ -138,7 +146,7 @@ fn cfengine(files: &Files, home: &Path) -> (String, String, Vec<String>) {
     let line = [
         "/usr/bin/env",
         &format!("CFENGINE_TEST_OVERRIDE_WORKDIR={home}"),
-        "/usr/sbin/cf-agent",
+        "/usr/bin/cf-agent",
         "-K",
         "-f",
         &format!("{home}/main.cf"),
@@ -171,17 +179,17 @@ fn puppet(files: &Files, home: &Path) -> (String, String, Vec<String>) {
 }
 
 fn ansible(files: &Files, home: &Path) -> (String, String, Vec<String>) {
+    // From files, not from the play: text that looks like JSON would be read and written anew.
     let copies: Vec<_> = files
-        .iter()
-        .map(|(path, text)| serde_json::json!({"path": path, "text": text}))
+        .keys()
+        .enumerate()
+        .map(|(n, path)| serde_json::json!({"from": home.join(SOURCES).join(n.to_string()), "to": path}))
         .collect();
-    // `!unsafe`: the text is no template.
     let play = serde_json::json!([{"hosts": "all", "gather_facts": false, "tasks": [{
-        "copy": {"dest": "{{ item.path }}", "content": "{{ item.text }}"},
+        "copy": {"src": "{{ item.from }}", "dest": "{{ item.to }}"},
         "loop": copies,
-        "loop_control": {"label": "{{ item.path }}"},
     }]}]);
-    let play = play.to_string().replace("%{", "%{{ '{' }}");
+    let play = play.to_string();
     let home = home.display();
     let line = words(&[
         "/usr/bin/env",
