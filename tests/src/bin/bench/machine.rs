@@ -33,17 +33,9 @@ pub fn describe(bin: &Path) -> Result<String> {
     let cores = std::thread::available_parallelism()?;
     let scratch = std::env::temp_dir().display().to_string();
     let version = said(&[&bin.join("agentd").display().to_string(), "--version"]);
-    let commit = said(&[
-        "git",
-        "-C",
-        &repository().display().to_string(),
-        "rev-parse",
-        "--short",
-        "HEAD",
-    ]);
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     Ok(format!(
-        "{version} (commit {commit}), {}, on {cores} × {} with {} of memory; {}, Linux {}; scratch files on {}; load when started: {}.",
+        "{version}, {}, on {cores} × {} with {} of memory; {}, Linux {}; scratch files on {}; load when started: {}.",
         said(&["rustc", "--version"]),
         field("/proc/cpuinfo", "model name"),
         field("/proc/meminfo", "MemTotal"),
@@ -110,7 +102,7 @@ pub fn sizes(bin: &Path) -> Result<String> {
         named.join(", ")
     };
     Ok(format!(
-        "{}\n{} crates are linked into them; in more than one version: {named}.\n",
+        "{}\n{} crates go into them, procedural macros included; in more than one version: {named}.\n",
         table("The programs", &["program", "size"], &rows),
         crates.len()
     ))
