@@ -343,12 +343,11 @@ impl Stage {
         }
     }
 
-    /// Prints a line; a reader that has gone (`| head`) ends the demonstration quietly.
+    /// Prints a line. Where the reader has gone (`| head`), the demonstration goes on unseen to its end.
     fn print(text: &str) {
         let mut out = io::stdout().lock();
-        if writeln!(out, "{}", text.trim_end_matches('\n')).is_err() {
-            std::process::exit(0);
-        }
+        // Not fatal: the daemon must still be stopped when nobody reads any more.
+        let _ = writeln!(out, "{}", text.trim_end_matches('\n'));
     }
 }
 
