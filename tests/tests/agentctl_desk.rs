@@ -133,6 +133,9 @@ fn programs_get_json_with_the_version_of_its_layout() {
     let (_, schema) = desk.run("agentctl", &["schema"], None).unwrap();
     let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
     assert!(schema["$schema"].is_string());
+    // Of the whole file, envelope included: an editor must accept what the agent accepts.
+    assert!(schema["properties"]["signed"].is_object());
+    assert!(schema["properties"]["servers"].is_null());
 }
 
 #[test]

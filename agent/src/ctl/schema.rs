@@ -5,8 +5,7 @@ use super::failure::Failure;
 
 /// Prints the JSON Schema of fleet documents.
 pub fn schema(console: Console) -> Result<u8, Failure> {
-    let schema = schemars::schema_for!(crate::fleet::Fleet);
-    let mut text = serde_json::to_string_pretty(&schema)
+    let mut text = serde_json::to_string_pretty(&crate::fleet::schema())
         .map_err(|error| Failure::because("cannot write JSON", error))?;
     text.push('\n');
     console.print_text(&text)?;
