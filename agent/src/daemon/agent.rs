@@ -419,9 +419,10 @@ impl Agent {
             .unwrap_or_default()
     }
 
-    /// Asks who this box is once more, where the metadata service should have answered and did not.
+    /// Asks once a minute who this box is, while no server of the document is it.
     async fn gather_again(&mut self) {
-        let due = Instant::now() >= self.next_clues && self.session.clues.metadata_failed;
+        // Whatever failed: a host name or a tag can be set long after the agent has started.
+        let due = Instant::now() >= self.next_clues && self.session.intake.accepted().is_some();
         if due && self.session.intent().is_err() {
             self.session.clues = Clues::gather(&self.session.settings).await;
             self.next_clues = Instant::now() + LOOK;
