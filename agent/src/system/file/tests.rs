@@ -350,6 +350,7 @@ proptest! {
         prop_assert!(temporary.len() <= 255);
         prop_assert!(temporary.starts_with('.'));
         prop_assert!(!temporary.contains(['/', '~']));
-        prop_assert!(!temporary.ends_with(".conf"));
+        // What globs like conf.d/*.conf would pick up.
+        prop_assert_ne!(Path::new(&temporary).extension(), Some(OsStr::new("conf")));
     }
 }
