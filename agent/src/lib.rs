@@ -7,7 +7,7 @@
 //! | doors | `bin/agentd.rs`, `bin/agentctl.rs` |
 //! | 6 | [`daemon`] (triggers, the loop), [`ctl`] (`agentctl`, one module a subcommand) |
 //! | 5 | [`converge`] (a run: transaction, ledger, journal, quarantine) |
-//! | 4 | [`resource`] (what each part of the document means on a box) |
+//! | 4 | [`resource`] (what each part of the document means on a box), [`database`] (leases, failover) |
 //! | 3 | [`node`], [`identity`], [`bucket`], [`control`], [`settings`] |
 //! | 2 | [`fleet`] (the document), [`report`] (what people and monitors see) |
 //! | 1 | [`system`] (files, commands, clock, platform: the only place with system calls) |
@@ -19,6 +19,7 @@ pub mod control;
 pub mod converge;
 pub mod ctl;
 pub mod daemon;
+pub mod database;
 pub mod fleet;
 pub mod identity;
 pub mod node;

@@ -10,7 +10,7 @@ mod pointer;
 mod schedule;
 mod schema;
 mod shape;
-mod strict;
+pub(crate) mod strict;
 mod tree;
 mod walk;
 

@@ -11,6 +11,7 @@ pub mod lock;
 pub mod object;
 pub mod platform;
 pub mod ports;
+pub mod random;
 pub mod root;
 pub mod socket;
 pub mod systemd;
