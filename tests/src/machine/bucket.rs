@@ -68,6 +68,28 @@ impl<'fleet> FleetBucket<'fleet> {
     pub fn thaw(&self) -> Result<(), Trouble> {
         self.server.thaw()
     }
+
+    /// From now on the network swallows what is sent to it; machines reach each other as before.
+    pub fn cut(&self) -> Result<(), Trouble> {
+        let rules = format!(
+            "table inet bucket {{ chain input {{ type filter hook input priority 0; tcp dport {PORT} drop; }}; }}\n"
+        );
+        self.nft(&["nft", "-f", "-"], rules.as_bytes())
+    }
+
+    /// The network lets it through again.
+    pub fn heal(&self) -> Result<(), Trouble> {
+        self.nft(&["nft", "delete", "table", "inet", "bucket"], b"")
+    }
+
+    fn nft(&self, argv: &[&str], input: &[u8]) -> Result<(), Trouble> {
+        let output = self.fleet.run_with(argv, input, SOON)?;
+        if output.success() {
+            Ok(())
+        } else {
+            Err(failed(argv, &output))
+        }
+    }
 }
 
 /// The `agentd.toml` of a machine of the fleet, polling the bucket each half second; `more` is appended.
@@ -88,11 +110,16 @@ timeout = "2s"
 
 /// A machine with the agent, its configuration, and credentials for the bucket the way a person would give them.
 pub fn with_agent(spec: MachineSpec) -> Result<MachineSpec, Trouble> {
+    with_agent_and(spec, &agent_config(""))
+}
+
+/// The same, with another `agentd.toml` than the usual [`agent_config`].
+pub fn with_agent_and(spec: MachineSpec, config: &str) -> Result<MachineSpec, Trouble> {
     let credentials = format!(
         "AWS_ACCESS_KEY_ID={ACCESS_KEY}\nAWS_SECRET_ACCESS_KEY={SECRET_KEY}\nAWS_EC2_METADATA_DISABLED=true\n"
     );
     Ok(spec
-        .agent(&agent_config(""))?
+        .agent(config)?
         .file("/etc/agentd/credentials", credentials)
         .file(
             "/etc/systemd/system/agentd.service.d/credentials.conf",

@@ -28,7 +28,7 @@ mod process;
 
 use std::path::{Path, PathBuf};
 
-pub use bucket::{FleetBucket, agent_config, ask_memcached, with_agent};
+pub use bucket::{FleetBucket, agent_config, ask_memcached, with_agent, with_agent_and};
 pub use fleet::{Fleet, NetChild};
 pub use node::Machine;
 pub use process::{Output, Trouble, run, wait_until};
