@@ -44,6 +44,12 @@ pub enum Mode {
     Page,
     /// Answers what is no HTTP.
     Garbage,
+    /// Passes them on, and resets the connection in place of the answer.
+    LostReply,
+    /// Passes them on twice, one after the other, and answers with the second answer: a proxy that tries again.
+    Twice,
+    /// Treats PUTs so, and passes everything else.
+    Puts(Box<Mode>),
 }
 
 /// A running proxy, in a thread of this process. Dropped: stopped, its connections cut.
@@ -225,7 +231,11 @@ async fn handle(
         .next()
         .unwrap_or_default()
         .into();
-    let mode = modes.borrow().clone();
+    let mode = match modes.borrow().clone() {
+        Mode::Puts(mode) if line.starts_with("PUT ") => *mode,
+        Mode::Puts(_) => Mode::Pass,
+        mode => mode,
+    };
     let answer = match &mode {
         Mode::Refuse | Mode::Reset => {
             client.set_zero_linger()?;
@@ -239,6 +249,15 @@ async fn handle(
         }
         Mode::Delay(time) => {
             tokio::time::sleep(*time).await;
+            state.pass(&line, &request).await?
+        }
+        Mode::LostReply => {
+            state.pass(&line, &request).await?;
+            client.set_zero_linger()?;
+            return Ok(());
+        }
+        Mode::Twice => {
+            state.pass(&line, &request).await?;
             state.pass(&line, &request).await?
         }
         Mode::Status(status) => Message::error(*status),
@@ -256,7 +275,7 @@ async fn handle(
             Some(earlier) => earlier,
             None => state.pass(&line, &request).await?,
         },
-        Mode::Pass | Mode::Truncate(_) | Mode::ResetInBody(_) | Mode::Drip(_) => {
+        Mode::Pass | Mode::Truncate(_) | Mode::ResetInBody(_) | Mode::Drip(_) | Mode::Puts(_) => {
             state.pass(&line, &request).await?
         }
     };

@@ -5,13 +5,17 @@
 //! | part | what it is responsible for |
 //! |---|---|
 //! | [`lease`] | what a lease says, and what no lease may say |
-//! | `store` | reading and replacing a lease with compare-and-swap; what to make of a doubtful answer |
-//! | `semantics` | the probe of a bucket's conditional writes, before anything is staked on them |
-//! | `event` | the record of each change of master |
-//! | `hold` | a person's word that nothing changes by itself for now |
+//! | [`store`] | reading and replacing a lease with compare-and-swap; what to make of a doubtful answer |
+//! | [`semantics`] | the probe of a bucket's conditional writes, before anything is staked on them |
+//! | [`event`] | the record of each change of master |
+//! | [`hold`] | a person's word that nothing changes by itself for now |
 //!
 //! What a machine without the database does with leases, following them, stands in [`crate::node`] (what it means)
 //! and [`crate::converge`] (what is asked and kept). Nobody but the agents of a product's database servers writes
 //! leases; nobody ever deletes one.
 
+pub mod event;
+pub mod hold;
 pub mod lease;
+pub mod semantics;
+pub mod store;

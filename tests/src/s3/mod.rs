@@ -18,6 +18,7 @@ use node_agent::bucket::Bucket;
 use tokio::sync::oneshot;
 
 use crate::store::Store;
+pub use objects::Mistake;
 use objects::Objects;
 
 /// One request that the server answered.
@@ -187,6 +188,11 @@ impl S3Server {
     /// The requests that were answered since this was last called.
     pub fn take_requests(&self) -> Vec<Request> {
         std::mem::take(&mut *self.shared.requests())
+    }
+
+    /// Makes this mistake from now on.
+    pub fn mistake(&self, mistake: Mistake) {
+        self.shared.objects().mistake = mistake;
     }
 
     /// Lets the next conditional write meet another one that is under way: 409, and nothing is written.

@@ -57,9 +57,27 @@ struct Upload {
     parts: BTreeMap<i32, (Bytes, String)>,
 }
 
+/// What a server does wrong with conditional writes. Each was a real one's mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mistake {
+    /// Nothing.
+    #[default]
+    None,
+    /// It does not know `If-None-Match` on writes.
+    IgnoresIfNoneMatch,
+    /// It does not know `If-Match` on writes.
+    IgnoresIfMatch,
+    /// A write with `If-Match` on a missing object creates it.
+    CreatesForIfMatch,
+    /// A create-only write is done exactly where there is an object.
+    InvertsIfNoneMatch,
+}
+
 /// The bucket's content.
 #[derive(Debug, Default)]
 pub(super) struct Objects {
+    /// What is done wrong from now on.
+    pub(super) mistake: Mistake,
     /// The next conditional write answers 409.
     pub(super) conflict_once: bool,
     present: BTreeMap<String, Object>,
@@ -147,7 +165,19 @@ impl Objects {
         if *condition != Condition::None && std::mem::take(&mut self.conflict_once) {
             return Err(Refused::Conflict);
         }
-        match (condition, self.present.get(key)) {
+        let present = self.present.get(key);
+        match (self.mistake, condition) {
+            (Mistake::IgnoresIfNoneMatch, Condition::Absent)
+            | (Mistake::IgnoresIfMatch, Condition::Matches(_)) => return Ok(()),
+            (Mistake::CreatesForIfMatch, Condition::Matches(_)) if present.is_none() => {
+                return Ok(());
+            }
+            (Mistake::InvertsIfNoneMatch, Condition::Absent) => {
+                return present.map(drop).ok_or(Refused::PreconditionFailed);
+            }
+            _ => {}
+        }
+        match (condition, present) {
             (Condition::None, _) | (Condition::Absent, None) => Ok(()),
             (Condition::Matches(_), None) => Err(Refused::NoSuchKey),
             (Condition::Matches(tag), Some(object)) if tag == ANY || *tag == object.etag => Ok(()),
