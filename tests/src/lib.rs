@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod documents;
+pub mod iam;
 pub mod machine;
 pub mod moto;
 pub mod proxy;

@@ -1,5 +1,6 @@
 //! moto, somebody else's S3 server, that ours is held against. `tests/setup-moto.sh` installs it.
 
+use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -10,8 +11,11 @@ use crate::store::Store;
 
 /// How long it may take to answer first, on a machine that does other things.
 const START: Duration = Duration::from_mins(1);
-/// How many requests it takes unsigned: those that make the user.
-const UNSIGNED: &str = "3";
+/// How many requests make the user; it takes them unsigned.
+const FOR_THE_USER: usize = 3;
+/// The policy of a user who may do everything.
+const EVERYTHING: &str =
+    r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
 
 /// A running moto that checks signatures, with one user who may do everything. Dropped: stopped.
 #[derive(Debug)]
@@ -22,8 +26,25 @@ pub struct Moto {
 }
 
 impl Moto {
-    /// Starts it on a free port of 127.0.0.1.
+    /// Starts it on a free port of 127.0.0.1, with a user who may do everything.
     pub fn start() -> io::Result<Self> {
+        Self::make(EVERYTHING, &[])
+    }
+
+    /// The same, with a user who may do what `policy` says, and the bucket `fleet` with these objects.
+    pub fn start_with(policy: &str, objects: &[(&str, &str)]) -> io::Result<Self> {
+        let bucket = [("/fleet".to_owned(), "")];
+        let objects = objects
+            .iter()
+            .map(|&(key, text)| (format!("/fleet/{key}"), text));
+        Self::make(
+            policy,
+            &bucket.into_iter().chain(objects).collect::<Vec<_>>(),
+        )
+    }
+
+    /// `puts`: paths and bodies that are put before signatures are checked.
+    fn make(policy: &str, puts: &[(String, &str)]) -> io::Result<Self> {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/moto/bin/moto_server");
         if !program.exists() {
             return Err(io::Error::other(
@@ -36,7 +57,10 @@ impl Moto {
             .args(["--pdeathsig", "KILL"])
             .arg(program)
             .args(["-H", "127.0.0.1", "-p", &address.port().to_string()])
-            .env("INITIAL_NO_AUTH_ACTION_COUNT", UNSIGNED)
+            .env(
+                "INITIAL_NO_AUTH_ACTION_COUNT",
+                (FOR_THE_USER + puts.len()).to_string(),
+            )
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -52,12 +76,17 @@ impl Moto {
             child,
         };
         this.wait(address)?;
-        let iam = |form: &str| iam(address, form);
+        for (path, body) in puts {
+            unsigned(address, "s3", "PUT", path, body)?;
+        }
+        let iam = |form: &str| {
+            let form = format!("Version=2010-05-08&{form}");
+            unsigned(address, "iam", "POST", "/", &form)
+        };
         iam("Action=CreateUser&UserName=agent")?;
-        iam(concat!(
-            "Action=PutUserPolicy&UserName=agent&PolicyName=all&PolicyDocument=",
-            "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22",
-            "%2C%22Action%22%3A%22*%22%2C%22Resource%22%3A%22*%22%7D%5D%7D"
+        iam(&format!(
+            "Action=PutUserPolicy&UserName=agent&PolicyName=it&PolicyDocument={}",
+            escaped(policy)
         ))?;
         let keys = iam("Action=CreateAccessKey&UserName=agent")?;
         this.store.access_key = element(&keys, "AccessKeyId")?;
@@ -87,15 +116,20 @@ impl Drop for Moto {
     }
 }
 
-/// One request to its IAM, which takes the first few unsigned.
-fn iam(address: SocketAddr, form: &str) -> io::Result<String> {
+/// One of the first few requests, whose signatures it does not check.
+fn unsigned(
+    address: SocketAddr,
+    service: &str,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> io::Result<String> {
     let mut connection = TcpStream::connect(address)?;
     connection.set_read_timeout(Some(START))?;
-    let body = format!("Version=2010-05-08&{form}");
     write!(
         connection,
-        "POST / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
-         Authorization: AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/iam/aws4_request, SignedHeaders=host, Signature=x\r\n\
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Authorization: AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=x\r\n\
          Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )?;
@@ -104,8 +138,21 @@ fn iam(address: SocketAddr, form: &str) -> io::Result<String> {
     if answer.starts_with("HTTP/1.1 200") {
         Ok(answer)
     } else {
-        Err(io::Error::other(format!("moto's IAM answered: {answer}")))
+        Err(io::Error::other(format!("moto answered: {answer}")))
     }
+}
+
+/// As a form has it.
+fn escaped(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut form, byte| {
+        if byte.is_ascii_alphanumeric() {
+            form.push(byte.into());
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(form, "%{byte:02X}");
+        }
+        form
+    })
 }
 
 fn element(xml: &str, name: &str) -> io::Result<String> {
