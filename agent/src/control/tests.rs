@@ -13,7 +13,8 @@ use super::messages::{Answer, Applied};
 use super::server::{ApplyRequest, Desk, Server};
 use super::*;
 use crate::report::{
-    AgentStatus, BucketStatus, Counters, DocumentId, Health, NodeStatus, RunRecord, Status, Trigger,
+    AgentStatus, BucketStatus, Counters, DocumentId, Health, NodeStatus, RunRecord, Status,
+    StepCounts, Trigger,
 };
 use crate::system::root::Root;
 
@@ -34,6 +35,9 @@ fn a_status() -> Status {
             version: "0.1.0".into(),
             pid: 42,
             started: Timestamp::UNIX_EPOCH,
+            poll_ms: None,
+            memory_bytes: None,
+            trouble: None,
         },
         node: NodeStatus {
             name: None,
@@ -49,6 +53,10 @@ fn a_status() -> Status {
             latency_ms: None,
         },
         problems: Vec::new(),
+        steps: StepCounts::default(),
+        drift: Vec::new(),
+        latest_run: None,
+        changed: None,
         last_run: None,
         counters: Counters::default(),
     }

@@ -10,17 +10,20 @@ use jiff::Timestamp;
 use crate::converge::intake::{Accepted, Polled};
 use crate::converge::{Intent, Session, journal};
 use crate::report::{
-    AgentStatus, BucketStatus, Cause, Counters, DocumentStatus, Health, NodeStatus, Outcome,
-    Problem, Refusal, RunRecord, Severity, Status, StepName,
+    AgentStatus, BucketStatus, Cause, Counters, DocumentStatus, Health, LatestRun, NodeStatus,
+    Outcome, Problem, Refusal, RunRecord, Severity, Status, StepCounts, StepName,
 };
 use crate::settings::RUN_DIR;
 use crate::system::file::{FileError, Files, Found};
-use crate::system::{chain, clock};
+use crate::system::{chain, clock, memory};
 
 /// The status file.
 const FILE: &str = "status.json";
 /// So many requests in a row must fail before the box calls itself degraded: one lost packet wakes nobody.
 const TOLERATED: u32 = 2;
+
+/// So many kept runs are looked through for the last that changed something.
+const REMEMBERED: usize = 20;
 
 /// What is known.
 #[derive(Debug)]
@@ -34,7 +37,10 @@ pub(super) struct Picture {
     broken: Option<String>,
     not_kept: Option<String>,
     last_run: Option<RunRecord>,
+    latest_run: Option<LatestRun>,
+    changed: Option<Timestamp>,
     problems: Vec<Problem>,
+    steps: StepCounts,
     /// Failing steps, since when and how often they were tried.
     failing: BTreeMap<StepName, (Timestamp, u32)>,
     /// What the watcher of drift has to say.
@@ -47,10 +53,9 @@ impl Picture {
     pub(super) fn new(session: &Session) -> Self {
         let files = Files::new(session.settings.root.clone());
         // Not fatal: the journal tells of the past only.
-        let last_run = journal::last(&files, 1)
-            .unwrap_or_default()
-            .into_iter()
-            .next();
+        let kept = journal::last(&files, REMEMBERED).unwrap_or_default();
+        let changed = kept.iter().find(|run| run.changed()).map(|run| run.started);
+        let last_run = kept.into_iter().next();
         Self {
             started: clock::now(),
             node: NodeStatus {
@@ -69,7 +74,10 @@ impl Picture {
             broken: None,
             not_kept: None,
             last_run,
+            latest_run: None,
+            changed,
             problems: Vec::new(),
+            steps: StepCounts::default(),
             failing: BTreeMap::new(),
             drift: Vec::new(),
             counters: Counters::default(),
@@ -83,6 +91,7 @@ impl Picture {
         self.not_kept = None;
         self.bucket.url = session.bucket.url("");
         if let Polled::Unreachable(error) = polled {
+            self.counters.failed_polls += 1;
             self.bucket.error = Some(chain(error));
             self.bucket.failures = self.bucket.failures.saturating_add(1);
             return;
@@ -92,10 +101,16 @@ impl Picture {
         self.bucket.last_answer = Some(clock::now());
         self.bucket.latency_ms =
             took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-        self.refused = match polled {
+        let refused = match polled {
             Polled::Refused(refusal) => Some(refusal.clone()),
             _ => None,
         };
+        let since = |refusal: &Option<Refusal>| refusal.as_ref().map(|refusal| refusal.since);
+        // The same one is heard of at each poll.
+        if refused.is_some() && since(&refused) != since(&self.refused) {
+            self.counters.refusals += 1;
+        }
+        self.refused = refused;
     }
 
     /// How often in a row the bucket did not answer.
@@ -116,6 +131,7 @@ impl Picture {
         self.node.name = None;
         // What was wrong with the server that it was is no news of this box.
         self.problems.clear();
+        self.steps = StepCounts::default();
         self.failing.clear();
     }
 
@@ -143,8 +159,17 @@ impl Picture {
             found_by: found_by.into(),
         };
         self.counters.runs += 1;
+        self.counters.run_ms = self.counters.run_ms.saturating_add(record.took_ms);
+        self.latest_run = Some(LatestRun {
+            started: record.started,
+            took_ms: record.took_ms,
+        });
+        if record.changed() {
+            self.changed = Some(record.started);
+        }
         let now = clock::now();
         let mut failing = BTreeMap::new();
+        self.steps = StepCounts::default();
         self.problems.clone_from(&record.problems);
         for step in &record.steps {
             match (step.outcome, step.cause) {
@@ -158,6 +183,7 @@ impl Picture {
             }
             let (since, tried) = self.failing.get(&step.step).copied().unwrap_or((now, 0));
             failing.insert(step.step.clone(), (since, tried + 1));
+            count(&mut self.steps, step.outcome, since);
             self.problems.push(Problem {
                 kind: step.kind,
                 step: Some(step.step.clone()),
@@ -246,6 +272,9 @@ impl Picture {
                 version: env!("CARGO_PKG_VERSION").into(),
                 pid: std::process::id(),
                 started: self.started,
+                poll_ms: u64::try_from(session.settings.poll.as_millis()).ok(),
+                memory_bytes: memory::resident(),
+                trouble: self.broken.clone().or_else(|| self.not_kept.clone()),
             },
             node: self.node.clone(),
             document: accepted.map(|accepted| DocumentStatus {
@@ -258,6 +287,10 @@ impl Picture {
             refused: self.refused.clone(),
             bucket: self.bucket.clone(),
             problems: self.problems.clone(),
+            steps: self.steps,
+            drift: self.drift.clone(),
+            latest_run: self.latest_run,
+            changed: self.changed,
             last_run: self.last_run.clone(),
             counters: self.counters,
         }
@@ -322,10 +355,28 @@ fn facts(status: &Status) -> Status {
     status.bucket.latency_ms = None;
     status.counters.polls = 0;
     status.counters.runs = 0;
+    status.counters.run_ms = 0;
+    status.latest_run = None;
+    status.agent.memory_bytes = None;
     if let Some(document) = &mut status.document {
         document.confirmed = Timestamp::UNIX_EPOCH;
     }
     status
+}
+
+/// Counts a step that is not as it should be.
+fn count(steps: &mut StepCounts, outcome: Outcome, since: Timestamp) {
+    match outcome {
+        Outcome::Changed => return,
+        Outcome::Failed => steps.failed += 1,
+        Outcome::Broken => steps.broken += 1,
+        Outcome::PutBack => steps.put_back += 1,
+        Outcome::Held => steps.held += 1,
+        Outcome::Quarantined => steps.quarantined += 1,
+    }
+    if matches!(outcome, Outcome::Failed | Outcome::Broken) {
+        steps.failing_since = Some(steps.failing_since.map_or(since, |older| older.min(since)));
+    }
 }
 
 fn outlook(outcome: Outcome, tried: u32, since: Timestamp, now: Timestamp) -> String {

@@ -11,5 +11,6 @@ pub use run::{
     Action, Cause, ChangeRecord, Outcome, RunRecord, StepRecord, Trigger, exit_code, is_failed,
 };
 pub use status::{
-    AgentStatus, BucketStatus, Counters, DocumentStatus, Health, NodeStatus, Refusal, Status,
+    AgentStatus, BucketStatus, Counters, DocumentStatus, Health, LatestRun, NodeStatus, Refusal,
+    Status, StepCounts,
 };

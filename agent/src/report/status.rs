@@ -42,6 +42,16 @@ pub struct Status {
     pub bucket: BucketStatus,
     /// Steps held by the guard, quarantined or failed, and warnings.
     pub problems: Vec<Problem>,
+    /// How many steps are in which trouble, as of the latest run.
+    #[serde(default)]
+    pub steps: StepCounts,
+    /// What the watch over edits has to say: fights, files that cannot be watched. Each says what to do.
+    #[serde(default)]
+    pub drift: Vec<String>,
+    /// The latest run, also one that found nothing to do.
+    pub latest_run: Option<LatestRun>,
+    /// When the last run began that changed something on this box, as far back as the journal goes.
+    pub changed: Option<Timestamp>,
     /// The last run that did something.
     pub last_run: Option<RunRecord>,
     /// What was counted since the daemon started.
@@ -57,6 +67,12 @@ pub struct AgentStatus {
     pub pid: u32,
     /// When it started.
     pub started: Timestamp,
+    /// The time between two polls of the bucket, in milliseconds.
+    pub poll_ms: Option<u64>,
+    /// What it holds in memory (resident), in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Why it cannot do its own work: its state cannot be read, a document not be written to disk.
+    pub trouble: Option<String>,
 }
 
 /// Which server this is.
@@ -110,17 +126,58 @@ pub struct BucketStatus {
     pub latency_ms: Option<u64>,
 }
 
+/// How many steps are in which trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StepCounts {
+    /// Failed before anything was switched; tried again.
+    pub failed: u64,
+    /// Switched, did not work, put back.
+    pub put_back: u64,
+    /// Failed, and putting back failed too.
+    pub broken: u64,
+    /// Held by the guard.
+    pub held: u64,
+    /// Not tried again until the document changes or a person says so.
+    pub quarantined: u64,
+    /// Since when the oldest of those that failed or broke has been so.
+    pub failing_since: Option<Timestamp>,
+}
+
+impl StepCounts {
+    /// All of them.
+    pub const fn all(self) -> u64 {
+        self.failed + self.put_back + self.broken + self.held + self.quarantined
+    }
+}
+
+/// A run in short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatestRun {
+    /// When it began.
+    pub started: Timestamp,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
+
 /// What was counted since the daemon started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counters {
     /// Runs.
     pub runs: u64,
+    /// How long they took in all, in milliseconds.
+    pub run_ms: u64,
     /// Polls of the bucket.
     pub polls: u64,
+    /// Those of them that had no good answer.
+    pub failed_polls: u64,
     /// Steps changed because the document asked for it.
     pub changes: u64,
     /// Steps repaired because somebody else had changed them.
     pub repairs: u64,
     /// Steps that failed.
     pub failures: u64,
+    /// Documents that were refused.
+    pub refusals: u64,
 }

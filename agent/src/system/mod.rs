@@ -8,6 +8,7 @@ pub mod command;
 pub mod crash;
 pub mod file;
 pub mod lock;
+pub mod memory;
 pub mod object;
 pub mod platform;
 pub mod ports;

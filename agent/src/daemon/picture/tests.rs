@@ -251,12 +251,28 @@ fn what_was_done_is_counted_as_what_it_was() {
     let counters = this.status().counters;
     let expected = Counters {
         runs: 2,
+        run_ms: 2,
         polls: 1,
         changes: 1,
         repairs: 1,
         failures: 1,
+        ..Counters::default()
     };
     assert_eq!(counters, expected);
+    let steps = this.status().steps;
+    assert_eq!((steps.failed, steps.held, steps.all()), (1, 1, 2));
+    assert!(steps.failing_since.is_some());
+
+    // A refused document is one, however often it is heard of; a lost request is a poll like any.
+    this.publish("no time");
+    this.poll();
+    this.poll();
+    this.lose_bucket(2);
+    let counters = this.status().counters;
+    assert_eq!((counters.polls, counters.failed_polls), (5, 2));
+    assert_eq!(counters.refusals, 1);
+    this.run(vec![step("cron/b", Outcome::Held, "x")], Vec::new());
+    assert_eq!(this.status().steps.failing_since, None);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use super::*;
 use crate::fleet::Pointer;
 use crate::report::{
     Action, AgentStatus, BucketStatus, Cause, ChangeRecord, Counters, DocumentId, DocumentStatus,
-    Health, Kind, NodeStatus, Outcome, Problem, Refusal, RunRecord, Severity, Status, StepName,
-    StepRecord, Trigger,
+    Health, Kind, NodeStatus, Outcome, Problem, Refusal, RunRecord, Severity, Status, StepCounts,
+    StepName, StepRecord, Trigger,
 };
 
 fn at(text: &str) -> Timestamp {
@@ -138,6 +138,9 @@ fn converged() -> Status {
             version: "0.1.0".into(),
             pid: 312,
             started: at("2026-11-22T20:00:00Z"),
+            poll_ms: Some(10_000),
+            memory_bytes: Some(9_000_000),
+            trouble: None,
         },
         node: NodeStatus {
             name: Some("web-1".parse().unwrap()),
@@ -159,13 +162,17 @@ fn converged() -> Status {
             latency_ms: Some(12),
         },
         problems: vec![],
+        steps: StepCounts::default(),
+        drift: vec![],
+        latest_run: None,
+        changed: None,
         last_run: Some(good_run()),
         counters: Counters {
             runs: 2,
             polls: 2517,
             changes: 4,
             repairs: 1,
-            failures: 0,
+            ..Counters::default()
         },
     }
 }
