@@ -35,6 +35,8 @@ pub(super) struct FileSettings {
     pub journal_bytes: Option<ByteSize>,
     pub log_format: Option<LogFormat>,
     pub log_level: Option<tracing::Level>,
+    pub lease_poll: Option<Span<500, 60_000>>,
+    pub database: super::database::Said,
 }
 
 impl FileSettings {
@@ -58,6 +60,7 @@ impl FileSettings {
             node: top.parsed("node", mistakes),
             fleet_name: top.parsed("fleet_name", mistakes),
             poll: top.parsed("poll", mistakes),
+            lease_poll: top.parsed("lease_poll", mistakes),
             hosts: top.word(
                 "hosts",
                 &[
@@ -120,6 +123,8 @@ impl FileSettings {
             mistakes,
         );
         log.finish(mistakes);
+
+        self.database = super::database::Said::read(top, mistakes);
     }
 }
 

@@ -166,6 +166,9 @@ fn complete(
         node: said.node,
         pinned_fleet: said.fleet_name,
         poll: said.poll.map_or(Duration::from_secs(10), |span| span.0),
+        lease_poll: said
+            .lease_poll
+            .map_or(Duration::from_secs(2), |span| span.0),
         hosts: said.hosts.unwrap_or(HostsScope::Products),
         s3: S3Settings {
             endpoint: said.s3_endpoint.map(|url| url.0),
@@ -196,5 +199,6 @@ fn complete(
             format: said.log_format.unwrap_or(LogFormat::Auto),
             level: said.log_level.unwrap_or(tracing::Level::INFO),
         },
+        database: said.database.complete(),
     }
 }

@@ -1,5 +1,6 @@
 //! `agentd.toml`: what the file says, merged with the command line, validated. Only [`Settings`] reaches the tasks.
 
+mod database;
 mod file;
 mod load;
 mod mistakes;
@@ -15,6 +16,7 @@ pub use crate::node::HostsScope;
 use crate::system::platform::Platform;
 use crate::system::root::Root;
 
+pub use database::{DatabaseSettings, DeadmanUse, FailoverUse, Times};
 pub use load::{Overrides, root_of};
 pub use mistakes::{Mistake, Place, SettingsError};
 
@@ -45,6 +47,8 @@ pub struct Settings {
     pub pinned_fleet: Option<Name>,
     /// The time between two polls of the document.
     pub poll: Duration,
+    /// The time between two looks at the lease of a database that this box follows.
+    pub lease_poll: Duration,
     /// Which servers stand in `/etc/hosts`.
     pub hosts: HostsScope,
     /// The S3 client.
@@ -61,6 +65,8 @@ pub struct Settings {
     pub platform: Platform,
     /// How the daemon logs.
     pub log: LogSettings,
+    /// How this box takes part in keeping its products' databases.
+    pub database: DatabaseSettings,
 }
 
 /// Who must vouch for a document before it is accepted.

@@ -46,6 +46,12 @@ impl<'t, 'i> Section<'t, 'i> {
         }
     }
 
+    /// Where it begins, for mistakes of the section as a whole: its first key.
+    pub(super) fn place(&self) -> Option<std::ops::Range<usize>> {
+        let keys = self.table?.iter().map(|(key, _)| key.span());
+        keys.min_by_key(|span| span.start)
+    }
+
     /// The value of `key`, known from now on.
     pub(super) fn take(&mut self, key: &'static str) -> Option<&'t Spanned<DeValue<'i>>> {
         self.known.push(key);

@@ -70,6 +70,41 @@ fn the_sample_is_read_and_says_the_defaults() {
     assert_eq!(shown.log, written.log);
     assert_eq!(shown.s3.timeout, written.s3.timeout);
     assert_eq!(shown.s3.path_style, written.s3.path_style);
+    assert_eq!(shown.lease_poll, written.lease_poll);
+    let default = DatabaseSettings {
+        credentials: None,
+        socket: None,
+        ..shown.database.clone()
+    };
+    assert_eq!(default, written.database);
+}
+
+#[test]
+fn times_that_could_make_two_masters_are_refused_with_all_their_numbers() {
+    insta::assert_snapshot!(told(&format!(
+        "{REQUIRED}[database]\ncredentials = \"/etc/agentd/database.toml\"\nttl = \"8s\"\nclock_error = 0.02\n"
+    )));
+    insta::assert_snapshot!(told(&format!(
+        "{REQUIRED}[database]\nrenew = \"3s\"\ntimeout = \"2s\"\nclock_error = 0.1\nfailover = \"yes\"\n"
+    )));
+}
+
+#[test]
+fn the_rule_of_the_times_is_met_exactly_or_not_at_all() {
+    let times = Times {
+        stop_serving: Duration::from_secs(5),
+        fence_budget: Duration::from_secs(3),
+        ttl: Duration::from_secs(8),
+        clock_error: 0.0,
+        ..Times::default()
+    };
+    assert_eq!(times.mistakes(), [""; 0]);
+    let drifting = Times {
+        clock_error: 0.001,
+        ..times
+    };
+    assert_eq!(drifting.mistakes().len(), 1);
+    assert_eq!(Times::default().mistakes(), [""; 0]);
 }
 
 #[test]

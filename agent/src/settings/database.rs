@@ -1,0 +1,225 @@
+//! `[database]`: how this box takes part in keeping its products' databases. Its times are checked against each other.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::file::Span;
+use super::mistakes::Mistakes;
+use super::section::Section;
+use crate::fleet::names::AbsolutePath;
+
+/// No machine's clock runs so wrong: the share by which its rate may be off.
+const WORST_CLOCK: f64 = 0.2;
+
+/// How this box takes part in keeping its products' databases.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DatabaseSettings {
+    /// The file with the accounts. Without it nothing is done to any database here.
+    pub credentials: Option<PathBuf>,
+    /// The server's Unix socket; `None`: where the distribution puts it.
+    pub socket: Option<PathBuf>,
+    /// The port on which the chain's servers are asked, where the document does not say.
+    pub port: u16,
+    /// What closes the server when the agent is dead or stuck.
+    pub deadman: DeadmanUse,
+    /// Whether a master is ever changed without a person.
+    pub failover: FailoverUse,
+    /// The times of the protocol.
+    pub times: Times,
+    /// After a change of master by itself none follows by itself for so long.
+    pub cooldown: Duration,
+    /// A candidate that lacks more transactions of the last master than this does not take over by itself.
+    pub max_lost: u64,
+    /// How much longer than the first candidate each further one waits.
+    pub second_wait: Duration,
+}
+
+/// The times of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Times {
+    /// The time between two renewals.
+    pub renew: Duration,
+    /// How long a request to the bucket, or a question to a database server, may take.
+    pub timeout: Duration,
+    /// L: how long after the sending of the last renewal that was confirmed the master stops serving.
+    pub stop_serving: Duration,
+    /// F: how long that may take, its process killed at the end.
+    pub fence_budget: Duration,
+    /// TTL: how long a candidate waits after it first saw the last renewal.
+    pub ttl: Duration,
+    /// ρ: by what share one machine's clock may run faster or slower than right.
+    pub clock_error: f64,
+}
+
+/// What closes the server when the agent is dead or stuck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeadmanUse {
+    /// A rule of the kernel's packet filter that runs out.
+    Nft,
+    /// Nothing.
+    Off,
+}
+
+/// Whether a master is ever changed without a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailoverUse {
+    /// Yes, where the protocol allows it.
+    Automatic,
+    /// No: this box never takes over by itself.
+    Manual,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            renew: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            stop_serving: Duration::from_secs(5),
+            fence_budget: Duration::from_secs(3),
+            ttl: Duration::from_secs(10),
+            clock_error: 0.01,
+        }
+    }
+}
+
+impl Times {
+    /// Why two masters at a time could not be ruled out with these, or the master would be closed without need.
+    ///
+    /// The rule is TTL·(1−ρ) ≥ (L+F)·(1+ρ): the fastest candidate's wait ends after the slowest master's fence.
+    pub fn mistakes(&self) -> Vec<String> {
+        let say = |span: Duration| humantime::format_duration(span).to_string();
+        let mut mistakes = Vec::new();
+        let closed = self.stop_serving + self.fence_budget;
+        let (soonest, latest) = (1.0 - self.clock_error, 1.0 + self.clock_error);
+        let (waits, closes) = (
+            self.ttl.as_secs_f64() * soonest,
+            closed.as_secs_f64() * latest,
+        );
+        if waits < closes {
+            mistakes.push(format!(
+                "a candidate would take over before the old master has surely stopped: ttl {} less clock_error {} is {waits:.2} s, \
+                 stop_serving {} and fence_budget {} with it are {closes:.2} s; raise ttl to {:.1} s or more, or lower one of the others",
+                say(self.ttl),
+                self.clock_error,
+                say(self.stop_serving),
+                say(self.fence_budget),
+                (closes / soonest * 10.0).ceil() / 10.0,
+            ));
+        }
+        let one_lost = self.renew + 2 * self.timeout;
+        if one_lost > self.stop_serving {
+            mistakes.push(format!(
+                "one lost request would close the master: renew {} and twice timeout {} are {}, more than stop_serving {}",
+                say(self.renew),
+                say(self.timeout),
+                say(one_lost),
+                say(self.stop_serving),
+            ));
+        }
+        mistakes
+    }
+}
+
+/// What the section says.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    credentials: Option<AbsolutePath>,
+    socket: Option<AbsolutePath>,
+    port: Option<usize>,
+    deadman: Option<DeadmanUse>,
+    failover: Option<FailoverUse>,
+    renew: Option<Span<100, 60_000>>,
+    timeout: Option<Span<100, 30_000>>,
+    stop_serving: Option<Span<500, 300_000>>,
+    fence_budget: Option<Span<200, 300_000>>,
+    ttl: Option<Span<1000, 600_000>>,
+    clock_error: Option<f64>,
+    cooldown: Option<Span<0, 86_400_000>>,
+    max_lost: Option<usize>,
+    second_wait: Option<Span<0, 600_000>>,
+}
+
+impl Said {
+    pub(super) fn read(top: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Self {
+        let mut section = top.section("database", mistakes);
+        let place = section.place();
+        let said = Self {
+            credentials: section.parsed("credentials", mistakes),
+            socket: section.parsed("socket", mistakes),
+            port: section.number("port", (1, 65_535), mistakes),
+            deadman: section.word(
+                "deadman",
+                &[("nft", DeadmanUse::Nft), ("off", DeadmanUse::Off)],
+                mistakes,
+            ),
+            failover: section.word(
+                "failover",
+                &[
+                    ("automatic", FailoverUse::Automatic),
+                    ("manual", FailoverUse::Manual),
+                ],
+                mistakes,
+            ),
+            renew: section.parsed("renew", mistakes),
+            timeout: section.parsed("timeout", mistakes),
+            stop_serving: section.parsed("stop_serving", mistakes),
+            fence_budget: section.parsed("fence_budget", mistakes),
+            ttl: section.parsed("ttl", mistakes),
+            clock_error: section.share("clock_error", mistakes),
+            cooldown: section.parsed("cooldown", mistakes),
+            max_lost: section.number("max_lost", (0, 1_000_000_000), mistakes),
+            second_wait: section.parsed("second_wait", mistakes),
+        };
+        section.finish(mistakes);
+        if said.clock_error.is_some_and(|error| error > WORST_CLOCK) {
+            mistakes.at(
+                place,
+                format!("clock_error: a clock that is wrong by more than {WORST_CLOCK} is broken"),
+            );
+        } else {
+            for mistake in said.times().mistakes() {
+                mistakes.at(place.clone(), mistake);
+            }
+        }
+        said
+    }
+
+    fn times(&self) -> Times {
+        let default = Times::default();
+        Times {
+            renew: self.renew.map_or(default.renew, |span| span.0),
+            timeout: self.timeout.map_or(default.timeout, |span| span.0),
+            stop_serving: self
+                .stop_serving
+                .map_or(default.stop_serving, |span| span.0),
+            fence_budget: self
+                .fence_budget
+                .map_or(default.fence_budget, |span| span.0),
+            ttl: self.ttl.map_or(default.ttl, |span| span.0),
+            clock_error: self.clock_error.unwrap_or(default.clock_error),
+        }
+    }
+
+    pub(super) fn complete(self) -> DatabaseSettings {
+        let times = self.times();
+        let path = |path: AbsolutePath| PathBuf::from(path.as_str());
+        DatabaseSettings {
+            credentials: self.credentials.map(path),
+            socket: self.socket.map(path),
+            port: self
+                .port
+                .and_then(|port| port.try_into().ok())
+                .unwrap_or(3306),
+            deadman: self.deadman.unwrap_or(DeadmanUse::Nft),
+            failover: self.failover.unwrap_or(FailoverUse::Automatic),
+            times,
+            cooldown: self.cooldown.map_or(Duration::from_mins(10), |span| span.0),
+            max_lost: self
+                .max_lost
+                .map_or(1000, |number| u64::try_from(number).unwrap_or(u64::MAX)),
+            second_wait: self
+                .second_wait
+                .map_or(Duration::from_secs(10), |span| span.0),
+        }
+    }
+}
