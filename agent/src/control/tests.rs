@@ -58,6 +58,7 @@ fn a_status() -> Status {
         latest_run: None,
         changed: None,
         last_run: None,
+        databases: vec![],
         counters: Counters::default(),
     }
 }

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use crate::converge::intake::{Accepted, Polled};
 use crate::converge::{Intent, Session, journal};
 use crate::report::{
-    AgentStatus, BucketStatus, Cause, Counters, DocumentStatus, Health, LatestRun, NodeStatus,
-    Outcome, Problem, Refusal, RunRecord, Severity, Status, StepCounts, StepName,
+    AgentStatus, BucketStatus, Cause, Counters, DatabaseStatus, DocumentStatus, Health, LatestRun,
+    NodeStatus, Outcome, Problem, Refusal, RunRecord, Severity, Status, StepCounts, StepName,
 };
 use crate::settings::RUN_DIR;
 use crate::system::file::{FileError, Files, Found};
@@ -46,6 +46,8 @@ pub(super) struct Picture {
     /// What the watcher of drift has to say.
     pub(super) drift: Vec<String>,
     pub(super) counters: Counters,
+    /// The databases of this box's products, in the order of the products.
+    pub(super) databases: Vec<DatabaseStatus>,
     written: Option<Status>,
 }
 
@@ -81,6 +83,7 @@ impl Picture {
             failing: BTreeMap::new(),
             drift: Vec::new(),
             counters: Counters::default(),
+            databases: Vec::new(),
             written: None,
         }
     }
@@ -258,6 +261,10 @@ impl Picture {
             reasons.push(format!("{step}: {first}"));
         }
         reasons.extend(self.drift.iter().cloned());
+        for database in &self.databases {
+            let alarms = database.alarms.iter();
+            reasons.extend(alarms.map(|alarm| format!("database {}: {alarm}", database.product)));
+        }
         let health = match (accepted, &self.node.name) {
             (Some(_), Some(_)) if reasons.is_empty() => Health::Converged,
             (Some(_), Some(_)) => Health::Degraded,
@@ -292,6 +299,7 @@ impl Picture {
             latest_run: self.latest_run,
             changed: self.changed,
             last_run: self.last_run.clone(),
+            databases: self.databases.clone(),
             counters: self.counters,
         }
     }
@@ -354,6 +362,9 @@ fn facts(status: &Status) -> Status {
     status.bucket.last_answer = None;
     status.bucket.latency_ms = None;
     status.counters.polls = 0;
+    for database in &mut status.databases {
+        *database = database.facts();
+    }
     status.counters.runs = 0;
     status.counters.run_ms = 0;
     status.latest_run = None;

@@ -1,11 +1,16 @@
 //! What people and monitors see: one model of a run and of the box's state, many voices. No input or output.
 
+mod database;
 mod row;
 mod run;
 mod status;
 pub mod text;
 
 pub use crate::fleet::DocumentId;
+pub use database::{
+    BucketVerdict, ChangeStatus, DatabaseServer, DatabaseStatus, FailoverStatus, HoldStatus,
+    LeaseStatus, Part, Place, ServerSeen, Trouble,
+};
 pub use row::{Kind, Problem, Severity, StepName};
 pub use run::{
     Action, Cause, ChangeRecord, Outcome, RunRecord, StepRecord, Trigger, exit_code, is_failed,

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::database::DatabaseStatus;
 use super::row::Problem;
 use super::run::RunRecord;
 use crate::fleet::{DocumentId, Name};
@@ -54,6 +55,9 @@ pub struct Status {
     pub changed: Option<Timestamp>,
     /// The last run that did something.
     pub last_run: Option<RunRecord>,
+    /// The databases of this box's products.
+    #[serde(default)]
+    pub databases: Vec<DatabaseStatus>,
     /// What was counted since the daemon started.
     pub counters: Counters,
 }

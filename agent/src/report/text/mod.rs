@@ -3,6 +3,7 @@
 //! Everything that comes from files, commands or the bucket passes through [`shown`]: a hostile
 //! file must not drive the terminal of whoever looks at its diff.
 
+mod database;
 mod plan;
 mod run;
 mod status;
@@ -12,6 +13,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use database::{database, database_line};
 pub use plan::{PlanFor, plan};
 pub use run::{history, run, run_line, summary};
 pub use status::{Heard, status};

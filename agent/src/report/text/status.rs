@@ -5,7 +5,9 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Paint, age, ago, count, moment, problem, push_indented, run_line, shown};
+use super::{
+    Paint, age, ago, count, database_line, moment, problem, push_indented, run_line, shown,
+};
 use crate::report::{BucketStatus, DocumentStatus, Health, Refusal, Status};
 
 /// Mistakes of a refused document that are shown; the rest is counted.
@@ -70,6 +72,10 @@ pub fn status(status: &Status, heard: Heard, now: Timestamp, paint: Paint) -> St
             ),
         },
     );
+    for (index, database) in status.databases.iter().enumerate() {
+        let label = if index == 0 { "database" } else { "" };
+        row(&mut out, paint, label, &database_line(database, now));
+    }
     if let Some(last) = &status.last_run {
         row(&mut out, paint, "last run", &run_line(last, now));
         if last.failed() {

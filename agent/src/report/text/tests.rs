@@ -167,6 +167,7 @@ fn converged() -> Status {
         latest_run: None,
         changed: None,
         last_run: Some(good_run()),
+        databases: vec![],
         counters: Counters {
             runs: 2,
             polls: 2517,

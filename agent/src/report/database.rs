@@ -1,0 +1,258 @@
+//! What is known of a product's database: the lease, the servers, who would take over and why not.
+//!
+//! A database server's agent knows all of it; any other machine knows what the lease says.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::fleet::Name;
+
+/// One product's database, as one machine knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseStatus {
+    /// The product.
+    pub product: Name,
+    /// What this machine has to do with it.
+    pub part: Part,
+    /// The master, as far as this machine goes by it: where `mysql-master` leads.
+    pub master: Option<Name>,
+    /// The lease; `None`: there is none yet, or none was ever read.
+    pub lease: Option<LeaseStatus>,
+    /// The servers, in the order of the chain, the snapshot server last. Only names and addresses where this machine
+    /// does not look at them itself.
+    pub servers: Vec<DatabaseServer>,
+    /// Whether a failed master would be replaced without a person, and by whom.
+    pub failover: FailoverStatus,
+    /// A person's word that nothing changes by itself.
+    #[serde(default)]
+    pub hold: Option<HoldStatus>,
+    /// The last change of master that is known.
+    #[serde(default)]
+    pub last_change: Option<ChangeStatus>,
+    /// What an order of a person is doing now, while it goes on: `switchover to db-2: waiting for db-2 to catch up`.
+    #[serde(default)]
+    pub doing: Option<String>,
+    /// What a person should do something about, a sentence or two each. Each makes the machine degraded.
+    pub alarms: Vec<String>,
+    /// What a person should know.
+    pub notes: Vec<String>,
+}
+
+/// What a machine has to do with a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// It only follows the lease.
+    Follower,
+    /// Its server is the master.
+    Master,
+    /// Its server stands in the chain and is not the master.
+    Candidate,
+    /// Its server takes the snapshots.
+    Snapshots,
+    /// Its server is kept out: a person has to look.
+    Quarantined,
+    /// Its server is one of the product's, and the agent has not been given its accounts.
+    Unmanaged,
+}
+
+impl Part {
+    /// As people say it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Follower => "follows the lease",
+            Self::Master => "master",
+            Self::Candidate => "candidate",
+            Self::Snapshots => "snapshots",
+            Self::Quarantined => "quarantined",
+            Self::Unmanaged => "not managed",
+        }
+    }
+}
+
+/// The lease as it was last read or written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseStatus {
+    /// Its epoch.
+    pub epoch: u64,
+    /// Its owner.
+    pub owner: Name,
+    /// `serving`, `promoting`, `switching`, `released`.
+    pub state: String,
+    /// The owner's position when it was written.
+    pub gtid: String,
+    /// Whether the owner's server is closed by something else when its agent is dead or stuck.
+    pub armed: bool,
+    /// When the epoch began.
+    pub since: Timestamp,
+    /// When the owner wrote it last, by his clock.
+    pub renewed: Timestamp,
+    /// When this machine last heard from the bucket that this is the present one.
+    pub confirmed: Timestamp,
+    /// Since when the bucket does not answer, or answers with what is no lease; and why. `None`: it answers.
+    #[serde(default)]
+    pub trouble: Option<Trouble>,
+}
+
+/// Something does not work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Since when.
+    pub since: Timestamp,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// One server of the chain, or the snapshot server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseServer {
+    /// Its name.
+    pub name: Name,
+    /// Its address and port: `10.77.0.31:3306`.
+    pub address: String,
+    /// Its place: `master`, `replica` or `snapshots`, whatever its state.
+    pub place: Place,
+    /// What it said when it was last asked; `None`: this machine does not ask it.
+    #[serde(default)]
+    pub seen: Option<ServerSeen>,
+    /// Whether it could take over now: each reason against it is a sentence. `None`: not known here, or it is the master.
+    #[serde(default)]
+    pub obstacles: Option<Vec<String>>,
+    /// Why it is kept out until a person has looked, where it is.
+    #[serde(default)]
+    pub quarantined: Option<String>,
+}
+
+/// A server's place in the topology.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// It owns the lease, or stands first in the chain where there is none.
+    Master,
+    /// It stands in the chain.
+    Replica,
+    /// It takes the snapshots.
+    Snapshots,
+}
+
+/// What a database server said of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerSeen {
+    /// When it was asked.
+    pub at: Timestamp,
+    /// Why it did not answer; then all else is from its last answer, or empty.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// Its version.
+    pub version: String,
+    /// Whether it takes writes of clients.
+    pub writable: bool,
+    /// What it has executed.
+    pub gtid: String,
+    /// Whom it replicates from: a server's name, or an address that is no server's.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// Whether the thread that receives runs.
+    pub receiving: bool,
+    /// Whether the thread that applies runs.
+    pub applying: bool,
+    /// How far behind its source it is, in milliseconds; `None`: it cannot say.
+    #[serde(default)]
+    pub lag_ms: Option<u64>,
+    /// The last error of its replication.
+    #[serde(default)]
+    pub replication_error: Option<String>,
+    /// How many clients it has.
+    #[serde(default)]
+    pub clients: Option<u64>,
+    /// Whether a commit waits until a replica has it: semi-synchronous replication is in force.
+    #[serde(default)]
+    pub semi_sync: Option<bool>,
+}
+
+/// Whether a failed master would be replaced without a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailoverStatus {
+    /// Whether it would. `None`: this machine cannot know.
+    pub automatic: Option<bool>,
+    /// Why not, a sentence each: a person's hold, `failover = "manual"`, the pause after the last one, a bucket whose
+    /// conditional writes are wrong, nobody who could.
+    pub obstacles: Vec<String>,
+    /// Who would take over.
+    #[serde(default)]
+    pub successor: Option<Name>,
+    /// What the probe of the bucket's conditional writes found: `right`, `wrong` or `unknown`, and the findings.
+    #[serde(default)]
+    pub bucket: Option<BucketVerdict>,
+}
+
+/// What the probe of a bucket's conditional writes found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketVerdict {
+    /// Whether they are as leases need them; `None`: not known yet.
+    pub right: Option<bool>,
+    /// What is wrong, or why it is not known.
+    pub findings: Vec<String>,
+}
+
+/// A person's word that nothing changes by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldStatus {
+    /// The server on which it was said.
+    pub by: Name,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// A change of master.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeStatus {
+    /// The epoch that began with it.
+    pub epoch: u64,
+    /// When.
+    pub at: Timestamp,
+    /// From whom.
+    #[serde(default)]
+    pub from: Option<Name>,
+    /// To whom.
+    pub to: Name,
+    /// `first`, `expired`, `released`, `switchover`.
+    pub cause: String,
+    /// How many transactions are lost at least; `None`: nobody has counted them.
+    #[serde(default)]
+    pub lost_at_least: Option<u64>,
+    /// Whether nothing can be lost.
+    pub lost_none: bool,
+}
+
+impl DatabaseStatus {
+    /// The servers that are kept out until a person has looked.
+    pub fn quarantined(&self) -> impl Iterator<Item = (&DatabaseServer, &str)> {
+        (self.servers.iter()).filter_map(|server| Some((server, server.quarantined.as_deref()?)))
+    }
+
+    /// The same without what changes with each look: for whoever must know whether something has happened.
+    #[must_use]
+    pub fn facts(&self) -> Self {
+        let mut facts = self.clone();
+        if let Some(lease) = &mut facts.lease {
+            lease.renewed = Timestamp::UNIX_EPOCH;
+            lease.confirmed = Timestamp::UNIX_EPOCH;
+            lease.gtid.clear();
+        }
+        for seen in facts
+            .servers
+            .iter_mut()
+            .filter_map(|server| server.seen.as_mut())
+        {
+            seen.at = Timestamp::UNIX_EPOCH;
+            seen.gtid.clear();
+            seen.clients = None;
+            seen.lag_ms = None;
+        }
+        facts
+    }
+}
