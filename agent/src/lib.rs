@@ -4,7 +4,7 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | doors | `bin/agentd.rs`, `bin/agentctl.rs` |
+//! | doors | `bin/agentd.rs`, `bin/agentctl.rs`; [`manual`] (their manual pages, for the packages) |
 //! | 6 | [`daemon`] (triggers, the loop), [`ctl`] (`agentctl`, one module a subcommand) |
 //! | 5 | [`converge`] (a run: transaction, ledger, journal, quarantine) |
 //! | 4 | [`resource`] (what each part of the document means on a box), [`database`] (leases, failover) |
@@ -22,6 +22,7 @@ pub mod daemon;
 pub mod database;
 pub mod fleet;
 pub mod identity;
+pub mod manual;
 pub mod node;
 pub mod report;
 pub mod resource;

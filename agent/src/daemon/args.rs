@@ -12,6 +12,7 @@ use crate::settings::Overrides;
     name = "agentd",
     version,
     about = "Keeps this machine as the fleet document says",
+    long_about = LONG_ABOUT,
     after_help = AFTER_HELP,
     max_term_width = 100
 )]
@@ -38,6 +39,12 @@ pub struct Args {
     #[arg(long)]
     pub noop: bool,
 }
+
+const LONG_ABOUT: &str = "\
+Keeps this machine as the fleet document says: /etc/hosts, memcached node lists and instances, Apache virtual hosts, \
+cron jobs. It asks the bucket for the document again and again, applies what changed, and mends what somebody edited. \
+Each change is checked, switched as a whole, probed, and put back if it does not work. Where the bucket does not \
+answer it goes by the last good document.";
 
 const AFTER_HELP: &str = "\
 Settings of the command line win over those of the configuration. Without --once and --noop agentd stays

@@ -43,8 +43,13 @@ fn with(more: &str) -> Result<Settings, SettingsError> {
 #[test]
 fn the_sample_is_read_and_says_the_defaults() {
     let sample = include_str!("../../../packaging/agentd.toml");
-    let written = load(Some(sample), Overrides::default()).unwrap();
-    assert_eq!(written.bucket.to_string(), "s3://example-fleet/prod");
+    // As it is installed it trusts nobody's bucket: a daemon that was started by mistake ends.
+    let unedited = told(sample);
+    assert!(
+        unedited.contains("fleet") && unedited.contains("trust"),
+        "{unedited}"
+    );
+    let written = with(sample).unwrap();
 
     // What the sample shows commented out must be right too, and be the default.
     let plain = |line: &str| {
@@ -59,6 +64,7 @@ fn the_sample_is_read_and_says_the_defaults() {
     };
     let all: Vec<_> = sample.lines().map(plain).collect();
     let shown = load(Some(&all.join("\n")), Overrides::default()).unwrap();
+    assert_eq!(shown.bucket.to_string(), "s3://example-fleet/prod");
     assert_eq!(shown.node.as_ref().map(Name::as_str), Some("web-1"));
     assert_eq!(shown.poll, written.poll);
     assert_eq!(shown.hosts, written.hosts);
