@@ -14,7 +14,7 @@ use crate::report::{Kind, StepName};
 use crate::resource::{Activation, Content, LineOrigin};
 use crate::system::file::{FileError, Files};
 
-const FILE: &str = "ledger.json";
+pub(super) const FILE: &str = "ledger.json";
 
 /// One path that the agent owns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,6 +14,7 @@ mod offline;
 mod pending;
 mod plan;
 mod quarantine;
+mod seal;
 mod session;
 mod state;
 mod sweep;
@@ -25,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use offline::plan_offline;
 pub use plan::Plan;
+pub use seal::{Sealed, seal};
 pub use session::{NotReady, Session};
 
 use apply::Applier;

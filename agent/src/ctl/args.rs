@@ -183,6 +183,19 @@ pub enum Command {
         name: Option<String>,
     },
 
+    /// Make an image fit to be cloned: forget what belongs to this box alone
+    #[command(
+        long_about = "Make an image fit to be cloned: forget what belongs to this box alone.\n\n\
+            For images that were converged while they were baked (agentd --once, with or without --root). Forgets the \
+            journal, copies of replaced files and the quarantine, and takes the agent's cron jobs and sites out of use: a \
+            clone puts back what is its own, tested, once it knows which server it is. The last good document and the \
+            ledger stay.\n\n\
+            Refused while agentd runs, and where agentd.toml names the server. Never on a machine that is no template.",
+        after_help = "Exit code: 0 sealed; 1 refused.\n\n\
+            Examples:\n  agentctl --root /mnt/image seal\n  systemctl stop agentd && agentctl seal    # as the last step of an image built on an instance"
+    )]
+    Seal,
+
     /// Check a fleet document as the agent does, and list all its mistakes
     #[command(
         long_about = "Check a fleet document with the agent's own check, and list all its mistakes, each as \

@@ -9,6 +9,7 @@ mod history;
 mod place;
 mod plan;
 mod schema;
+mod seal;
 mod status;
 mod validate;
 mod warnings;
@@ -59,6 +60,7 @@ fn run(args: &Args, console: Console) -> Result<u8, Failure> {
         Command::Show { run } => history::show(global, *run, console),
         Command::Why { subject, name } => why::why(global, subject, name.as_deref(), console),
         Command::Validate { file } => validate::validate(file, console),
+        Command::Seal => seal::seal(global, console),
         Command::Schema => schema::schema(console),
         Command::Completions { shell } => completions::completions(*shell, console),
     }

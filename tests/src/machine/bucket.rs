@@ -115,16 +115,18 @@ pub fn with_agent(spec: MachineSpec) -> Result<MachineSpec, Trouble> {
 
 /// The same, with another `agentd.toml` than the usual [`agent_config`].
 pub fn with_agent_and(spec: MachineSpec, config: &str) -> Result<MachineSpec, Trouble> {
+    Ok(with_credentials(spec.agent(config)?))
+}
+
+/// A machine with credentials for the bucket, whose agent comes from elsewhere.
+pub fn with_credentials(spec: MachineSpec) -> MachineSpec {
     let credentials = format!(
         "AWS_ACCESS_KEY_ID={ACCESS_KEY}\nAWS_SECRET_ACCESS_KEY={SECRET_KEY}\nAWS_EC2_METADATA_DISABLED=true\n"
     );
-    Ok(spec
-        .agent(config)?
-        .file("/etc/agentd/credentials", credentials)
-        .file(
-            "/etc/systemd/system/agentd.service.d/credentials.conf",
-            "[Service]\nEnvironmentFile=/etc/agentd/credentials\n",
-        ))
+    spec.file("/etc/agentd/credentials", credentials).file(
+        "/etc/systemd/system/agentd.service.d/credentials.conf",
+        "[Service]\nEnvironmentFile=/etc/agentd/credentials\n",
+    )
 }
 
 /// Asks memcached at `address`, from within a machine, with its own text protocol: what it answers.

@@ -28,7 +28,9 @@ mod process;
 
 use std::path::{Path, PathBuf};
 
-pub use bucket::{FleetBucket, agent_config, ask_memcached, with_agent, with_agent_and};
+pub use bucket::{
+    FleetBucket, agent_config, ask_memcached, with_agent, with_agent_and, with_credentials,
+};
 pub use fleet::{Fleet, NetChild};
 pub use node::Machine;
 pub use process::{Output, Trouble, run, wait_until};
@@ -91,6 +93,8 @@ pub struct MachineSpec {
     pub name: String,
     /// Its disk, at first.
     pub image: Image,
+    /// Another root file system to boot from, of the image's layout. It is only read, and brings its own machine-id or none.
+    pub disk: Option<PathBuf>,
     /// Its address in 10.77.0.0/24.
     pub address: String,
     /// Added before it boots.
@@ -105,10 +109,18 @@ impl MachineSpec {
         Self {
             name: name.into(),
             image,
+            disk: None,
             address: address.into(),
             files: Vec::new(),
             enable: Vec::new(),
         }
+    }
+
+    /// Booted from this root file system, which must not lie under /tmp or /run: see [`disks`].
+    #[must_use]
+    pub fn disk(mut self, root: &Path) -> Self {
+        self.disk = Some(root.into());
+        self
     }
 
     /// With a file more, readable by all.
@@ -207,6 +219,21 @@ fn repository() -> &'static Path {
 
 fn read(path: &Path) -> Result<Vec<u8>, Trouble> {
     std::fs::read(path).map_err(|e| Trouble::caused(format!("cannot read {}", path.display()), e))
+}
+
+/// A directory for root file systems that a test makes itself, where fleets can boot them. Removed on drop.
+pub fn disks() -> Result<tempfile::TempDir, Trouble> {
+    tempfile::Builder::new()
+        .prefix(".made-by-a-test-")
+        .tempdir_in(images())
+        .map_err(|e| Trouble::caused("cannot make a directory for a root file system", e))
+}
+
+/// The root file system of an image, as `tests/setup` made it. It must not be changed.
+pub fn image_root(image: Image) -> Result<PathBuf, Trouble> {
+    let path = images().join(image.directory());
+    path.canonicalize()
+        .map_err(|e| Trouble::caused(format!("no {}: run tests/setup", path.display()), e))
 }
 
 /// Where `tests/setup` puts the root file systems.

@@ -55,11 +55,17 @@ impl Machine {
         };
         let script = include_str!("plug.sh");
         let number = number.to_string();
+        let lower = spec.disk.as_ref().map_or_else(
+            || format!("/run/images/{}", machine.image.directory()),
+            |disk| disk.display().to_string(),
+        );
+        let identity = if spec.disk.is_none() { "given" } else { "own" };
         let arguments = [
-            &machine.name,
-            machine.image.directory(),
+            machine.name.as_str(),
+            &lower,
             &machine.address,
             &number,
+            identity,
         ];
         machine.home.inside(
             &[&["sh", "-c", script, "plug"], &arguments[..]].concat(),

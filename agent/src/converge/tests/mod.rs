@@ -1,6 +1,7 @@
 //! Runs on a scratch root with real documents, and transactions against a stand-in for systemctl.
 
 mod runs;
+mod seal;
 mod transactions;
 
 use std::collections::BTreeMap;
