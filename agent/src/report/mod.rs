@@ -1,10 +1,14 @@
 //! What people and monitors see: one model of a run and of the box's state, many voices. No input or output.
 
 mod database;
+pub mod munin;
+pub mod nagios;
+pub mod openmetrics;
 mod row;
 mod run;
 mod status;
 pub mod text;
+pub mod watch;
 
 pub use crate::fleet::DocumentId;
 pub use database::{

@@ -1,0 +1,415 @@
+//! Boxes as monitors meet them, for the tests of all voices, and the rules that every reading keeps.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::report::{
+    AgentStatus, BucketStatus, Counters, DocumentStatus, Health, LatestRun, NodeStatus, Problem,
+    Refusal, Severity, StepCounts, StepName,
+};
+
+pub(in crate::report) fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub(in crate::report) fn now() -> Timestamp {
+    at("2026-11-23T03:00:00Z")
+}
+
+pub(in crate::report) fn converged() -> Status {
+    Status {
+        format: 1,
+        written: at("2026-11-23T02:59:30Z"),
+        health: Health::Converged,
+        reasons: vec![],
+        agent: AgentStatus {
+            version: "0.1.0".into(),
+            pid: 312,
+            started: at("2026-11-22T20:00:00Z"),
+            poll_ms: Some(10_000),
+            memory_bytes: Some(9_437_184),
+            trouble: None,
+        },
+        node: NodeStatus {
+            name: Some("web-1".parse().unwrap()),
+            found_by: "the host name web-1".into(),
+        },
+        document: Some(DocumentStatus {
+            id: crate::fleet::DocumentId {
+                fleet: "heavy".parse().unwrap(),
+                version: 42,
+                digest: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
+            },
+            issued: at("2026-11-22T20:00:00Z"),
+            expires: at("2026-12-22T20:00:00Z"),
+            confirmed: at("2026-11-23T02:59:22Z"),
+            trust: "none".into(),
+        }),
+        refused: None,
+        bucket: BucketStatus {
+            url: "s3://fleet/prod".into(),
+            last_answer: Some(at("2026-11-23T02:59:22Z")),
+            error: None,
+            failures: 0,
+            latency_ms: Some(12),
+        },
+        problems: vec![],
+        steps: StepCounts::default(),
+        drift: vec![],
+        latest_run: Some(LatestRun {
+            started: at("2026-11-23T02:59:10Z"),
+            took_ms: 7,
+        }),
+        changed: Some(at("2026-11-22T23:00:00Z")),
+        last_run: None,
+        databases: vec![],
+        counters: Counters {
+            runs: 431,
+            run_ms: 3_017,
+            polls: 2517,
+            failed_polls: 3,
+            changes: 4,
+            repairs: 1,
+            failures: 0,
+            refusals: 0,
+        },
+    }
+}
+
+fn degraded(change: impl FnOnce(&mut Status)) -> Status {
+    let mut status = converged();
+    status.health = Health::Degraded;
+    change(&mut status);
+    status
+}
+
+/// One step in trouble, as the daemon tells it.
+fn step(name: &str, message: &str, counts: StepCounts) -> Status {
+    degraded(|status| {
+        status.reasons = vec![format!("{name}: {message}")];
+        status.steps = counts;
+        status.problems = vec![Problem {
+            kind: crate::report::Kind::Sites,
+            step: Some(StepName(name.into())),
+            severity: Severity::Failure,
+            message: message.into(),
+            origin: None,
+        }];
+    })
+}
+
+/// What monitors may meet: a name, the status, and whether the agent runs.
+pub(in crate::report) fn boxes() -> Vec<(&'static str, Option<Status>, Option<bool>)> {
+    let one = StepCounts::default();
+    let runs = |name, status| (name, Some(status), Some(true));
+    let long_ago = |status: &mut Status| {
+        status.bucket.last_answer = Some(at("2026-11-23T01:00:00Z"));
+        status.bucket.failures = 700;
+        status.bucket.error =
+            Some("cannot get s3://fleet/prod/fleet.json: connection refused".into());
+        status.reasons = vec!["no good answer from the bucket since 01:00".into()];
+        if let Some(document) = &mut status.document {
+            document.confirmed = at("2026-11-23T01:00:00Z");
+        }
+    };
+    let expires = |when: &str| {
+        degraded(|status| {
+            status.reasons = vec!["the document expired".into()];
+            if let Some(document) = &mut status.document {
+                document.issued = at("2026-10-01T00:00:00Z");
+                document.expires = at(when);
+            }
+        })
+    };
+    vec![
+        runs("all is well", converged()),
+        ("it cannot be seen whether it runs", Some(converged()), None),
+        ("the agent is gone", Some(converged()), Some(false)),
+        ("no status", None, None),
+        runs("it hangs", {
+            let mut status = converged();
+            status.written = at("2026-11-23T02:40:00Z");
+            status
+        }),
+        runs("the bucket is away for a minute", {
+            degraded(|status| {
+                status.bucket.last_answer = Some(at("2026-11-23T02:58:50Z"));
+                status.bucket.failures = 4;
+                status.reasons = vec!["no good answer from the bucket since 02:58".into()];
+            })
+        }),
+        runs("the bucket is away for two hours", degraded(long_ago)),
+        runs("the document expires tomorrow", {
+            let mut status = expires("2026-11-24T03:00:00Z");
+            status.health = Health::Converged;
+            status
+        }),
+        runs("the document has expired", expires("2026-11-23T00:00:00Z")),
+        runs(
+            "the document expired a week ago",
+            expires("2026-11-16T00:00:00Z"),
+        ),
+        runs("a refused document", {
+            degraded(|status| {
+                status.refused = Some(Refusal {
+                    version: Some(43),
+                    since: at("2026-11-23T02:50:00Z"),
+                    errors: vec!["38:95: /signed/products/shop: unknown field `prot` | `x`".into()],
+                });
+                status.reasons = vec!["version 43 in the bucket was refused".into()];
+            })
+        }),
+        runs(
+            "a failed step",
+            step(
+                "sites",
+                "the disk is full\nno space left",
+                StepCounts {
+                    failed: 1,
+                    failing_since: Some(at("2026-11-23T02:55:00Z")),
+                    ..one
+                },
+            ),
+        ),
+        runs(
+            "a step that has failed for long",
+            step(
+                "sites",
+                "the disk is full",
+                StepCounts {
+                    failed: 1,
+                    failing_since: Some(at("2026-11-23T01:00:00Z")),
+                    ..one
+                },
+            ),
+        ),
+        runs(
+            "put back",
+            step(
+                "sites",
+                "httpd refused it",
+                StepCounts { put_back: 1, ..one },
+            ),
+        ),
+        runs(
+            "quarantined",
+            step(
+                "cache/shop",
+                "it failed before",
+                StepCounts {
+                    quarantined: 1,
+                    ..one
+                },
+            ),
+        ),
+        runs(
+            "held",
+            step(
+                "hosts",
+                "3 of 4 lines would go",
+                StepCounts { held: 1, ..one },
+            ),
+        ),
+        runs(
+            "broken",
+            step(
+                "cron/a-very-long-name-of-a-product_and-a-very-long-name-of-a-job",
+                "it is gone",
+                StepCounts {
+                    broken: 1,
+                    failing_since: Some(at("2026-11-23T02:59:00Z")),
+                    ..one
+                },
+            ),
+        ),
+        runs(
+            "what cannot be",
+            step("cron/shop_tick", "there is no account shop: create it", one),
+        ),
+        runs("a warning only", {
+            let mut status = step("hosts", "a line of yours is shadowed", one);
+            status.health = Health::Converged;
+            for problem in &mut status.problems {
+                problem.severity = Severity::Warning;
+            }
+            status
+        }),
+        runs(
+            "a fight",
+            degraded(|status| {
+                status.drift =
+                    vec!["somebody rewrites /etc/hosts again and again: find out who".into()];
+                status.reasons.clone_from(&status.drift);
+            }),
+        ),
+        runs(
+            "its own trouble",
+            degraded(|status| {
+                status.agent.trouble =
+                    Some("no run could be made: cannot read /var/lib/agentd/ledger.json".into());
+                status.reasons = vec!["no run could be made".into()];
+            }),
+        ),
+        runs(
+            "a reason that nobody foresaw",
+            degraded(|status| {
+                status.reasons = vec!["the moon is full".into()];
+            }),
+        ),
+        runs("just started", {
+            let mut status = waiting();
+            status.agent.started = at("2026-11-23T02:59:40Z");
+            status
+        }),
+        runs("waiting for a document", waiting()),
+        runs("not in the document", {
+            let mut status = waiting();
+            status.document = converged().document;
+            status.reasons = vec!["no server of heavy version 42 is this box".into()];
+            status
+        }),
+        runs(
+            "everything at once",
+            degraded(|status| {
+                long_ago(status);
+                status.steps = StepCounts {
+                    broken: 1,
+                    held: 2,
+                    quarantined: 1,
+                    ..one
+                };
+                status.drift =
+                    vec!["somebody rewrites /etc/hosts again and again: find out who".into()];
+                status.agent.memory_bytes = Some(200 << 20);
+            }),
+        ),
+    ]
+}
+
+fn waiting() -> Status {
+    let mut status = converged();
+    status.health = Health::Waiting;
+    status.reasons = vec!["there is no document yet: publish one".into()];
+    status.document = None;
+    status.node.name = None;
+    status.latest_run = None;
+    status.agent.started = at("2026-11-23T02:30:00Z");
+    status
+}
+
+#[test]
+fn every_reading_keeps_the_rules_of_all_voices() {
+    let status = converged();
+    let seen = Seen {
+        status: Some(&status),
+        trouble: None,
+        running: Some(true),
+    };
+    let watch = Watch::new(seen, now());
+    let names: BTreeSet<_> = watch
+        .readings
+        .iter()
+        .map(|reading| reading.what.name)
+        .collect();
+    let metrics: BTreeSet<_> = watch
+        .readings
+        .iter()
+        .map(|reading| reading.what.metric)
+        .collect();
+    assert_eq!(names.len(), watch.readings.len(), "two of one name");
+    assert_eq!(metrics.len(), watch.readings.len(), "two of one metric");
+    let word = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    for reading in &watch.readings {
+        let what = reading.what;
+        let name = what.name;
+        // Nagios tells labels apart by their first 19 characters; a field of Munin is never called root.
+        assert!(name.len() <= 19 && word(name) && name != "root", "{name}");
+        assert!(
+            word(what.metric) && !what.metric.ends_with("_total"),
+            "{name}"
+        );
+        assert!(word(what.graph.name) && what.graph.name != name, "{name}");
+        assert!(!what.help.ends_with('.') && what.help.len() > 3, "{name}");
+        assert!(
+            !what.label.is_empty() && !what.label.contains(['#', '\\']),
+            "{name}"
+        );
+        for other in what.covered_by {
+            assert!(names.contains(other), "{name} is covered by {other}");
+        }
+        // A moment's metric says so.
+        let moment = matches!(what.kind, Kind::Age | Kind::Left);
+        assert_eq!(what.metric.ends_with("timestamp"), moment, "{name}");
+        if moment {
+            assert_eq!(what.unit, Unit::Seconds, "{name}");
+        }
+        // What can alarm says what to do.
+        if reading.warning.is_some() || reading.critical.is_some() {
+            assert!(!what.todo.is_empty(), "{name}");
+        }
+        // A box of which nothing is wrong alarms nobody, and everything is known of it.
+        assert!(reading.number(now()).is_some(), "{name} is not known");
+    }
+    assert_eq!(watch.alarms(&Area::ALL), []);
+}
+
+#[test]
+fn limits_are_set_by_name_and_a_wrong_name_is_told_with_the_right_ones() {
+    let status = converged();
+    let seen = Seen {
+        status: Some(&status),
+        trouble: None,
+        running: Some(true),
+    };
+    let mut watch = Watch::new(seen, now());
+    watch
+        .limit(Level::Warning, "document_age", "10".parse().unwrap())
+        .unwrap();
+    let alarms = watch.alarms(&Area::ALL);
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
+    assert_eq!(alarms[0].says, "document not confirmed for 38 s");
+    watch
+        .limit(Level::Critical, "memory", "@1:100000000".parse().unwrap())
+        .unwrap();
+    assert_eq!(watch.alarms(&Area::ALL)[0].level, Level::Critical);
+    let error = watch
+        .limit(Level::Warning, "documentage", "10".parse().unwrap())
+        .unwrap_err();
+    assert!(error.contains("document_age, "), "{error}");
+}
+
+#[test]
+fn who_polls_rarely_is_given_time() {
+    let mut status = converged();
+    status.agent.poll_ms = Some(3_600_000);
+    status.bucket.last_answer = Some(at("2026-11-23T00:00:00Z"));
+    let seen = Seen {
+        status: Some(&status),
+        trouble: None,
+        running: Some(true),
+    };
+    assert_eq!(Watch::new(seen, now()).alarms(&[Area::Bucket]), []);
+}
+
+#[test]
+fn a_clock_that_was_set_back_makes_nothing_negative() {
+    let status = converged();
+    let seen = Seen {
+        status: Some(&status),
+        trouble: None,
+        running: Some(true),
+    };
+    let watch = Watch::new(seen, at("2026-11-22T00:00:00Z"));
+    for reading in &watch.readings {
+        assert!(
+            reading.number(watch.now).is_none_or(|number| number >= 0.0),
+            "{}",
+            reading.key()
+        );
+    }
+}
