@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::check::Limit;
+use crate::report::watch::Area;
 use crate::settings::CONFIG_FILE;
 
 /// Shows and steers what node-agent does on this box.
@@ -43,7 +45,7 @@ Exit codes:
   2   plan: changes are pending. apply: something was changed
   3   status: the agent is not running
   4   plan, apply: something asked for is not there or would fail (6: and something changes)
-  64  wrong usage";
+  64  wrong usage (check: 3)";
 
 /// Flags of every command, before or after it.
 #[derive(Debug, Clone, clap::Args)]
@@ -209,6 +211,43 @@ pub enum Command {
         file: PathBuf,
     },
 
+    /// Say to Nagios how this box is: a plugin by its guidelines
+    #[command(
+        version,
+        long_about = "Say to Nagios how this box is: a plugin by its guidelines.\n\n\
+            Prints one line, performance data behind it, and exits with the verdict. Reads what agentd last wrote to \
+            /run/agentd/status.json, so it needs no root and never waits for a busy agent. One that is dead or has \
+            fallen silent is CRITICAL.",
+        after_help = CHECK_HELP
+    )]
+    Check(CheckArgs),
+
+    /// Answer munin-node: a multigraph plugin
+    #[command(
+        long_about = "Answer munin-node: a multigraph plugin.\n\n\
+            To be called by the wrapper that is linked into /etc/munin/plugins. Needs no root; where the agent is \
+            dead, its values are U.",
+        after_help = "Exit code: 0.\n\nExamples:\n  agentctl munin\n  agentctl munin config\n  munin-run agentd"
+    )]
+    Munin {
+        /// What munin-node asks
+        #[arg(value_enum, value_name = "WHAT", default_value_t)]
+        what: MuninAsk,
+    },
+
+    /// Print metrics for Prometheus, as OpenMetrics text
+    #[command(
+        long_about = "Print metrics for Prometheus, as OpenMetrics text.\n\n\
+            With --write they go into a file, whole or not at all, for the textfile collector of node_exporter.",
+        after_help = "Exit code: 0; 1 the file could not be written.\n\n\
+            Examples:\n  agentctl metrics\n  agentctl metrics --write /var/lib/prometheus/node-exporter/agentd.prom"
+    )]
+    Metrics {
+        /// Write this file instead of standard output
+        #[arg(long, value_name = "FILE")]
+        write: Option<PathBuf>,
+    },
+
     /// Print the JSON Schema of fleet documents, for editors
     #[command(
         after_help = "Example:\n  agentctl schema > fleet.schema.json    # then set it as the schema of fleet.json in your editor"
@@ -226,6 +265,74 @@ pub enum Command {
         #[arg(value_enum)]
         shell: Shell,
     },
+}
+
+const CHECK_HELP: &str = "\
+Exit code: 0 OK; 1 WARNING; 2 CRITICAL; 3 UNKNOWN: also wrong usage, --help and --version. With --passive: 0.
+
+Parts: agent, bucket, document, run, drift.
+
+The readings that -w and -c can limit are those of the performance data. Without a name it is document_age, the seconds since the bucket last said that the box's document is the present one.
+
+Ranges:
+  10      alert below 0 or above 10
+  10:     alert below 10
+  ~:10    alert above 10
+  10:20   alert outside 10 to 20
+  @10:20  alert inside 10 to 20
+
+Examples:
+  agentctl check
+  agentctl check -w 600 -c 7200
+  agentctl check document -c document_left=172800:    # wake us two days before it expires
+  agentctl check --passive | send_nsca -H monitor -c /etc/send_nsca.cfg";
+
+/// What is checked, and how it is said.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CheckArgs {
+    /// Only these parts [default: all]
+    #[arg(value_name = "PART")]
+    pub parts: Vec<Area>,
+    /// When a reading is a WARNING
+    #[arg(short, long, value_name = "[NAME=]RANGE", allow_hyphen_values = true)]
+    pub warning: Vec<Limit>,
+    /// When a reading is CRITICAL
+    #[arg(short, long, value_name = "[NAME=]RANGE", allow_hyphen_values = true)]
+    pub critical: Vec<Limit>,
+    /// Answer UNKNOWN after so many seconds, whatever hangs
+    #[arg(short, long, value_name = "SECONDS", default_value_t = 9, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub timeout: u64,
+    /// Say more: once, all alarms in the line; twice, lines with their details; three times, all readings
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Print passive results for send_nsca: host, service, code and output, with tabs between
+    #[arg(long)]
+    pub passive: bool,
+    /// With --passive: this machine's name in Nagios [default: its name in the document, or its host name]
+    #[arg(long, value_name = "NAME", requires = "passive")]
+    pub host: Option<String>,
+    /// With --passive: the service's name in Nagios; parts that are named are services `NAME PART`
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "agentd",
+        requires = "passive"
+    )]
+    pub service: String,
+}
+
+/// What munin-node asks of a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum MuninAsk {
+    /// The values
+    #[default]
+    Fetch,
+    /// What is drawn, and how; with MUNIN_CAP_DIRTYCONFIG=1 also the values
+    Config,
+    /// Whether the plugin is of use on this machine
+    Autoconf,
+    /// What could be linked; nothing, for this plugin
+    Suggest,
 }
 
 /// What is planned.

@@ -2,10 +2,14 @@
 
 mod apply;
 mod args;
+mod check;
 mod completions;
 mod console;
 mod failure;
 mod history;
+mod look;
+mod metrics;
+mod munin;
 mod place;
 mod plan;
 mod schema;
@@ -22,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-pub use args::{Args, Color, Command, Format};
+pub use args::{Args, CheckArgs, Color, Command, Format, MuninAsk};
 use console::Console;
 use failure::Failure;
 
@@ -31,8 +35,13 @@ const WRONG_USAGE: u8 = 64;
 
 /// All of `agentctl`: reads the command line of this process, does it, says what went wrong.
 pub fn main() -> ExitCode {
+    let of_nagios = check::is_meant(std::env::args_os());
+    if of_nagios {
+        check::panics_are_unknown();
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
+        Err(error) if of_nagios => return ExitCode::from(check::usage(&error)),
         Err(error) => {
             // Nobody is left to tell where this cannot be printed.
             let _ = error.print();
@@ -61,6 +70,9 @@ fn run(args: &Args, console: Console) -> Result<u8, Failure> {
         Command::Why { subject, name } => why::why(global, subject, name.as_deref(), console),
         Command::Validate { file } => validate::validate(file, console),
         Command::Seal => seal::seal(global, console),
+        Command::Check(wanted) => check::check(global, wanted, console),
+        Command::Munin { what } => munin::munin(global, *what, console),
+        Command::Metrics { write } => metrics::metrics(global, write.as_deref(), console),
         Command::Schema => schema::schema(console),
         Command::Completions { shell } => completions::completions(*shell, console),
     }

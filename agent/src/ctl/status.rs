@@ -1,19 +1,16 @@
 //! `agentctl status`.
 
-use std::path::Path;
-
 use serde::Serialize;
 
 use super::args::Global;
 use super::console::Console;
 use super::failure::Failure;
-use super::place;
+use super::{look, place};
 use crate::control::client::{self, ControlError};
 use crate::report::text::{self, Heard};
 use crate::report::{Health, Status};
-use crate::settings::RUN_DIR;
 use crate::system::clock;
-use crate::system::file::{Files, Found};
+use crate::system::file::Files;
 
 /// What the command exits with where the agent does not run.
 const NOT_RUNNING: u8 = 3;
@@ -41,7 +38,10 @@ pub fn status(global: &Global, console: Console) -> Result<u8, Failure> {
     let (status, heard) = match client::status(&root) {
         Ok(status) => (Some(status), Heard::Live),
         Err(error) => {
-            let status = last_written(&files, console);
+            let status = look::last_written(&files).unwrap_or_else(|why| {
+                console.note(&why);
+                None
+            });
             let heard = heard(&error, status.as_ref());
             if heard == Heard::File || (status.is_none() && heard != Heard::Gone) {
                 console.note(&error.to_string());
@@ -94,34 +94,8 @@ fn heard(error: &ControlError, status: Option<&Status>) -> Heard {
         ControlError::Silent { .. } => Heard::Hung,
         // Whoever may not open the socket cannot learn from it whether anybody listens.
         _ => match status {
-            Some(status) if !is_running(status.agent.pid) => Heard::Gone,
+            Some(status) if look::is_running(status.agent.pid) == Some(false) => Heard::Gone,
             _ => Heard::File,
         },
-    }
-}
-
-/// Whether this process is an agentd. A pid alone may be somebody else's by now.
-fn is_running(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/comm"))
-        .is_ok_and(|name| name.trim_end() == "agentd")
-}
-
-/// What the agent last wrote of itself.
-fn last_written(files: &Files, console: Console) -> Option<Status> {
-    let path = Path::new(RUN_DIR).join("status.json");
-    let bytes = match files.read(&path) {
-        Ok(Found::File { bytes, .. }) => bytes,
-        Ok(_) => return None,
-        Err(error) => {
-            console.note(&Failure::from(error).to_string());
-            return None;
-        }
-    };
-    match serde_json::from_slice(&bytes) {
-        Ok(status) => Some(status),
-        Err(error) => {
-            console.note(&format!("{} is not understood: {error}", path.display()));
-            None
-        }
     }
 }
