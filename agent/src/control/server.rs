@@ -112,7 +112,7 @@ impl Server {
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: they come back.
-                    tracing::warn!(%error, "cannot accept on the control socket");
+                    tracing::warn!(event = "socket-trouble", %error, "cannot accept on the control socket");
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
             }

@@ -305,7 +305,7 @@ pub struct CheckArgs {
     /// Say more: once, all alarms in the line; twice, lines with their details; three times, all readings
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// Print passive results for send_nsca: host, service, code and output, with tabs between
+    /// Print passive results for `send_nsca`: host, service, code and output, with tabs between
     #[arg(long)]
     pub passive: bool,
     /// With --passive: this machine's name in Nagios [default: its name in the document, or its host name]
@@ -327,7 +327,7 @@ pub enum MuninAsk {
     /// The values
     #[default]
     Fetch,
-    /// What is drawn, and how; with MUNIN_CAP_DIRTYCONFIG=1 also the values
+    /// What is drawn, and how; with `MUNIN_CAP_DIRTYCONFIG=1` also the values
     Config,
     /// Whether the plugin is of use on this machine
     Autoconf,

@@ -34,6 +34,6 @@ pub(super) fn pulse() -> Duration {
 fn say(states: &[NotifyState<'_>]) {
     // Not fatal: without systemd there is nobody to tell.
     if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "systemd was not told");
+        tracing::debug!(event = "systemd-not-told", %error, "systemd was not told");
     }
 }

@@ -1,6 +1,6 @@
-//! The watch as `OpenMetrics` text, for Prometheus. Pure.
+//! The watch as OpenMetrics text, for Prometheus. Pure.
 //!
-//! Only gauges and counters, so that the older text format of Prometheus, which node_exporter's textfile
+//! Only gauges and counters, so that the older text format of Prometheus, which `node_exporter`'s textfile
 //! collector reads, understands all of it too. Moments are given as such: a file that is read late must not say
 //! that something was a second ago.
 

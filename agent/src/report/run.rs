@@ -57,6 +57,18 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Its word in logs and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Failed => "failed",
+            Self::PutBack => "put-back",
+            Self::Broken => "broken",
+            Self::Held => "held",
+            Self::Quarantined => "quarantined",
+        }
+    }
+
     /// Whether something asked for is not there.
     pub const fn is_failure(self) -> bool {
         !matches!(self, Self::Changed)

@@ -19,7 +19,12 @@ pub fn point(name: &str) {
         .ok()
         .and_then(|text| text.parse::<u32>().ok());
     if at == Some(hit) {
-        tracing::error!(point = name, hit, "crashing on request");
+        tracing::error!(
+            event = "crash-asked-for",
+            point = name,
+            hit,
+            "crashing on request"
+        );
         let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
     }
 }

@@ -212,7 +212,8 @@ pub fn built(name: &str) -> Result<PathBuf, Trouble> {
     })
 }
 
-fn repository() -> &'static Path {
+/// The top of the repository.
+pub fn repository() -> &'static Path {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     tests.parent().unwrap_or(tests)
 }

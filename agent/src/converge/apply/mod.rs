@@ -205,7 +205,7 @@ fn log(row: &StepRecord) {
             event = "step-failed",
             step,
             cause,
-            outcome = ?outcome,
+            outcome = outcome.as_str(),
             took_ms = row.took_ms,
             error = error.as_deref().unwrap_or_default(),
             "not as the document says"

@@ -78,6 +78,7 @@ pub(super) fn load(files: &Files, pinned: Option<&Name>) -> Result<Kept, FileErr
         }
         _ => {
             tracing::warn!(
+                event = "document-copy-unusable",
                 path = DOCUMENT,
                 "the last good document is no file; going on as if there were none"
             );
@@ -105,6 +106,7 @@ pub(super) fn load(files: &Files, pinned: Option<&Name>) -> Result<Kept, FileErr
         }
     };
     tracing::warn!(
+        event = "document-copy-unusable",
         path = DOCUMENT,
         why,
         "the last good document cannot be used; going on as if there were none"
@@ -124,7 +126,7 @@ fn load_meta(files: &Files) -> Result<Option<Meta>, FileError> {
     match serde_json::from_slice::<Meta>(&bytes) {
         Ok(meta) => Ok(Some(meta)),
         Err(error) => {
-            tracing::warn!(path = META, %error, "the record of the last good document cannot be read");
+            tracing::warn!(event = "document-copy-unusable", path = META, %error, "the record of the last good document cannot be read");
             Ok(None)
         }
     }
@@ -168,6 +170,7 @@ pub(super) fn keep_meta(files: &Files, meta: &Meta) -> Result<(), FileError> {
 pub(super) fn set_aside(files: &Files, bytes: &[u8]) -> Result<(), FileError> {
     files.write(Path::new(BAD), bytes, MODE)?;
     tracing::warn!(
+        event = "document-set-aside",
         path = BAD,
         "the document that could not be used was set aside"
     );

@@ -50,12 +50,12 @@ impl Watch<'_> {
             }
         }
         let explained = |reading: &Reading, level: Level| {
-            let covers = |other: &&str| {
+            let covers = |other: &str| {
                 found
                     .iter()
-                    .any(|(cause, theirs, _)| cause.what.name == *other && *theirs >= level)
+                    .any(|(cause, theirs, _)| cause.what.name == other && *theirs >= level)
             };
-            reading.what.covered_by.iter().any(|other| covers(&other))
+            reading.what.covered_by.iter().any(|other| covers(other))
         };
         let mut alarms: Vec<Alarm> = found
             .iter()
