@@ -8,6 +8,7 @@
 //! | [`store`] | reading and replacing a lease with compare-and-swap; what to make of a doubtful answer |
 //! | [`semantics`] | the probe of a bucket's conditional writes, before anything is staked on them |
 //! | [`event`] | the record of each change of master |
+//! | [`protocol`] | who may serve, who takes over, and when: pure |
 //! | [`hold`] | a person's word that nothing changes by itself for now |
 //!
 //! What a machine without the database does with leases, following them, stands in [`crate::node`] (what it means)
@@ -17,5 +18,6 @@
 pub mod event;
 pub mod hold;
 pub mod lease;
+pub mod protocol;
 pub mod semantics;
 pub mod store;

@@ -1,0 +1,334 @@
+//! The conditions under which a server takes a lease over. All are named, so that a person can be told which is missing.
+
+use super::{
+    Action, Health, Life, Machine, Ms, OldMaster, Order, Proposal, Reason, Rules, Seen, Servers,
+    State,
+};
+use crate::database::lease::LeaseState;
+
+impl Machine {
+    /// Why this server does not take over now; nothing: it would. For the lease's owner it says why it does not go on.
+    pub fn blockers(&self, rules: &Rules, now: Ms) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        let Some(seen) = self.seen else {
+            reasons.push(if self.absent && self.known_epoch > 0 {
+                Reason::LeaseGone
+            } else {
+                Reason::NoLease
+            });
+            self.server_blockers(rules, now, None, &mut reasons);
+            return reasons;
+        };
+        if self.absent {
+            reasons.push(Reason::LeaseGone);
+        }
+        if self.regressed {
+            reasons.push(Reason::Regressed);
+        }
+        let ordered = matches!(self.order, Some(Order::TakeOver { .. }));
+        let switched = seen.view.to == Some(rules.me) && seen.view.state == LeaseState::Switching;
+        self.word_blockers(rules, now, &seen, ordered || switched, &mut reasons);
+        self.lease_blockers(rules, now, &seen, switched, &mut reasons);
+        self.server_blockers(rules, now, Some(&seen), &mut reasons);
+        if self.task.is_some() {
+            reasons.push(Reason::Busy);
+        }
+        if !self.judged {
+            reasons.push(Reason::Unjudged);
+        }
+        // Last, and only when nothing else stands in the way: it is asked over the network.
+        if reasons.is_empty() && !is_closed(&seen, switched) {
+            reasons.extend(self.old_blocker(rules, now, &seen));
+        }
+        reasons
+    }
+
+    /// What people have said, in the document, the settings, by a hold.
+    fn word_blockers(
+        &self,
+        rules: &Rules,
+        now: Ms,
+        seen: &Seen,
+        ordered: bool,
+        reasons: &mut Vec<Reason>,
+    ) {
+        if !rules.chain.contains(&rules.me) {
+            reasons.push(Reason::NotInChain);
+        }
+        if ordered {
+            return;
+        }
+        if rules.never.contains(rules.me) {
+            reasons.push(Reason::Never);
+        }
+        if self.held {
+            reasons.push(Reason::Held);
+        }
+        if !rules.automatic {
+            reasons.push(Reason::Manual);
+        }
+        if self.drain_failed {
+            reasons.push(Reason::DrainFailed);
+        }
+        // The first epoch follows no change, and one by order is not a failure.
+        if seen.view.epoch > 1 && !seen.view.planned && seen.view.owner != rules.me {
+            let by_wall = seen.view.age.saturating_add(now.saturating_sub(seen.since));
+            let age = by_wall.max(now.saturating_sub(seen.epoch_since));
+            let left = rules.timing.cooldown.saturating_sub(age);
+            if left > 0 {
+                reasons.push(Reason::Cooldown { left });
+            }
+        }
+    }
+
+    /// What the lease and the locks say.
+    fn lease_blockers(
+        &self,
+        rules: &Rules,
+        now: Ms,
+        seen: &Seen,
+        switched: bool,
+        reasons: &mut Vec<Reason>,
+    ) {
+        if switched {
+            return;
+        }
+        let ttl = seen.view.ttl.max(rules.timing.ttl);
+        let stale_at = if seen.view.state == LeaseState::Released {
+            seen.since
+        } else {
+            seen.since.saturating_add(ttl)
+        };
+        let fresh = stale_at.saturating_sub(now);
+        if fresh > 0 {
+            reasons.push(Reason::Fresh { left: fresh });
+        }
+        let turns = if seen.view.owner == rules.me {
+            rules.candidates(rules.me).count()
+        } else {
+            rules
+                .candidates(seen.view.owner)
+                .position(|server| server == rules.me)
+                .unwrap_or(rules.chain.len())
+        };
+        let ordered = matches!(self.order, Some(Order::TakeOver { .. }));
+        // Where nobody takes over by himself, nobody is waited for.
+        let alone = seen.view.owner == rules.me && (self.held || !rules.automatic);
+        if turns > 0 && !ordered && !alone {
+            let wait = rules
+                .timing
+                .second_wait
+                .saturating_mul(u64::try_from(turns).unwrap_or(u64::MAX));
+            let left = stale_at.saturating_add(wait).saturating_sub(now);
+            if left > 0 {
+                reasons.push(Reason::Turn { left });
+            }
+        }
+        if seen.view.state == LeaseState::Released || rules.omit.candidates_lock {
+            return;
+        }
+        if !seen.view.held.is_empty() && !seen.view.held.contains(rules.me) {
+            if !matches!(self.order, Some(Order::TakeOver { off: true })) {
+                reasons.push(Reason::Unknown);
+            }
+            return;
+        }
+        if self.own.taken {
+            reasons.push(Reason::MastersLock);
+        } else if self.own.held.is_none_or(|since| {
+            // Nobody goes by locks under a lease that names none.
+            !seen.view.held.is_empty() && !self.own.silent && now.saturating_sub(since) < ttl
+        }) {
+            reasons.push(Reason::Lock);
+        }
+    }
+
+    /// What this server itself is like.
+    fn server_blockers(
+        &self,
+        rules: &Rules,
+        now: Ms,
+        seen: Option<&Seen>,
+        reasons: &mut Vec<Reason>,
+    ) {
+        let Some(health) = self
+            .fresh_health(rules, now)
+            .filter(|it| it.life == Life::Answers)
+        else {
+            reasons.push(Reason::Dead);
+            return;
+        };
+        if !health.read_only {
+            reasons.push(Reason::Open);
+        }
+        if !health.sane {
+            reasons.push(Reason::Unfit);
+        }
+        let mine = seen.is_some_and(|seen| seen.view.owner == rules.me);
+        match health.replica {
+            None if !mine => reasons.push(Reason::NoReplica),
+            Some(replica) if !replica.applies => reasons.push(Reason::NotApplying),
+            _ => {}
+        }
+        if health.errant > 0 && !mine {
+            reasons.push(Reason::Errant {
+                errant: health.errant,
+            });
+        }
+        let switched = seen.is_some_and(|seen| seen.view.state == LeaseState::Switching);
+        let ordered = matches!(self.order, Some(Order::TakeOver { .. }));
+        let limit = match (switched || mine, ordered) {
+            // A planned change loses nothing; an owner that lost something must not hide it.
+            (true, false) => 0,
+            (_, true) => u64::MAX,
+            (false, false) => rules.timing.max_lost,
+        };
+        if health.missing > limit {
+            reasons.push(Reason::Behind {
+                missing: health.missing,
+            });
+        }
+    }
+
+    /// What the old master itself says.
+    fn old_blocker(&self, rules: &Rules, now: Ms, seen: &Seen) -> Option<Reason> {
+        if seen.view.owner == rules.me {
+            return None;
+        }
+        let limit = rules.timing.renew.saturating_mul(3);
+        let Some((old, _)) = self.old.filter(|(_, at)| now.saturating_sub(*at) <= limit) else {
+            return Some(Reason::Looking);
+        };
+        match old {
+            OldMaster::Closed => None,
+            OldMaster::Open if !self.told_old => Some(Reason::Looking),
+            OldMaster::Open if seen.view.armed => None,
+            OldMaster::Open => Some(Reason::OldOpen),
+            OldMaster::Unreachable if seen.view.armed || rules.omit.unreachable_is_open => None,
+            OldMaster::Unreachable => match self.order {
+                Some(Order::TakeOver { off: true }) => None,
+                _ => Some(Reason::OldUnreachable),
+            },
+        }
+    }
+
+    /// Watches for the moment to take over.
+    pub(super) fn watch(&mut self, rules: &Rules, now: Ms, out: &mut Vec<Action>) {
+        let Some(seen) = self.seen else {
+            return;
+        };
+        self.want_lock(rules, now, &seen, out);
+        let reasons = self.blockers(rules, now);
+        if reasons == [Reason::Unjudged] {
+            self.observe(out);
+            return;
+        }
+        if reasons == [Reason::Looking] {
+            self.look(&seen, out);
+            return;
+        }
+        if !reasons.is_empty() || self.ask.is_some() {
+            return;
+        }
+        let planned = seen.view.state == LeaseState::Switching || self.order.is_some();
+        self.order = None;
+        self.enter(State::Bidding);
+        let proposal = Proposal {
+            over: Some(seen.view.tag),
+            epoch: seen.view.epoch.saturating_add(1),
+            state: LeaseState::Promoting,
+            armed: self.armed,
+            held: Servers::default(),
+            to: None,
+            planned,
+        };
+        self.write(rules, now, proposal, out);
+    }
+
+    /// The lock on the own server is wanted when the lease stands still for longer than a renewal can take.
+    fn want_lock(&mut self, rules: &Rules, now: Ms, seen: &Seen, out: &mut Vec<Action>) {
+        let patience = rules
+            .timing
+            .renew
+            .saturating_mul(2)
+            .saturating_add(rules.timing.timeout);
+        let quiet = now.saturating_sub(seen.since) >= patience;
+        let may = rules.chain.contains(&rules.me)
+            && (seen.view.held.is_empty() || seen.view.held.contains(rules.me));
+        if quiet && may && !self.own.asked && now >= self.next_lock {
+            self.own.asked = true;
+            self.next_lock = now.saturating_add(rules.timing.renew);
+            out.push(Action::TakeLock);
+        }
+    }
+
+    fn look(&mut self, seen: &Seen, out: &mut Vec<Action>) {
+        if self.looking {
+            return;
+        }
+        self.looking = true;
+        if matches!(self.old, Some((OldMaster::Open, _))) {
+            self.told_old = true;
+            out.push(Action::FenceOld(seen.view.owner));
+        } else {
+            out.push(Action::LookAtOld(seen.view.owner));
+        }
+    }
+
+    /// Makes the first lease of a product, where this server is the master that there is.
+    pub(super) fn found(&mut self, rules: &Rules, now: Ms, out: &mut Vec<Action>) {
+        if self.founding_blockers(rules, now).is_empty() && self.ask.is_none() {
+            let open = self
+                .answers(rules, now)
+                .is_some_and(|health| !health.read_only);
+            self.order = None;
+            self.enter(State::Bidding);
+            let proposal = Proposal {
+                over: None,
+                epoch: self.known_epoch.saturating_add(1),
+                state: if open {
+                    LeaseState::Serving
+                } else {
+                    LeaseState::Promoting
+                },
+                armed: self.armed,
+                held: Servers::default(),
+                to: None,
+                planned: true,
+            };
+            self.write(rules, now, proposal, out);
+        }
+    }
+
+    /// Why this server does not make the first lease.
+    pub fn founding_blockers(&self, rules: &Rules, now: Ms) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        let ordered = matches!(self.order, Some(Order::TakeOver { .. }));
+        if rules.chain.first() != Some(&rules.me) && !ordered {
+            reasons.push(Reason::NotInChain);
+        }
+        if self.known_epoch > 0 && !ordered {
+            reasons.push(Reason::LeaseGone);
+        }
+        if self.held {
+            reasons.push(Reason::Held);
+        }
+        match self.answers(rules, now) {
+            None => reasons.push(Reason::Dead),
+            Some(Health { sane: false, .. }) => reasons.push(Reason::Unfit),
+            Some(Health {
+                replica: Some(_), ..
+            }) if !ordered => reasons.push(Reason::Open),
+            Some(_) => {}
+        }
+        if self.task.is_some() {
+            reasons.push(Reason::Busy);
+        }
+        reasons
+    }
+}
+
+/// Whether the owner himself has said that his server is closed.
+fn is_closed(seen: &Seen, switched: bool) -> bool {
+    switched || seen.view.state == LeaseState::Released
+}

@@ -1,0 +1,238 @@
+//! What a machine is told: answers of the bucket, the server, the peers, and people's orders.
+
+use crate::database::lease::LeaseState;
+
+/// Milliseconds, of `CLOCK_BOOTTIME` where it is a moment. Never the wall clock.
+pub type Ms = u64;
+
+/// A server, by the number that the driver gives its name. A name keeps its number for the driver's life. Below 32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerId(pub u8);
+
+/// A set of servers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Servers(u32);
+
+impl Servers {
+    /// The set of one.
+    pub const fn of(server: ServerId) -> Self {
+        Self(1 << (server.0 % 32))
+    }
+
+    /// Whether it is in the set.
+    pub const fn contains(self, server: ServerId) -> bool {
+        self.0 & Self::of(server).0 != 0
+    }
+
+    /// Whether all of `other` are in the set.
+    pub const fn covers(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether nobody is.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The set with `server`.
+    #[must_use]
+    pub const fn with(self, server: ServerId) -> Self {
+        Self(self.0 | Self::of(server).0)
+    }
+
+    /// The set without `server`.
+    #[must_use]
+    pub const fn without(self, server: ServerId) -> Self {
+        Self(self.0 & !Self::of(server).0)
+    }
+
+    /// Its members, by number.
+    pub fn iter(self) -> impl Iterator<Item = ServerId> {
+        (0..32).map(ServerId).filter(move |&id| self.contains(id))
+    }
+}
+
+impl FromIterator<ServerId> for Servers {
+    fn from_iter<I: IntoIterator<Item = ServerId>>(servers: I) -> Self {
+        servers.into_iter().fold(Self::default(), Self::with)
+    }
+}
+
+/// A version of the lease in the bucket, by the driver's number: another one whenever the object's tag is another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag(pub u64);
+
+/// What a lease says, as far as decisions depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct View {
+    /// Its version.
+    pub tag: Tag,
+    /// The epoch.
+    pub epoch: u64,
+    /// Whose it is.
+    pub owner: ServerId,
+    /// What he does.
+    pub state: LeaseState,
+    /// Whether something outside his agent closes his server.
+    pub armed: bool,
+    /// On which servers he held the product's lock. All of those on which he must, or none at all.
+    pub held: Servers,
+    /// To whom he hands over.
+    pub to: Option<ServerId>,
+    /// His time to live.
+    pub ttl: Ms,
+    /// How long ago the epoch began, by the wall clocks, when this was read: for the pause between failovers only.
+    pub age: Ms,
+    /// The epoch began by a person's order.
+    pub planned: bool,
+}
+
+/// What came of a request to the bucket. Each request gets exactly one answer, within its deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// A read: it is still as it was.
+    Unchanged,
+    /// A read: there is no lease.
+    Absent,
+    /// A read: this is it. A write whose condition did not hold: this stands there in its place.
+    Lease(View),
+    /// A write: done, and this stands there now.
+    Done(View),
+    /// A write: refused for its condition, and what stands there could not be read.
+    Refused,
+    /// A write: surely not done, and what it was to replace still stands there.
+    NotDone,
+    /// No answer, or one that says to come again: the bucket is away. A write may have been done, or be done later.
+    Away,
+    /// An answer that makes no sense, or none that waiting helps. A write may have been done.
+    Broken,
+}
+
+/// Whether a database server lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Life {
+    /// It answers.
+    Answers,
+    /// It answers that it has no connection left: it lives, and no more is known.
+    Full,
+    /// It does not answer in time.
+    Hangs,
+    /// There is no process.
+    Gone,
+    /// It does not let the agent in: it lives, and no more is known.
+    Denied,
+}
+
+/// How the local server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Health {
+    /// Whether it lives. Only where it answers does the rest say something.
+    pub life: Life,
+    /// It refuses writes.
+    pub read_only: bool,
+    /// Its replication, where a source is configured.
+    pub replica: Option<Replica>,
+    /// Transactions of the lease's position that it neither has nor has received.
+    pub missing: u64,
+    /// Transactions that it has and its master never had.
+    pub errant: u64,
+    /// It is set up as a server must be that may become master: binary log, strict GTIDs.
+    pub sane: bool,
+}
+
+/// How a replica is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Replica {
+    /// Its source; `None`: a server that is not of the product.
+    pub source: Option<ServerId>,
+    /// It receives. Trying to reach its source is not that.
+    pub receives: bool,
+    /// Its receiving stands, so that it would have to be started.
+    pub stopped: bool,
+    /// It applies what it receives.
+    pub applies: bool,
+    /// One of the two stopped by an error that starting again does not cure.
+    pub broken: bool,
+}
+
+/// What became of the old master, as far as a candidate can see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OldMaster {
+    /// It refuses writes, or there is no process.
+    Closed,
+    /// It accepts writes.
+    Open,
+    /// It cannot be asked.
+    Unreachable,
+}
+
+/// The lock on this server's own database, tried from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OwnLock {
+    /// This agent holds it.
+    Held,
+    /// Somebody else does, and has said nothing for so long.
+    Taken {
+        /// How long his session has been silent, at least.
+        silent: Ms,
+    },
+    /// The server could not be asked: if it was held, it is not any more.
+    Unknown,
+}
+
+/// A person's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// The master hands over to this server.
+    Switchover(ServerId),
+    /// This server takes over from a master that is dead: the pause between failovers, `manual`, a hold and known losses
+    /// do not stand in the way. What keeps two masters from being does.
+    TakeOver {
+        /// The person says that the old master is off: that it cannot be asked does not stand in the way either.
+        off: bool,
+    },
+    /// This server joins its master's history again, whatever it has that the master lacks: that was saved.
+    Rejoin,
+}
+
+/// What a machine is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// Time has passed.
+    Tick,
+    /// The answer to the request under way.
+    Bucket(Answer),
+    /// How the local server is.
+    Health(Health),
+    /// The answer to [`super::Action::Beat`]: whether it was committed.
+    Beat(Beat),
+    /// The task under way has ended: whether it was done.
+    Did(super::Task, bool),
+    /// The answer to [`super::Action::Ping`]: whether the lock is held on that peer's server.
+    Peer(ServerId, bool),
+    /// The answer to [`super::Action::TakeLock`].
+    OwnLock(OwnLock),
+    /// The answer to [`super::Action::LookAtOld`].
+    Old(OldMaster),
+    /// Whether something outside the agent closes the server.
+    Armed(bool),
+    /// Whether a person wants nothing to change by itself.
+    Hold(bool),
+    /// A person's word.
+    Order(Order),
+}
+
+/// What came of a heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Beat {
+    /// It was committed.
+    Done,
+    /// It lives and had no connection left for it: as good as done.
+    Full,
+    /// The server refuses writes.
+    ReadOnly,
+    /// There is no process.
+    Gone,
+    /// No answer, or an error.
+    Failed,
+}

@@ -1,0 +1,209 @@
+//! What a server does that is not the master: refuse writes, replicate from the right source, rejoin or wait for a person.
+
+use super::{
+    Action, Fenced, Health, Life, Machine, Ms, Order, Proposal, Rules, Seen, Servers, State, Task,
+};
+use crate::database::lease::LeaseState;
+
+impl Machine {
+    /// Follows the lease.
+    pub(super) fn follow(&mut self, rules: &Rules, now: Ms, out: &mut Vec<Action>) {
+        let soon = self.seen.is_some_and(|seen| seen.view.to == Some(rules.me));
+        let every = if soon {
+            rules.timing.handover_poll
+        } else {
+            rules.timing.renew
+        };
+        if soon {
+            self.next_ask = self.next_ask.min(now.saturating_add(every));
+        }
+        let Some(seen) = self.seen else {
+            if self.absent {
+                self.found(rules, now, out);
+            }
+            self.read(now, every, out);
+            return;
+        };
+        if self.is_mine(rules) {
+            self.mine(rules, now, &seen, out);
+        } else {
+            self.others(rules, now, &seen, out);
+        }
+        if self.state == State::Following {
+            self.read(now, every, out);
+        }
+    }
+
+    /// The lease names this server, which is not serving.
+    fn mine(&mut self, rules: &Rules, now: Ms, seen: &Seen, out: &mut Vec<Action>) {
+        if self.ask.is_some() {
+            return;
+        }
+        let Some(health) = self.fresh_health(rules, now).filter(|_| self.judged) else {
+            self.observe(out);
+            return;
+        };
+        match (seen.view.state, health.life) {
+            (LeaseState::Switching, _) => {
+                if let Some(to) = seen.view.to {
+                    self.order = Some(Order::Switchover(to));
+                    self.enter(State::Handed { to, since: now });
+                }
+            }
+            (LeaseState::Released, Life::Answers) => {
+                if self.blockers(rules, now).is_empty() {
+                    self.begin_claim(now);
+                }
+            }
+            // Another candidate may be able to do what this one could not.
+            (_, Life::Answers) if self.drain_failed && self.order.is_none() => {
+                self.release(rules, now, seen, out);
+            }
+            (_, Life::Answers) => {
+                if self.may_claim(rules, &health) {
+                    self.begin_claim(now);
+                }
+            }
+            (LeaseState::Released, _) | (_, Life::Hangs | Life::Full | Life::Denied) => {}
+            (_, Life::Gone) if !self.closed => self.begin_fencing(now, Fenced::Gone, out),
+            (_, Life::Gone) => self.release(rules, now, seen, out),
+        }
+    }
+
+    /// Says that the server takes no writes, so that nobody waits for its time to end.
+    fn release(&mut self, rules: &Rules, now: Ms, seen: &Seen, out: &mut Vec<Action>) {
+        if now < self.next_ask || !self.closed {
+            return;
+        }
+        let proposal = Proposal {
+            over: Some(seen.view.tag),
+            epoch: seen.view.epoch,
+            state: LeaseState::Released,
+            armed: self.armed,
+            held: Servers::default(),
+            to: None,
+            planned: seen.view.planned,
+        };
+        self.write(rules, now, proposal, out);
+    }
+
+    /// Whether the owner that does not serve may go on. What it lost, a candidate may have.
+    fn may_claim(&self, rules: &Rules, health: &Health) -> bool {
+        let ordered = matches!(self.order, Some(Order::TakeOver { .. }));
+        let whole = health.missing == 0 || self.lease_state() == Some(LeaseState::Promoting);
+        rules.chain.contains(&rules.me)
+            && !self.regressed
+            && !self.absent
+            && (!self.drain_failed || ordered)
+            && (whole || ordered)
+    }
+
+    fn begin_claim(&mut self, now: Ms) {
+        if matches!(self.order, Some(Order::TakeOver { .. })) {
+            self.order = None;
+            self.drain_failed = false;
+        }
+        self.confirmed = None;
+        self.next_ask = now;
+        self.enter(State::Claiming { since: now });
+    }
+
+    /// Another server owns the lease.
+    fn others(&mut self, rules: &Rules, now: Ms, seen: &Seen, out: &mut Vec<Action>) {
+        let health = self.answers(rules, now);
+        if health.is_some_and(|health| !health.read_only) {
+            self.begin_fencing(now, Fenced::NotOwner, out);
+            return;
+        }
+        if matches!(self.order, Some(Order::Switchover(_))) {
+            // Only a master hands over.
+            self.order = None;
+        }
+        if self.armed && health.is_some() {
+            // Readers of a replica are welcome.
+            self.armed = false;
+            self.fed = None;
+            out.push(Action::Disarm);
+        }
+        self.watch(rules, now, out);
+        if self.state != State::Following {
+            return;
+        }
+        if let Some(health) = health {
+            self.replicate(rules, now, seen, &health, out);
+        }
+    }
+
+    /// Replicates from the right source.
+    fn replicate(
+        &mut self,
+        rules: &Rules,
+        now: Ms,
+        seen: &Seen,
+        health: &Health,
+        out: &mut Vec<Action>,
+    ) {
+        // A master that is not there yet, or not any more, is nobody to follow.
+        let stale = now.saturating_sub(seen.since) >= rules.timing.ttl;
+        if seen.view.state != LeaseState::Serving || stale || now < self.next_task {
+            return;
+        }
+        if !self.judged {
+            self.observe(out);
+            return;
+        }
+        let owner = seen.view.owner;
+        if health.errant > 0 {
+            if !self.saved {
+                self.work(Task::SaveSurplus, out);
+            } else if self.order == Some(Order::Rejoin) {
+                self.work(Task::Rejoin(owner), out);
+            }
+            return;
+        }
+        let patience = rules.timing.second_wait;
+        if self
+            .unreceived
+            .is_some_and(|since| now.saturating_sub(since) >= patience)
+        {
+            self.direct = true;
+        }
+        let follows = health.replica.and_then(|replica| replica.source);
+        let wanted = if self.direct {
+            owner
+        } else {
+            rules.source(owner)
+        };
+        let works = health.replica.is_some_and(|replica| replica.receives);
+        let fits = follows == Some(wanted)
+            || (works && follows.is_some_and(|source| rules.is_before(source, owner)));
+        if !fits {
+            if !self.held {
+                self.work(Task::Follow(wanted), out);
+            }
+        } else if health
+            .replica
+            .is_some_and(|replica| !replica.broken && (replica.stopped || !replica.applies))
+        {
+            self.work(Task::Start, out);
+        }
+    }
+
+    /// Whether it has transactions that its master lacks, and waits for a person.
+    pub fn is_quarantined(&self, rules: &Rules) -> bool {
+        !self.is_mine(rules) && self.health.is_some_and(|(health, _)| health.errant > 0)
+    }
+}
+
+impl Rules {
+    /// Whether `source` stands before this server, as long as `owner` is the master.
+    fn is_before(&self, source: super::ServerId, owner: super::ServerId) -> bool {
+        source == owner
+            || self
+                .chain
+                .iter()
+                .filter(|&&server| server != owner)
+                .take_while(|&&server| server != self.me)
+                .any(|&server| server == source)
+    }
+}

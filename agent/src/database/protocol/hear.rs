@@ -1,0 +1,250 @@
+//! What each event says. Facts are noted here; what follows from them is decided elsewhere.
+
+use super::{
+    Action, Answer, Ask, Beat, Bucket, Event, Fenced, Health, Life, Machine, Ms, Order, Own,
+    OwnLock, Rules, Seen, State, Step, Task, View,
+};
+use crate::database::lease::LeaseState;
+
+impl Machine {
+    pub(super) fn hear(&mut self, rules: &Rules, now: Ms, event: Event, out: &mut Vec<Action>) {
+        match event {
+            Event::Tick => {}
+            Event::Bucket(answer) => {
+                if let Some(ask) = self.ask.take() {
+                    self.hear_bucket(rules, now, ask, answer, out);
+                }
+            }
+            Event::Health(health) => self.hear_health(now, health),
+            Event::Beat(beat) => {
+                if let Some(sent) = self.beating.take() {
+                    self.hear_beat(now, sent, beat, out);
+                }
+            }
+            Event::Did(task, done) => {
+                if self.task == Some(task) {
+                    self.task = None;
+                    self.did(rules, now, task, done);
+                }
+            }
+            Event::Peer(id, held) => {
+                let alive = self.beat_is_fresh(rules, now);
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    let sent = peer.asked.take();
+                    match sent {
+                        // A server whose disk hangs must not be kept a master by its network.
+                        Some(sent) if held && alive => peer.held = Some(sent),
+                        _ if held => {}
+                        _ => peer.held = None,
+                    }
+                }
+            }
+            Event::OwnLock(lock) => self.hear_lock(rules, now, lock),
+            Event::Old(old) => {
+                self.looking = false;
+                self.old = Some((old, now));
+            }
+            Event::Armed(armed) => {
+                self.armed = armed;
+                if !armed {
+                    self.fed = None;
+                }
+            }
+            Event::Hold(held) => self.held = held,
+            Event::Order(order) => self.order = Some(order),
+        }
+    }
+
+    fn hear_bucket(
+        &mut self,
+        rules: &Rules,
+        now: Ms,
+        ask: Ask,
+        answer: Answer,
+        out: &mut Vec<Action>,
+    ) {
+        let wrote = ask.write.is_some();
+        let answer = match answer {
+            Answer::Refused | Answer::Lease(_) if wrote && rules.omit.refusal_fences => {
+                Answer::Away
+            }
+            answer => answer,
+        };
+        self.bucket = match answer {
+            Answer::Away => Bucket::Away,
+            Answer::Broken => Bucket::Broken,
+            _ => Bucket::There,
+        };
+        match answer {
+            Answer::Unchanged | Answer::NotDone | Answer::Away | Answer::Broken => {}
+            Answer::Absent => self.absent = true,
+            Answer::Done(view) => {
+                self.learn(now, view, out);
+                let closes = matches!(view.state, LeaseState::Released | LeaseState::Switching);
+                if !closes {
+                    let sent = if rules.omit.sent_time { now } else { ask.sent };
+                    self.confirmed = Some(self.confirmed.unwrap_or(0).max(sent));
+                    self.pledged = !view.held.is_empty();
+                }
+            }
+            Answer::Lease(view) => {
+                self.learn(now, view, out);
+                if wrote && view.owner == rules.me {
+                    // An earlier write of ours came through late. How old it is, nobody knows: the next one will tell.
+                    self.pledged = false;
+                    self.next_ask = now;
+                }
+            }
+            Answer::Refused => {
+                if wrote && self.state.owns() {
+                    self.begin_fencing(now, Fenced::Refused, out);
+                }
+                self.next_ask = now;
+            }
+        }
+        if let (State::Starting { .. }, false) = (
+            self.state,
+            matches!(answer, Answer::Away | Answer::Broken | Answer::NotDone),
+        ) {
+            self.enter(State::Following);
+        }
+        if self.state == State::Bidding {
+            self.next_ask = now;
+            if matches!(answer, Answer::Done(_)) {
+                self.next_task = now;
+                self.enter(State::Promoting {
+                    since: now,
+                    step: Step::StopReceiving,
+                });
+            } else {
+                self.enter(State::Following);
+            }
+        }
+    }
+
+    /// Takes note of a version of the lease.
+    pub(super) fn learn(&mut self, now: Ms, view: View, out: &mut Vec<Action>) {
+        self.absent = false;
+        self.regressed = view.epoch < self.known_epoch;
+        if self.regressed {
+            return;
+        }
+        self.known_epoch = view.epoch;
+        let before = self.seen;
+        let same_epoch = before.filter(|seen| seen.view.epoch == view.epoch);
+        if before.is_some_and(|seen| seen.view.tag == view.tag) {
+            return;
+        }
+        self.seen = Some(Seen {
+            view,
+            since: now,
+            epoch_since: same_epoch.map_or(now, |seen| seen.epoch_since),
+        });
+        if same_epoch.is_none() {
+            self.drain_failed = false;
+            self.direct = false;
+            self.saved = false;
+        }
+        // What was seen while another version stood there shows nothing of this one.
+        if self.own.held.is_some() {
+            out.push(Action::DropLock);
+        }
+        self.own = Own {
+            asked: self.own.asked,
+            ..Own::default()
+        };
+        self.old = None;
+        self.told_old = false;
+        self.judged = false;
+    }
+
+    fn hear_health(&mut self, now: Ms, health: Health) {
+        self.health = Some((health, now));
+        self.judged = true;
+        self.observing = false;
+        if health.life == Life::Answers && !health.read_only {
+            self.closed = false;
+        }
+        let receives = health.replica.is_some_and(|replica| replica.receives);
+        self.unreceived = if receives {
+            None
+        } else {
+            Some(self.unreceived.unwrap_or(now))
+        };
+    }
+
+    fn hear_beat(&mut self, now: Ms, sent: Ms, beat: Beat, out: &mut Vec<Action>) {
+        match beat {
+            Beat::Done | Beat::Full => self.beat = Some(sent),
+            Beat::Gone if self.state.owns() => self.begin_fencing(now, Fenced::Gone, out),
+            // Somebody closed it: it is opened again, by the way that checks everything.
+            Beat::ReadOnly => {
+                if self.state == State::Serving {
+                    self.next_ask = now;
+                    self.enter(State::Promoting {
+                        since: now,
+                        step: Step::Recheck { than: now },
+                    });
+                }
+            }
+            Beat::Gone | Beat::Failed => {}
+        }
+    }
+
+    fn hear_lock(&mut self, rules: &Rules, now: Ms, lock: OwnLock) {
+        self.own.asked = false;
+        match lock {
+            OwnLock::Held => {
+                self.own.taken = false;
+                self.own.held = Some(self.own.held.unwrap_or(now));
+            }
+            OwnLock::Taken { silent } => {
+                self.own.held = None;
+                self.own.taken = true;
+                self.own.silent |= silent >= rules.owner_stops();
+            }
+            OwnLock::Unknown => {
+                self.own.held = None;
+                self.own.taken = false;
+            }
+        }
+    }
+
+    fn did(&mut self, rules: &Rules, now: Ms, task: Task, done: bool) {
+        match task {
+            Task::Close | Task::Kill if done => {
+                self.closed = true;
+                // What was seen before is not so any more.
+                if let Some((health, _)) = &mut self.health {
+                    health.read_only = true;
+                    if task == Task::Kill {
+                        health.life = Life::Gone;
+                    }
+                }
+            }
+            Task::Drain if !done => self.drain_failed = true,
+            Task::Arm { until } if done => {
+                self.armed = true;
+                self.fed = Some(until);
+            }
+            Task::Arm { .. } => self.armed = false,
+            Task::SaveSurplus => self.saved |= done,
+            Task::Rejoin(_) if self.order == Some(Order::Rejoin) => self.order = None,
+            _ => {}
+        }
+        if matches!(task, Task::Follow(_) | Task::Start | Task::Rejoin(_)) {
+            // What the server looked like before does not count any more.
+            self.next_task = now.saturating_add(rules.timing.renew.saturating_mul(2));
+        }
+        // What did not succeed is not tried again at once.
+        if !done && !matches!(task, Task::Close | Task::Kill) {
+            let pause = if matches!(self.state, State::Promoting { .. }) {
+                rules.timing.renew
+            } else {
+                rules.timing.renew.saturating_mul(5)
+            };
+            self.next_task = now.saturating_add(pause);
+        }
+        self.went_on(now, task, done);
+    }
+}

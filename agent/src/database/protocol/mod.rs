@@ -1,0 +1,415 @@
+//! The protocol of one product on one server: a pure machine `(state, event, now) → (state, actions)`.
+//!
+//! Nothing here does input or output, knows a name or reads a clock: the code that runs is the code that is
+//! model-checked (`tests/src/model`). What the page `docs/failover.md` says in plain words stands here as code:
+//!
+//! | part | what it is responsible for |
+//! |---|---|
+//! | [`timing`] | the times and their inequality; what a server is in its product |
+//! | [`state`] | the states, and which may follow which |
+//! | [`event`], [`action`] | what a machine is told, and what it wants done |
+//! | [`reason`] | why a server is closed, why a candidate does not take over |
+//! | `hear` | what each event says, and nothing decided yet |
+//! | `owner` | renewals, locks on peers, validity, fencing |
+//! | `candidate` | the conditions of a takeover |
+//! | `promotion` | from owning the lease to accepting writes |
+//! | `handover` | switchover by a person |
+//! | `follower` | replication from the right source, rejoining, quarantine |
+//!
+//! # Why there are never two masters
+//!
+//! Let the last renewal that took effect be sent at *m*, take effect at *a*, and be seen by a candidate at *r*:
+//! *m ≤ a ≤ r*. The master is closed by *m + L + F*, the candidate writes at *r + TTL* at the earliest, and
+//! `TTL·(1−ρ) ≥ (L+F)·(1+ρ)` makes the first the earlier one whatever the requests' delays were. The bucket's
+//! compare-and-swap arbitrates between candidates, and between a candidate and a renewal that comes late.
+//!
+//! While the bucket is away, locks stand for renewals. The lease lists (`held`) the servers on which the owner held the
+//! lock, all of those on which he must or none. Only if it lists some may he go on without renewals, for L after he
+//! *sent* the oldest of the last pings answered there. A candidate in that list must have seen the owner's
+//! session silent for L+F, or hold the lock itself for TTL; one that is not in it must not take over at all. An owner
+//! that stopped goes on only by a renewal, never by a lock.
+//!
+//! Whoever says by the lease that his server is closed (`switching`, `released`) opens it again only after a later
+//! write was confirmed: one that is still on its way is void from then on.
+
+mod action;
+mod candidate;
+mod event;
+mod follower;
+mod handover;
+mod hear;
+mod owner;
+mod promotion;
+mod reason;
+mod state;
+mod timing;
+
+use std::collections::BTreeMap;
+
+use crate::database::lease::LeaseState;
+
+pub use action::{Action, Proposal, Task};
+pub use event::{
+    Answer, Beat, Event, Health, Life, Ms, OldMaster, Order, OwnLock, Replica, ServerId, Servers,
+    Tag, View,
+};
+pub use reason::{Fenced, Reason};
+pub use state::{State, Step};
+pub use timing::{Omissions, Rules, Timing, UnsafeTiming};
+
+/// The lease as it was last read or written, and since when it is known to be so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Seen {
+    view: View,
+    /// When the first answer that showed this version came.
+    since: Ms,
+    /// When the first answer that showed this epoch came.
+    epoch_since: Ms,
+}
+
+/// A request to the bucket that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Ask {
+    /// What is to be written; `None`: a read.
+    write: Option<Proposal>,
+    /// When it was handed out: it is sent no earlier.
+    sent: Ms,
+}
+
+/// What is known of the bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Bucket {
+    /// It answers, or was not asked yet.
+    There,
+    /// It did not answer the last request.
+    Away,
+    /// The last answer made no sense.
+    Broken,
+}
+
+/// The lock on a peer's server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+struct Peer {
+    /// A ping is under way, sent then.
+    asked: Option<Ms>,
+    /// The lock is held; the last ping that showed it was sent then.
+    held: Option<Ms>,
+}
+
+/// What a candidate knows of the lock on its own server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+struct Own {
+    /// It is being tried.
+    asked: bool,
+    /// Held since then.
+    held: Option<Ms>,
+    /// The owner's session was seen silent for longer than he serves without an answer, while the lease stood still.
+    silent: bool,
+    /// The owner holds it.
+    taken: bool,
+}
+
+/// A machine: one product on one server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Machine {
+    state: State,
+    seen: Option<Seen>,
+    /// The last read said that there is no lease.
+    absent: bool,
+    /// The highest epoch that was ever seen here, in this life or an earlier one; 0: none.
+    known_epoch: u64,
+    /// The last read showed a lease of a lower epoch.
+    regressed: bool,
+    bucket: Bucket,
+    ask: Option<Ask>,
+    next_ask: Ms,
+    /// As the owner: when the last write that was confirmed was sent.
+    confirmed: Option<Ms>,
+    /// Each write since and including the last confirmed one said that the locks are held.
+    pledged: bool,
+    health: Option<(Health, Ms)>,
+    /// The last look at the server was at this version of the lease.
+    judged: bool,
+    observing: bool,
+    beating: Option<Ms>,
+    /// When the last heartbeat that was committed was asked for.
+    beat: Option<Ms>,
+    next_beat: Ms,
+    peers: BTreeMap<ServerId, Peer>,
+    next_ping: Ms,
+    own: Own,
+    next_lock: Ms,
+    /// What the old master was last seen to be, and when.
+    old: Option<(OldMaster, Ms)>,
+    /// It is being looked at.
+    looking: bool,
+    /// The old master was told to refuse writes; it is not told again for this version of the lease.
+    told_old: bool,
+    armed: bool,
+    /// Until when the dead-man was last told to wait.
+    fed: Option<Ms>,
+    task: Option<Task>,
+    next_task: Ms,
+    /// The server was closed, and confirmed so, and not opened since.
+    closed: bool,
+    /// The task that kills the server has been handed out in this fencing.
+    killing: bool,
+    held: bool,
+    order: Option<Order>,
+    /// A promotion failed in this epoch.
+    drain_failed: bool,
+    /// It replicates straight from the owner, because the one between did not work.
+    direct: bool,
+    unreceived: Option<Ms>,
+    saved: bool,
+}
+
+impl Machine {
+    /// A machine that has just started. `known_epoch`: the highest epoch that this server ever saw.
+    pub fn new(now: Ms, known_epoch: u64) -> Self {
+        Self {
+            state: State::Starting { since: now },
+            seen: None,
+            absent: false,
+            known_epoch,
+            regressed: false,
+            bucket: Bucket::There,
+            ask: None,
+            next_ask: now,
+            confirmed: None,
+            pledged: false,
+            health: None,
+            judged: false,
+            observing: false,
+            beating: None,
+            beat: None,
+            next_beat: now,
+            peers: BTreeMap::new(),
+            next_ping: now,
+            own: Own::default(),
+            next_lock: now,
+            old: None,
+            looking: false,
+            told_old: false,
+            armed: false,
+            fed: None,
+            task: None,
+            next_task: now,
+            closed: false,
+            killing: false,
+            held: false,
+            order: None,
+            drain_failed: false,
+            direct: false,
+            unreceived: None,
+            saved: false,
+        }
+    }
+
+    /// Tells it one thing, and returns what it wants done. `now` never goes back.
+    pub fn step(&mut self, rules: &Rules, now: Ms, event: Event) -> Vec<Action> {
+        let mut out = Vec::new();
+        self.hear(rules, now, event, &mut out);
+        // Each round enters a state at most; no chain of states without an answer in between is longer.
+        for _ in 0..8 {
+            let before = self.state;
+            self.decide(rules, now, &mut out);
+            if self.state == before {
+                break;
+            }
+        }
+        out
+    }
+
+    fn decide(&mut self, rules: &Rules, now: Ms, out: &mut Vec<Action>) {
+        if self.must_stop(rules, now, out) {
+            return;
+        }
+        match self.state {
+            State::Starting { since } => self.start(rules, now, since, out),
+            State::Following => self.follow(rules, now, out),
+            State::Claiming { since } => self.claim(rules, now, since, out),
+            State::Bidding => {}
+            State::Promoting { since, step } => self.promote(rules, now, since, step, out),
+            State::Serving => self.serve(rules, now, out),
+            State::Announcing { to, since } => self.announce(rules, now, to, since, out),
+            State::Closing { to, .. } => self.close(rules, now, to, out),
+            State::Handed { since, .. } => self.hand(rules, now, since, out),
+            State::Fencing { since, .. } => self.fence(rules, now, since, out),
+        }
+    }
+
+    /// Where it stands.
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// The lease as it was last read or written, and when the first answer that showed it came.
+    pub fn lease(&self) -> Option<(View, Ms)> {
+        self.seen.map(|seen| (seen.view, seen.since))
+    }
+
+    /// The highest epoch that was seen, to be kept over restarts.
+    pub const fn known_epoch(&self) -> u64 {
+        self.known_epoch
+    }
+
+    /// Whether something outside the agent closes the server.
+    pub const fn armed(&self) -> bool {
+        self.armed
+    }
+
+    /// Whether the bucket answered the last request.
+    pub fn bucket_answers(&self) -> bool {
+        self.bucket == Bucket::There
+    }
+
+    /// The order that is being carried out.
+    pub const fn order(&self) -> Option<Order> {
+        self.order
+    }
+
+    /// On which peers the lock is held, by the last answers.
+    pub fn locks(&self) -> Servers {
+        let held = self.peers.iter().filter(|(_, peer)| peer.held.is_some());
+        held.map(|(&id, _)| id).collect()
+    }
+
+    fn enter(&mut self, next: State) {
+        debug_assert!(
+            self.state.may_become(&next),
+            "{:?} cannot become {next:?}",
+            self.state
+        );
+        self.state = next;
+    }
+
+    /// Whether the lease, as far as known, is this server's.
+    fn is_mine(&self, rules: &Rules) -> bool {
+        self.seen.is_some_and(|seen| seen.view.owner == rules.me)
+    }
+
+    fn lease_state(&self) -> Option<LeaseState> {
+        self.seen.map(|seen| seen.view.state)
+    }
+
+    /// The local server's health, if it is not too old to count.
+    fn fresh_health(&self, rules: &Rules, now: Ms) -> Option<Health> {
+        let limit = rules
+            .timing
+            .renew
+            .saturating_mul(3)
+            .saturating_add(rules.timing.timeout);
+        self.health
+            .filter(|(_, at)| now.saturating_sub(*at) <= limit)
+            .map(|(health, _)| health)
+    }
+
+    fn answers(&self, rules: &Rules, now: Ms) -> Option<Health> {
+        self.fresh_health(rules, now)
+            .filter(|health| health.life == Life::Answers)
+    }
+
+    /// Wants to know how the server is, if that was not asked already.
+    fn observe(&mut self, out: &mut Vec<Action>) {
+        if !self.observing {
+            self.observing = true;
+            out.push(Action::Observe);
+        }
+    }
+
+    /// Hands out a task, if none is under way.
+    fn work(&mut self, task: Task, out: &mut Vec<Action>) {
+        if self.task.is_none() {
+            self.task = Some(task);
+            out.push(Action::Do(task));
+        }
+    }
+
+    fn read(&mut self, now: Ms, every: Ms, out: &mut Vec<Action>) {
+        if self.ask.is_none() && now >= self.next_ask {
+            self.ask = Some(Ask {
+                write: None,
+                sent: now,
+            });
+            self.next_ask = now.saturating_add(every);
+            out.push(Action::Read);
+        }
+    }
+
+    fn write(&mut self, rules: &Rules, now: Ms, proposal: Proposal, out: &mut Vec<Action>) {
+        if self.ask.is_some() {
+            return;
+        }
+        if proposal.held.is_empty() {
+            self.pledged = false;
+        }
+        self.ask = Some(Ask {
+            write: Some(proposal),
+            sent: now,
+        });
+        self.next_ask = now.saturating_add(rules.timing.renew);
+        out.push(Action::Write(proposal));
+    }
+
+    /// For models: all that is remembered becomes `by` older; what is older than `floor` becomes `floor`. A model in
+    /// which it is always the same moment has few states.
+    pub fn age(&mut self, by: Ms, floor: Ms) {
+        let older = |moment: &mut Ms| *moment = moment.saturating_sub(by).max(floor);
+        let (a, b) = self.state.moments();
+        a.into_iter().chain(b).for_each(older);
+        if let Some(seen) = &mut self.seen {
+            older(&mut seen.since);
+            older(&mut seen.epoch_since);
+        }
+        if let Some(ask) = &mut self.ask {
+            older(&mut ask.sent);
+        }
+        if let Some((_, at)) = &mut self.health {
+            older(at);
+        }
+        if let Some((_, at)) = &mut self.old {
+            older(at);
+        }
+        for peer in self.peers.values_mut() {
+            peer.asked.iter_mut().chain(&mut peer.held).for_each(older);
+        }
+        if let Some(Task::Arm { until } | Task::Open { until }) = &mut self.task {
+            older(until);
+        }
+        [
+            &mut self.next_ask,
+            &mut self.next_beat,
+            &mut self.next_ping,
+            &mut self.next_lock,
+            &mut self.next_task,
+        ]
+        .into_iter()
+        .chain(&mut self.confirmed)
+        .chain(&mut self.beating)
+        .chain(&mut self.beat)
+        .chain(&mut self.own.held)
+        .chain(&mut self.fed)
+        .chain(&mut self.unreceived)
+        .for_each(older);
+    }
+
+    /// For models: gives the versions of the lease that are remembered other numbers.
+    pub fn renumber(&mut self, mut number: impl FnMut(Tag) -> Tag) {
+        if let Some(seen) = &mut self.seen {
+            seen.view.tag = number(seen.view.tag);
+        }
+        if let Some(Ask {
+            write: Some(Proposal {
+                over: Some(tag), ..
+            }),
+            ..
+        }) = &mut self.ask
+        {
+            *tag = number(*tag);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! Why a server is being closed, and why a candidate does not take over: for decisions and for people alike.
+
+use std::fmt;
+
+use super::event::Ms;
+
+/// Why a server is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fenced {
+    /// No renewal was confirmed in time.
+    Expired,
+    /// Another server owns the lease.
+    Taken,
+    /// A write of the lease was refused: somebody else has written it.
+    Refused,
+    /// The server's process is gone.
+    Gone,
+    /// The agent has started and could not confirm that this server is the master.
+    Unconfirmed,
+    /// The server accepts writes, and is not the master.
+    NotOwner,
+    /// What it had received could not be applied in time.
+    DrainFailed,
+}
+
+impl fmt::Display for Fenced {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Expired => "no renewal of the lease was confirmed in time",
+            Self::Taken => "another server owns the lease",
+            Self::Refused => "the bucket refused a renewal: another server has written the lease",
+            Self::Gone => "the server's process is gone",
+            Self::Unconfirmed => "the agent started, and the bucket did not confirm the lease",
+            Self::NotOwner => "it accepted writes without being the master",
+            Self::DrainFailed => "what it had received could not be applied",
+        })
+    }
+}
+
+/// Why a candidate does not take over now. All of them are told, not the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// No lease was read yet, or the bucket does not answer.
+    NoLease,
+    /// The lease is gone, though there was one.
+    LeaseGone,
+    /// A lease of a lower epoch than one that was seen stands in the bucket.
+    Regressed,
+    /// It does not stand in the document's chain.
+    NotInChain,
+    /// The document says that it is never promoted.
+    Never,
+    /// A person wants nothing to change by itself.
+    Held,
+    /// The settings say that masters change by a person's order only.
+    Manual,
+    /// The lease has changed less than its time to live ago.
+    Fresh {
+        /// So much is left.
+        left: Ms,
+    },
+    /// The lock on its own server is not held for long enough.
+    Lock,
+    /// The master holds the lock on this server: it lives, though it does not reach the bucket.
+    MastersLock,
+    /// The master held locks, and not here: it does not know this server as a candidate.
+    Unknown,
+    /// Its own server does not answer.
+    Dead,
+    /// Its own server accepts writes.
+    Open,
+    /// Its own server is nobody's replica.
+    NoReplica,
+    /// It does not apply what it receives.
+    NotApplying,
+    /// It lacks more of the last known position than may be lost.
+    Behind {
+        /// So many transactions.
+        missing: u64,
+    },
+    /// It has transactions that its master never had.
+    Errant {
+        /// So many.
+        errant: u64,
+    },
+    /// It lacks a setting that a master must have.
+    Unfit,
+    /// The last change of master is too recent.
+    Cooldown {
+        /// So much is left.
+        left: Ms,
+    },
+    /// Candidates before it have their turn.
+    Turn {
+        /// So much is left.
+        left: Ms,
+    },
+    /// The old master was not looked at yet.
+    Looking,
+    /// The old master accepts writes, and could not be made to refuse them, and nothing closes it by itself.
+    OldOpen,
+    /// The old master cannot be reached, and nothing closes it by itself.
+    OldUnreachable,
+    /// Its last promotion failed: a person must look.
+    DrainFailed,
+    /// Other work on its server is under way.
+    Busy,
+    /// Its position was not compared with the lease as it is now.
+    Unjudged,
+}
+
+impl Reason {
+    /// Whether time alone cures it, without anybody's help.
+    pub const fn passes(&self) -> bool {
+        matches!(
+            self,
+            Self::Fresh { .. }
+                | Self::Lock
+                | Self::Turn { .. }
+                | Self::Looking
+                | Self::Busy
+                | Self::Unjudged
+        )
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secs = |left: &Ms| left.div_ceil(1_000);
+        match self {
+            Self::NoLease => out.write_str("no lease could be read yet"),
+            Self::LeaseGone => out.write_str(
+                "the lease is gone from the bucket: somebody deleted it; put its last version back",
+            ),
+            Self::Regressed => out.write_str(
+                "the lease in the bucket is older than one that was seen: put the newest version back",
+            ),
+            Self::NotInChain => out.write_str("it is not in the chain"),
+            Self::Never => out.write_str("the document says that it is never promoted"),
+            Self::Held => out.write_str("failover is paused: agentctl db resume"),
+            Self::Manual => out.write_str("failover is manual by agentd.toml"),
+            Self::Fresh { left } => write!(out, "the lease is fresh ({} s left)", secs(left)),
+            Self::Lock => out.write_str("it waits for the product's lock on its own server"),
+            Self::MastersLock => {
+                out.write_str("the master lives: it holds the product's lock on this server")
+            }
+            Self::Unknown => out.write_str(
+                "the master did not know it as a candidate: order it, if the master is surely dead",
+            ),
+            Self::Dead => out.write_str("its server does not answer"),
+            Self::Open => out.write_str("its server accepts writes"),
+            Self::NoReplica => out.write_str("it does not replicate"),
+            Self::NotApplying => out.write_str("its SQL thread is stopped"),
+            Self::Behind { missing } => {
+                write!(out, "it lacks {missing} transactions of the master's last known position")
+            }
+            Self::Errant { errant } => {
+                write!(out, "it has {errant} transactions that its master never had")
+            }
+            Self::Unfit => out.write_str("its server lacks settings that a master must have"),
+            Self::Cooldown { left } => write!(
+                out,
+                "the last change of master is too recent ({} s left): order it, if it must be",
+                secs(left)
+            ),
+            Self::Turn { left } => {
+                write!(out, "candidates before it have their turn ({} s left)", secs(left))
+            }
+            Self::Looking => out.write_str("it looks whether the old master still accepts writes"),
+            Self::OldOpen => out.write_str(
+                "the old master accepts writes and could not be stopped: stop mysqld there",
+            ),
+            Self::OldUnreachable => out.write_str(
+                "the old master cannot be reached and nothing closes it by itself: make sure that it is off, then order it",
+            ),
+            Self::DrainFailed => {
+                out.write_str("what it had received could not be applied: see its SQL thread's error")
+            }
+            Self::Busy => out.write_str("other work on its server is under way"),
+            Self::Unjudged => out.write_str("its position is being compared with the lease"),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! How long things take, and the one inequality on which everything rests; what a server is in its product.
+
+use super::event::{Ms, ServerId, Servers};
+
+/// The protocol's times, in milliseconds of the boot clock.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Timing {
+    /// Between two renewals, two heartbeats and two looks at the lease.
+    pub renew: Ms,
+    /// The deadline of one request to the bucket.
+    pub timeout: Ms,
+    /// A master serves for so long after it *sent* the last renewal that was confirmed. `L` in the documentation.
+    pub stop_serving: Ms,
+    /// A master that must stop is closed so much later at the latest. `F` in the documentation.
+    pub fence_budget: Ms,
+    /// Within that budget: when closing did not succeed by words, the server is killed.
+    pub kill_after: Ms,
+    /// A candidate waits for so long after it *received* the first answer that showed the lease as it is.
+    pub ttl: Ms,
+    /// By how much a clock may be too fast or too slow, in millionths.
+    pub clock_error_ppm: u64,
+    /// No second failover by itself so soon after the last change of master.
+    pub cooldown: Ms,
+    /// So much later than the first candidate the second one acts, twice as much later the third.
+    pub second_wait: Ms,
+    /// The most time that applying what was received may take before a takeover is given up.
+    pub drain: Ms,
+    /// The most time that a server to which was handed over may take before the old master takes it back.
+    pub handover: Ms,
+    /// Between two looks at the lease while a master hands over.
+    pub handover_poll: Ms,
+    /// The most transactions that may be known to be lost when a candidate takes over by itself.
+    pub max_lost: u64,
+}
+
+/// Numbers with which two masters would be possible.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "ttl {ttl} ms less {ppm} ppm of clock error must be at least stop_serving {stop_serving} ms and fence_budget {fence_budget} ms more that error: raise ttl, or lower stop_serving"
+)]
+pub struct UnsafeTiming {
+    ttl: Ms,
+    stop_serving: Ms,
+    fence_budget: Ms,
+    ppm: u64,
+}
+
+impl Timing {
+    /// Times for servers of one region. [`Timing::check`] accepts them.
+    pub const fn regional() -> Self {
+        Self {
+            renew: 1_000,
+            timeout: 1_000,
+            stop_serving: 5_000,
+            fence_budget: 3_000,
+            kill_after: 1_000,
+            ttl: 10_000,
+            clock_error_ppm: 10_000,
+            cooldown: 600_000,
+            second_wait: 10_000,
+            drain: 300_000,
+            handover: 8_000,
+            handover_poll: 150,
+            max_lost: 1_000,
+        }
+    }
+
+    /// `TTL·(1−ρ) ≥ (L+F)·(1+ρ)`: when a candidate's waiting ends, the master has stopped, by whatever clocks.
+    pub fn check(&self) -> Result<(), UnsafeTiming> {
+        const WHOLE: u64 = 1_000_000;
+        let waits = self
+            .ttl
+            .saturating_mul(WHOLE.saturating_sub(self.clock_error_ppm));
+        let serves = self
+            .stop_serving
+            .saturating_add(self.fence_budget)
+            .saturating_mul(WHOLE.saturating_add(self.clock_error_ppm));
+        if waits >= serves {
+            return Ok(());
+        }
+        Err(UnsafeTiming {
+            ttl: self.ttl,
+            stop_serving: self.stop_serving,
+            fence_budget: self.fence_budget,
+            ppm: self.clock_error_ppm,
+        })
+    }
+
+    /// A heartbeat older than this shows nothing.
+    pub const fn beat_fresh(&self) -> Ms {
+        self.renew.saturating_mul(2)
+    }
+}
+
+/// What a server is in its product, by the document and the settings. It changes with the document only.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Rules {
+    /// This server.
+    pub me: ServerId,
+    /// The document's chain, in its order.
+    pub chain: Vec<ServerId>,
+    /// The chain's servers that are never made master by themselves.
+    pub never: Servers,
+    /// Whether masters change without a person.
+    pub automatic: bool,
+    /// The times.
+    pub timing: Timing,
+    /// What is left out. Nothing, except where a test shows that it would be noticed.
+    pub omit: Omissions,
+}
+
+/// Parts of the protocol that can be left out, so that a test shows that each is needed. The daemon leaves out none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Omissions {
+    /// Ownership counts from when the answer came, not from when the request was sent.
+    pub sent_time: bool,
+    /// A refused write is taken for a bucket that is away.
+    pub refusal_fences: bool,
+    /// A master goes on while the bucket is away without holding any lock.
+    pub masters_locks: bool,
+    /// A candidate takes over without asking for the lock on its own server.
+    pub candidates_lock: bool,
+    /// What was received is not applied before the source is forgotten.
+    pub drain: bool,
+    /// A master that cannot be reached is taken for closed although nothing outside its agent closes it.
+    pub unreachable_is_open: bool,
+    /// A server is opened by a confirmation that is older than what was done since.
+    pub recheck: bool,
+}
+
+impl Rules {
+    /// The candidates to follow `owner`, in their order.
+    pub fn candidates(&self, owner: ServerId) -> impl Iterator<Item = ServerId> + '_ {
+        self.chain
+            .iter()
+            .copied()
+            .filter(move |&server| server != owner && !self.never.contains(server))
+    }
+
+    /// On which servers this one, as the owner, must hold locks to go on without the bucket. Itself where there is no
+    /// candidate: then nobody may take over who is added later, before the owner knows of him.
+    pub fn eligible(&self) -> Servers {
+        let others: Servers = self.candidates(self.me).collect();
+        if others.is_empty() {
+            Servers::of(self.me)
+        } else {
+            others
+        }
+    }
+
+    /// From whom this server replicates, as long as `owner` is the master: from the one before it in the chain, with
+    /// the owner first. A server outside the chain replicates from the owner.
+    pub fn source(&self, owner: ServerId) -> ServerId {
+        let mut before = owner;
+        for &server in self.chain.iter().filter(|&&server| server != owner) {
+            if server == self.me {
+                return before;
+            }
+            before = server;
+        }
+        owner
+    }
+}
