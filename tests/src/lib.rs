@@ -4,6 +4,7 @@ pub mod agent;
 pub mod documents;
 pub mod iam;
 pub mod machine;
+pub mod model;
 pub mod moto;
 pub mod proxy;
 pub mod s3;

@@ -1,0 +1,67 @@
+//! The model checker by hand: `cargo run --release -p node-agent-tests --bin modelcheck [SETUP…] [--most STATES]`.
+//!
+//! Searches each setup (all, unless some are named), prints how many states there are, and the shortest history of
+//! what does not hold. Exit status 1 where something does not.
+
+use std::time::Instant;
+
+use clap::Parser;
+use node_agent_tests::model::setups;
+
+/// Searches the states of the failover protocol.
+#[derive(Parser)]
+struct Arguments {
+    /// Setups, by name; none: all.
+    setups: Vec<String>,
+    /// The most states of each.
+    #[arg(long, default_value_t = 20_000_000)]
+    most: usize,
+    /// Threads that search.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Also those that take long.
+    #[arg(long)]
+    long: bool,
+}
+
+#[expect(clippy::print_stdout, reason = "a person reads it")]
+fn main() -> std::process::ExitCode {
+    let arguments = Arguments::parse();
+    let mut fine = true;
+    println!(
+        "{:<28} {:>12} {:>6} {:>8}  verdict",
+        "setup", "states", "depth", "seconds"
+    );
+    for setup in setups::all(arguments.long) {
+        let name = setup.name;
+        let wanted = &arguments.setups;
+        if !wanted.is_empty() && !wanted.iter().any(|word| word == name) {
+            continue;
+        }
+        let started = Instant::now();
+        let verdict = setup.check(arguments.most, arguments.threads);
+        let word = match (verdict.broken.is_empty(), verdict.whole) {
+            (false, _) => "BROKEN",
+            (true, true) => "holds",
+            (true, false) => "holds as far as searched",
+        };
+        println!(
+            "{name:<28} {:>12} {:>6} {:>8.1}  {word}",
+            verdict.states,
+            verdict.depth,
+            started.elapsed().as_secs_f64()
+        );
+        for (property, steps) in &verdict.broken {
+            fine = false;
+            println!("  {property}:");
+            for step in steps {
+                println!("    {step}");
+            }
+        }
+    }
+    if fine {
+        std::process::ExitCode::SUCCESS
+    } else {
+        std::process::ExitCode::FAILURE
+    }
+}
