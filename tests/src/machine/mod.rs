@@ -25,6 +25,7 @@ mod cgroup;
 mod fleet;
 mod node;
 mod process;
+pub mod watch;
 
 use std::path::{Path, PathBuf};
 

@@ -267,7 +267,7 @@ impl Machine {
         let disk = format!("/run/machines/{}", self.name);
         let (root, net) = (format!("{disk}/root"), format!("/run/netns/{}", self.name));
         let script = r#"exec systemd-nspawn --quiet --register=no --keep-unit --boot --console=pipe \
-            --resolv-conf=off --timezone=off --link-journal=no \
+            --resolv-conf=off --timezone=off --link-journal=no --capability=CAP_NET_ADMIN \
             --machine="$1" --directory="$2" --network-namespace-path="$3" >>"$4" 2>&1"#;
         let console = format!("{disk}/console");
         let argv = [

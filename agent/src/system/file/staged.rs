@@ -223,8 +223,8 @@ fn keep_attributes(old: &File, new: &File) -> io::Result<()> {
             continue;
         }
         match new.set_xattr(&name, &value) {
-            Err(error) if !unsupported(&error) => return Err(error),
-            _ => {}
+            Err(error) if unsupported(&error) || means_nothing(&name, &error) => {}
+            done => done?,
         }
     }
     Ok(())
@@ -232,6 +232,14 @@ fn keep_attributes(old: &File, new: &File) -> io::Result<()> {
 
 fn unsupported(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::ENOTSUP as i32)
+}
+
+/// A label from a time when SELinux was on. Without it the kernel takes labels only from whoever has `CAP_SYS_ADMIN`,
+/// which the daemon's unit gives up, and nobody reads them: who turns it on again has to relabel the disk anyway.
+fn means_nothing(name: &OsStr, error: &io::Error) -> bool {
+    name == "security.selinux"
+        && error.raw_os_error() == Some(Errno::EPERM as i32)
+        && !Path::new("/sys/fs/selinux/enforce").exists()
 }
 
 /// Asks for the disk space beforehand, so that a full disk shows before anything is overwritten.
