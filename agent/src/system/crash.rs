@@ -1,11 +1,17 @@
-//! Points where a test can have the process killed, to show that the next start converges.
+//! Points where a test can have the process killed, to show that the next start converges, or made to hang, to show
+//! that systemd's watchdog sees it.
 //!
 //! Only in builds with debug assertions: a release build has no such points.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// The environment variable that names the hit to die at: the process sends itself SIGKILL at the N-th point it passes.
 pub const CRASH_AT: &str = "AGENTD_CRASH_AT";
+
+/// The environment variable that names a file: as long as it is there, the thread stays at the point that it came to.
+pub const HANG_WHILE: &str = "AGENTD_HANG_WHILE";
 
 static HITS: AtomicU32 = AtomicU32::new(0);
 
@@ -26,5 +32,19 @@ pub fn point(name: &str) {
             "crashing on request"
         );
         let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+    }
+    hang(name);
+}
+
+/// As a call of the system does that never returns: the whole thread, and with it the daemon's loop.
+fn hang(name: &str) {
+    let Some(file) = std::env::var_os(HANG_WHILE) else {
+        return;
+    };
+    if Path::new(&file).exists() {
+        tracing::error!(point = name, "hanging on request");
+    }
+    while Path::new(&file).exists() {
+        std::thread::sleep(Duration::from_millis(50));
     }
 }

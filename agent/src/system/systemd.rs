@@ -71,12 +71,7 @@ fn parse_show(text: &str, units: &[String]) -> Option<BTreeMap<String, UnitState
 }
 
 fn parse_unit(paragraph: &str) -> UnitState {
-    let value = |wanted: &str| {
-        paragraph
-            .lines()
-            .filter_map(|line| line.split_once('='))
-            .find_map(|(key, value)| (key == wanted).then_some(value))
-    };
+    let value = |wanted: &str| property(paragraph, wanted);
     UnitState {
         loaded: value("LoadState") == Some("loaded"),
         active: matches!(
@@ -88,6 +83,14 @@ fn parse_unit(paragraph: &str) -> UnitState {
             Some("enabled" | "static" | "alias" | "indirect" | "generated")
         ),
     }
+}
+
+/// The first value of a property in what `systemctl show` says of one unit.
+pub fn property<'a>(shown: &'a str, wanted: &str) -> Option<&'a str> {
+    shown
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .find_map(|(key, value)| (key == wanted).then_some(value))
 }
 
 /// `systemctl start`, waiting until it runs.
@@ -108,6 +111,13 @@ pub fn restart(platform: &Platform, unit: &str) -> CommandLine {
 /// `systemctl reload`. Fails on a unit that does not run.
 pub fn reload(platform: &Platform, unit: &str) -> CommandLine {
     systemctl(platform, "reload", unit, RELOAD)
+}
+
+/// The same without waiting for the units that it is ordered after: for whoever is such a unit and still starts.
+pub fn reload_at_once(platform: &Platform, unit: &str) -> CommandLine {
+    let systemctl = platform.systemctl.display().to_string();
+    let mode = "--job-mode=ignore-dependencies";
+    CommandLine::new([&systemctl, "reload", mode, "--", unit], RELOAD)
 }
 
 /// `systemctl enable`. Does not start it.

@@ -76,7 +76,13 @@ pub(in super::super) async fn activation(
     let state = states.get(&unit).copied().unwrap_or_default();
     match (activation.verb, state.active) {
         (_, true) => {
-            run(&systemd::reload(platform, &unit)).await?;
+            let reload = if booting {
+                // It may be ordered after the agent, which is not up yet: its reload would wait for that.
+                systemd::reload_at_once(platform, &unit)
+            } else {
+                systemd::reload(platform, &unit)
+            };
+            run(&reload).await?;
             Ok(Done::Did(format!("reload {unit}")))
         }
         (Verb::ReloadIfRunning, false) => Ok(Done::Skipped(format!(
@@ -88,6 +94,10 @@ pub(in super::super) async fn activation(
                 "{unit} starts after the agent; it is probed when it runs"
             )))
         }
+        // It may be ordered after the agent all the same; nobody starts it but the next run, a second after this one.
+        (Verb::ReloadOrStart, false) if booting => Ok(Done::Deferred(format!(
+            "{unit} is started once the agent itself is up"
+        ))),
         (Verb::ReloadOrStart, false) => {
             run(&systemd::start(platform, &unit)).await?;
             Ok(Done::Did(format!("start {unit}")))
