@@ -9,6 +9,8 @@ mod s3;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::settings::{BucketUrl, S3Settings};
 use directory::DirectoryBucket;
 use s3::S3Bucket;
@@ -197,6 +199,18 @@ impl Bucket {
         self.within_deadline(request)
             .await
             .map_err(|failure| self.error("get", key, failure))
+    }
+
+    /// The time by the bucket's own clock, as its answer to a get says, also where that refuses. `known` is the
+    /// object's tag, where it has one: then nothing is downloaded. `None` where it does not tell; a directory never does.
+    pub async fn date(&self, key: &str, known: Option<&Tag>) -> Option<Timestamp> {
+        match &self.store {
+            Store::S3(bucket) => {
+                let asked = Box::pin(bucket.date(key, known));
+                tokio::time::timeout(self.deadline, asked).await.ok()?
+            }
+            Store::Directory(_) => None,
+        }
     }
 
     /// Puts an object, on a condition or without one. One request, no retries, one deadline. Returns its tag.

@@ -21,6 +21,7 @@ use aws_sdk_s3::config::{
 };
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStreamError;
+use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
 use super::https::lazy_http_client;
@@ -98,6 +99,22 @@ impl S3Bucket {
             }
             Err(error) => Err(answer::failure(error)),
         }
+    }
+
+    /// The `Date` of an answer: read where it is no success (304, 403), for of successes the SDK does not show it.
+    pub(super) async fn date(&self, key: &str, known: Option<&Tag>) -> Option<Timestamp> {
+        let any = || "*".to_owned();
+        let answer = self
+            .client()
+            .await
+            .ok()?
+            .get_object()
+            .bucket(&self.bucket)
+            .key(self.full_key(key))
+            .if_none_match(known.map_or_else(any, |tag| tag.0.clone()))
+            .send()
+            .await;
+        answer.err().and_then(|error| answer::date(&error))
     }
 
     pub(super) async fn put(

@@ -34,6 +34,7 @@ const EVERYWHERE: &str = "Options of every command";
 const AFTER_HELP: &str = "\
 Woken at night? In this order:
   agentctl status          is the box as the document says, and if not, why
+  agentctl doctor          what keeps the agent itself from working
   agentctl show last       what the last run did, with diffs and errors
   agentctl why /etc/hosts  who asked for what stands in a file
   agentctl plan            what a run would change now
@@ -41,8 +42,8 @@ Woken at night? In this order:
 
 Exit codes:
   0   all is well; nothing to do
-  1   status: degraded, stale or waiting. Other commands: could not do it
-  2   plan: changes are pending. apply: something was changed
+  1   status: degraded, stale or waiting. doctor: things to look at. Other commands: could not do it
+  2   plan: changes are pending. apply: something was changed. doctor: something is broken
   3   status: the agent is not running
   4   plan, apply: something asked for is not there or would fail (6: and something changes)
   64  wrong usage (check: 3)";
@@ -121,6 +122,18 @@ pub enum Command {
             Examples:\n  agentctl status\n  agentctl status --output json | jq .document.version"
     )]
     Status,
+
+    /// Say what on this box keeps the agent from working, and how to mend it; change nothing
+    #[command(
+        long_about = "Say what on this box keeps the agent from working, and how to mend it; change nothing.\n\n\
+            Looks at the configuration, the agent's directories and unit, disks, SELinux, the bucket and its credentials \
+            (with the environment of the agent's unit), the clock, the document, which server this box is, the files that \
+            it writes, /etc/hosts and nsswitch.conf, Apache, memcached and cron. All at once, each for at most 30 seconds; \
+            the agent need not run. With --root nothing that needs a command is looked at.",
+        after_help = "Exit code: 0 nothing is wrong; 1 things to look at; 2 something keeps the agent, or what it keeps, from working.\n\n\
+            Examples:\n  sudo agentctl doctor\n  agentctl doctor --output json | jq -r '.findings[] | .check + \": \" + .message'"
+    )]
+    Doctor,
 
     /// Show what a run would change now, as a diff; change nothing
     #[command(

@@ -5,6 +5,7 @@ mod args;
 mod check;
 mod completions;
 mod console;
+mod doctor;
 mod failure;
 mod history;
 mod look;
@@ -63,6 +64,7 @@ fn run(args: &Args, console: Console) -> Result<u8, Failure> {
     let global = &args.global;
     match &args.command {
         Command::Status => status::status(global, console),
+        Command::Doctor => doctor::doctor(global, console),
         Command::Plan(wanted) => plan::plan(global, wanted, console),
         Command::Apply { retry } => apply::apply(global, *retry, console),
         Command::History { number } => history::history(global, *number, console),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::args::Global;
 use super::failure::Failure;
-use crate::settings::{CONFIG_FILE, Overrides, Settings, root_of};
+use crate::settings::{CONFIG_FILE, Overrides, Settings, SettingsError, root_of};
 use crate::system::file::Files;
 use crate::system::root::Root;
 
@@ -39,6 +39,11 @@ pub fn settings(global: &Global) -> Result<Settings, Failure> {
         }
         failure
     })
+}
+
+/// The settings of this box, or all that is wrong with them.
+pub fn plain_settings(global: &Global) -> Result<Settings, SettingsError> {
+    Settings::load(&overrides(global))
 }
 
 fn has_config(root: &Root) -> bool {

@@ -63,8 +63,8 @@ fn help_says_what_to_type() {
     command.build();
     insta::assert_snapshot!("help", command.render_long_help());
     for each in [
-        "status", "plan", "apply", "history", "show", "why", "seal", "validate", "check", "munin",
-        "metrics",
+        "status", "doctor", "plan", "apply", "history", "show", "why", "seal", "validate", "check",
+        "munin", "metrics",
     ] {
         let sub = command.find_subcommand_mut(each).unwrap();
         insta::assert_snapshot!(format!("help_{each}"), sub.render_long_help());

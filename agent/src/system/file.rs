@@ -291,6 +291,16 @@ impl Files {
         }
     }
 
+    /// The agent's own temporary files in a directory: work under way, or what a crash left.
+    pub fn temporaries(&self, dir: &Path) -> Result<Vec<std::ffi::OsString>, FileError> {
+        let Some(fd) = self.directory("list", dir)? else {
+            return Ok(Vec::new());
+        };
+        let mut names = entries(&fd).map_err(|errno| FileError::io("list", dir, errno))?;
+        names.retain(|name| is_temporary(name));
+        Ok(names)
+    }
+
     /// Removes the agent's temporary files that a crash left in `dir`.
     ///
     /// Only for the holder of the run's lock: it cannot tell a crash's leftovers from another process's work.

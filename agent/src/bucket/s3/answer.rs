@@ -8,6 +8,8 @@ use aws_sdk_s3::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
+use jiff::Timestamp;
+
 use super::super::{BucketErrorKind, Failure};
 
 /// An answer of S3 that is no success.
@@ -80,6 +82,13 @@ pub(super) fn is_not_modified<E>(error: &SdkError<E, HttpResponse>) -> bool {
     error
         .raw_response()
         .is_some_and(|response| response.status().as_u16() == 304)
+}
+
+/// When the server says that it answered.
+pub(super) fn date<E>(error: &SdkError<E, HttpResponse>) -> Option<Timestamp> {
+    let date = error.raw_response()?.headers().get("date")?;
+    let date = jiff::fmt::rfc2822::parse(date).ok()?;
+    Some(date.timestamp())
 }
 
 /// What a failed request means.

@@ -53,6 +53,14 @@ const STEP: &str = "sites";
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sites;
 
+impl Sites {
+    /// Whether Apache's own configuration reads the agent's include file, or would if it were there. `None`: there is
+    /// no such configuration.
+    pub fn is_included(files: &Files, apache: &Apache) -> Option<bool> {
+        scan::scan(files, apache).map(|scan| scan.included)
+    }
+}
+
 impl Resource for Sites {
     fn kind(&self) -> Kind {
         Kind::Sites

@@ -30,6 +30,8 @@ const STATIC: [&str; 7] = [
 pub(super) struct Scan {
     /// Ports, each with an address at which the box itself reaches it.
     pub listens: BTreeMap<u16, IpAddr>,
+    /// The agent's own file is read, or would be if it were there.
+    pub included: bool,
     /// Ports that have a vhost for all addresses before the agent's include file: it answers unknown hosts.
     pub defaults: BTreeSet<u16>,
 }
@@ -48,6 +50,7 @@ pub(super) fn scan(files: &Files, apache: &Apache) -> Option<Scan> {
     };
     let text = scanner.read(&apache.main_config)?;
     scanner.file(&text, 0);
+    scanner.scan.included = scanner.past_own;
     Some(scanner.scan)
 }
 

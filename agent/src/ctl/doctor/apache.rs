@@ -1,0 +1,103 @@
+//! Apache, on a box with sites: there, including the agent's file, sound, and running.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::finding::Findings;
+use super::patient::Patient;
+use crate::resource::Sites;
+
+const TEST_DEADLINE: Duration = Duration::from_secs(20);
+/// Lines of Apache's complaint that are quoted.
+const QUOTED: usize = 3;
+
+pub fn check(patient: &Patient, found: &mut Findings) {
+    let Some(view) = patient.view() else {
+        return found.skip("which server this box is is not known");
+    };
+    if view.sites.is_empty() {
+        return;
+    }
+    let apache = &patient.platform.apache;
+    let main = apache.main_config.display();
+    let Some(included) = Sites::is_included(&patient.files, apache) else {
+        return found.broken(
+            format!("this box has sites and no Apache: {main} is not there"),
+            "install httpd (Debian: apache2), or correct [platform.apache] in agentd.toml",
+        );
+    };
+    let include = apache.include.display();
+    if !included {
+        let dir = apache.include.parent().unwrap_or(Path::new("/"));
+        found.broken(
+            format!("{main} does not include {include}: Apache will not see the sites"),
+            format!(
+                "add `IncludeOptional {}/*.conf` at the end of {main}",
+                dir.display()
+            ),
+        );
+    }
+    if let Some(dir) = apache.include.parent()
+        && !patient.has(dir)
+    {
+        found.warn(
+            format!(
+                "{} is not there: the agent makes it, but no package did",
+                dir.display()
+            ),
+            "see whether httpd is installed whole: rpm -V httpd",
+        );
+    }
+    if patient.root.is_machine() {
+        test(patient, found);
+    }
+    service(patient, found);
+}
+
+fn test(patient: &Patient, found: &mut Findings) {
+    let test = &patient.platform.apache.test;
+    match patient.run(test.iter().map(String::as_str), TEST_DEADLINE) {
+        Ok(output) if output.success => {}
+        Ok(output) => {
+            let said = output.said();
+            let lines: Vec<_> = said.lines().take(QUOTED).collect();
+            found.broken(
+                format!("Apache's configuration is wrong, so no site can be changed: {}", lines.join("; ")),
+                format!("{} names the file; what lies in {} is the agent's, everything else is yours", test.join(" "), patient.platform.apache.dir.display()),
+            );
+        }
+        Err(error) => found.broken(
+            format!("Apache's configuration cannot be tested: {error}"),
+            "see whether httpd is installed whole, and whether something that its configuration names hangs",
+        ),
+    }
+}
+
+fn service(patient: &Patient, found: &mut Findings) {
+    let name = &patient.platform.apache.unit;
+    let unit = match patient.unit(name) {
+        Ok(unit) => unit,
+        Err(why) => return found.skip(why),
+    };
+    if !unit.is_loaded() {
+        return found.broken(
+            format!("systemd has no usable {name} ({})", unit.get("LoadState")),
+            format!("systemctl unmask {name}, or install Apache again"),
+        );
+    }
+    if !unit.is_active() {
+        found.broken(
+            format!(
+                "{name} does not run ({}): no site of this box is served",
+                unit.get("ActiveState")
+            ),
+            format!("systemctl start {name}; why it stopped: journalctl -u {name} -n 30"),
+        );
+    }
+    if !unit.is_enabled() {
+        found.warn(
+            format!("{name} is not enabled: after the next boot the sites are away until the agent's first change"),
+            format!("systemctl enable {name}"),
+        );
+    }
+}
