@@ -19,12 +19,7 @@ fn read_by_python(modules: &str, expression: &str, file: &str) -> Value {
         "import json, sys, {modules}\nwith open(sys.argv[1]) as file: print(json.dumps({expression}, default=str))"
     );
     let path = format!("{IMAGE}/{file}");
-    let said = run(
-        &[python, "-c", &script, &path],
-        b"",
-        Duration::from_secs(60),
-    )
-    .unwrap();
+    let said = run(&[python, "-c", &script, &path], b"", Duration::from_mins(1)).unwrap();
     assert!(said.success(), "{said:?}");
     serde_json::from_str(&said.stdout).unwrap()
 }
@@ -58,7 +53,7 @@ fn packer_s_template_reads_and_calls_the_script_as_it_wants_to_be_called() {
     let help = bake_help();
     let options: Vec<&str> = commands
         .split_whitespace()
-        .filter_map(|word| word.find("--").map(|at| &word[at..]))
+        .filter_map(|word| word.get(word.find("--")?..))
         .collect();
     assert!(options.len() >= 7, "{options:?}");
     for option in options {
