@@ -131,7 +131,13 @@ fn a_change_arrives_within_a_poll_and_idle_polls_cost_nothing() {
     world.server.take_requests();
     let before = world.scratch.stamps();
     std::thread::sleep(Duration::from_secs(4));
-    let asked = world.server.take_requests();
+    let (leases, asked): (Vec<_>, Vec<_>) = world
+        .server
+        .take_requests()
+        .into_iter()
+        .partition(|request| request.key.contains("/leases/"));
+    // Nobody has made a lease: it is looked for, at its own pace.
+    assert!((1..=3).contains(&leases.len()), "{leases:?}");
     assert!(
         (12..=21).contains(&asked.len()),
         "{} polls in 4 s",
@@ -386,7 +392,9 @@ fn askers_are_served_together_and_by_the_newest_document() {
     );
     assert!(changed >= 1, "{said:?}");
     assert!(world.hosts().contains(&mark(2)), "{}", agent.said());
-    let asked = world.server.take_requests().len();
+    let mut asked = world.server.take_requests();
+    asked.retain(|request| !request.key.contains("/leases/"));
+    let asked = asked.len();
     assert!(asked <= 2, "{asked} requests for four askers");
 
     // A wish that comes while a routine poll hangs is not answered by that poll.

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use node_agent::fleet::{Document, Mistake};
-use node_agent::node::{HostsScope, view};
+use node_agent::node::{Elections, HostsScope, view};
 
 fn documents(kind: &str) -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -87,8 +87,16 @@ fn good_documents_are_accepted_and_every_server_has_a_view() {
         let document = Document::read(&fs::read(&file).unwrap())
             .unwrap_or_else(|mistakes| panic!("{}:\n{}", file.display(), messages(&mistakes)));
         for name in document.fleet.servers.keys() {
-            assert!(view(&document.fleet, name, HostsScope::Products).is_some());
-            assert!(view(&document.fleet, name, HostsScope::Fleet).is_some());
+            assert!(
+                view(
+                    &document.fleet,
+                    name,
+                    HostsScope::Products,
+                    &Elections::new()
+                )
+                .is_some()
+            );
+            assert!(view(&document.fleet, name, HostsScope::Fleet, &Elections::new()).is_some());
         }
     }
 }

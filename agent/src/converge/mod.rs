@@ -5,6 +5,7 @@
 //! [`journal`] what it did.
 
 mod apply;
+pub mod follow;
 mod good;
 pub mod intake;
 pub mod journal;
@@ -35,6 +36,7 @@ use observe::Observed;
 use pending::Pending;
 
 use crate::fleet::{Document, Name};
+use crate::node::Elections;
 use crate::report::{self, Outcome, RunRecord, StepRecord, Trigger};
 use crate::settings::{GuardSettings, HostsScope, JournalSettings, Settings};
 use crate::system::clock;
@@ -51,6 +53,8 @@ pub struct Intent {
     pub node: Name,
     /// Which servers stand in `/etc/hosts`.
     pub hosts: HostsScope,
+    /// The leases that the box goes by.
+    pub elections: Elections,
 }
 
 /// A run could not be made at all.

@@ -8,8 +8,8 @@ use super::pending::Pending;
 use super::plan::{self, Plan, Situation};
 use super::quarantine::Quarantine;
 use super::{Converger, Intent, RunError, good};
-use crate::fleet::{Fleet, Name, ServerState};
-use crate::node::{self, HostsScope};
+use crate::fleet::{Fleet, ServerState};
+use crate::node;
 use crate::report::{DocumentId, Problem, Severity};
 use crate::resource::{self, Desired, Step};
 use crate::settings::GuardSettings;
@@ -58,7 +58,7 @@ impl Converger {
         let ledger = pending.merged_into(Ledger::load(files)?);
         let quarantine = Quarantine::load(files, &intent.document.id.digest)?;
         let mut desired = self
-            .wishes(fleet, &intent.node, intent.hosts)
+            .wishes(fleet, intent)
             .await
             .ok_or_else(|| RunError::NotInDocument(intent.node.clone()))?;
 
@@ -69,7 +69,7 @@ impl Converger {
         let guard = (!fleet.confirm && !retired).then_some(self.guard);
         let troubled = !plan::verdicts(&desired, &ledger, &quarantine, guard).is_empty();
         let fallback = match troubled.then(|| good::load(files)).transpose()?.flatten() {
-            Some(good) => self.wishes(&good.fleet, &intent.node, intent.hosts).await,
+            Some(good) => self.wishes(&good.fleet, intent).await,
             None => None,
         };
 
@@ -107,8 +107,8 @@ impl Converger {
         })
     }
 
-    async fn wishes(&self, fleet: &Fleet, node: &Name, hosts: HostsScope) -> Option<Desired> {
-        let view = node::view(fleet, node, hosts)?;
+    async fn wishes(&self, fleet: &Fleet, intent: &Intent) -> Option<Desired> {
+        let view = node::view(fleet, &intent.node, intent.hosts, &intent.elections)?;
         let (facts, problems) = resource::observe_all(&view, &self.platform, &self.files).await;
         let mut desired = resource::desired_all(&view, &self.platform, &facts);
         desired.problems.extend(problems);

@@ -54,7 +54,12 @@ pub fn plan_offline(
 }
 
 fn wishes(document: &Document, intent: &Intent, platform: &Platform) -> Option<Desired> {
-    let view = node::view(&document.fleet, &intent.node, intent.hosts)?;
+    let view = node::view(
+        &document.fleet,
+        &intent.node,
+        intent.hosts,
+        &intent.elections,
+    )?;
     let facts = Facts::assumed();
     Some(resource::desired_all(&view, platform, &facts))
 }

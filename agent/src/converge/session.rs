@@ -6,11 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::follow::{Follower, Round};
 use super::intake::{Accepted, Intake, Polled};
 use super::{Converger, Intent};
 use crate::bucket::Bucket;
 use crate::fleet::Document;
 use crate::identity::Clues;
+use crate::node::databases;
+use crate::report::DatabaseStatus;
 use crate::settings::{RUN_DIR, Settings};
 use crate::system::file::{FileError, Files};
 use crate::system::lock::Lock;
@@ -27,6 +30,8 @@ pub struct Session {
     pub bucket: Arc<Bucket>,
     /// This box's copy of it.
     pub intake: Intake,
+    /// The leases that this box follows.
+    pub follower: Follower,
     /// What this box knows of itself.
     pub clues: Clues,
     /// What makes the box so.
@@ -50,6 +55,7 @@ impl Session {
         Ok(Self {
             bucket: Arc::new(Bucket::open(&settings.bucket, &settings.s3).await),
             intake,
+            follower: Follower::open(&files)?,
             clues: Clues::gather(&settings).await,
             converger: Converger::new(&settings),
             settings,
@@ -60,12 +66,67 @@ impl Session {
     #[must_use]
     pub fn without_writing(mut self) -> Self {
         self.intake = self.intake.without_writing();
+        self.follower = self.follower.without_writing();
         self
     }
 
-    /// Asks the bucket once.
+    /// Asks the bucket once: for the document, and then for the leases of this box's products.
     pub async fn poll(&mut self) -> Result<Polled, FileError> {
-        self.intake.poll(&self.bucket).await
+        let polled = self.intake.poll(&self.bucket).await?;
+        // Who did not answer a moment ago would only be waited for again.
+        if !matches!(polled, Polled::Unreachable(_)) {
+            let round = self.leases();
+            if !round.is_empty() {
+                let answers = round.ask(Arc::clone(&self.bucket)).await;
+                self.follower.hear(answers)?;
+            }
+        }
+        Ok(polled)
+    }
+
+    /// What to ask the bucket for the leases of this box's products. Nothing, where none of them has a database, or
+    /// where it is not known yet which server this is.
+    pub fn leases(&self) -> Round {
+        let node = self.intake.accepted().and_then(|accepted| {
+            let fleet = &accepted.document.fleet;
+            self.clues.find(fleet).map(|(node, _)| (fleet, node))
+        });
+        match node {
+            Some((fleet, node)) => {
+                let databases = databases::of_server(fleet, &node);
+                self.follower.round(databases.into_keys())
+            }
+            None => self.follower.round([]),
+        }
+    }
+
+    /// What the leases tell of the databases of this box's products.
+    pub fn databases(&self) -> Vec<DatabaseStatus> {
+        let Some(accepted) = self.intake.accepted() else {
+            return Vec::new();
+        };
+        let fleet = &accepted.document.fleet;
+        match self.clues.find(fleet) {
+            Some((node, _)) => self
+                .follower
+                .told(fleet, &node, self.settings.database.port),
+            None => Vec::new(),
+        }
+    }
+
+    /// Like [`Session::leases`], for products that were never asked for since the start. Each is asked once.
+    pub fn unheard_leases(&mut self) -> Round {
+        let Some(accepted) = self.intake.accepted() else {
+            return self.follower.first_round([]);
+        };
+        let fleet = &accepted.document.fleet;
+        match self.clues.find(fleet) {
+            Some((node, _)) => {
+                let databases = databases::of_server(fleet, &node);
+                self.follower.first_round(databases.into_keys())
+            }
+            None => self.follower.first_round([]),
+        }
     }
 
     /// What this box should converge to, and how its name was found.
@@ -89,6 +150,7 @@ impl Session {
             document: document.clone(),
             node,
             hosts: self.settings.hosts,
+            elections: self.follower.elections(),
         };
         Ok((intent, found_by))
     }

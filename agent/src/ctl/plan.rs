@@ -11,6 +11,7 @@ use super::{place, validate};
 use crate::converge::intake::Polled;
 use crate::converge::{Intent, Plan, Session, plan_offline};
 use crate::fleet::{Document, Name};
+use crate::node::Elections;
 use crate::report::{DocumentId, Outcome, Problem, StepRecord, exit_code, is_failed, text};
 use crate::settings::{HostsScope, Settings};
 use crate::system::platform::{Family, Platform};
@@ -105,6 +106,8 @@ fn elsewhere(
             Scope::Products => HostsScope::Products,
             Scope::Fleet => HostsScope::Fleet,
         },
+        // A desk has no leases: the first of each chain.
+        elections: Elections::default(),
     };
     let plan = plan_offline(&intent, before.as_ref(), &Platform::of(family))?;
     let basis = match (&wanted.against, &before) {

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::drift::Drift;
 use super::fights::Fights;
+use super::leases::{self, Leases};
 use super::picture::Picture;
 use super::poll::{Asking, Heard, heard};
 use super::signals::{StopSignals, hup};
@@ -23,7 +24,7 @@ use crate::control::server::{ApplyRequest, Desk, Server};
 use crate::converge::Session;
 use crate::converge::intake::Polled;
 use crate::identity::Clues;
-use crate::report::{Cause, Health, Outcome, RunRecord, Status, Trigger};
+use crate::report::{Cause, DatabaseStatus, Health, Outcome, RunRecord, Status, Trigger};
 use crate::settings::{RUN_DIR, Settings};
 use crate::system::chain;
 use crate::system::file::Files;
@@ -102,6 +103,7 @@ pub(super) async fn stay(settings: Settings) -> Result<u8, Box<dyn Error>> {
         heard_once: false,
         started: now,
         asking: None,
+        leases: Leases::new(),
         next_poll: now,
         next_look: now + FIRST_POLL,
         next_write: now + HEARTBEAT,
@@ -153,6 +155,7 @@ struct Agent {
     heard_once: bool,
     started: Instant,
     asking: Option<Asking>,
+    leases: Leases,
     next_poll: Instant,
     next_look: Instant,
     next_write: Instant,
@@ -178,6 +181,7 @@ impl Agent {
         loop {
             systemd::alive();
             let pulse = Instant::now() + systemd::pulse();
+            let leases_due = self.leases.due();
             tokio::select! {
                 biased;
                 _ = stop.changed() => return,
@@ -209,6 +213,15 @@ impl Agent {
                         self.run(Trigger::Drift, false, None).await;
                     }
                 }
+                answers = leases::heard(&mut self.leases) => {
+                    let who = self.who();
+                    if self.leases.hear(&mut self.session, answers, &who) {
+                        self.run(Trigger::Lease, false, None).await;
+                    } else {
+                        self.publish();
+                    }
+                }
+                () = sleep_until(leases_due) => self.leases.turn(&self.session).await,
                 () = sleep_until(self.next_poll), if self.asking.is_none() => {
                     self.ask(Trigger::Poll);
                 }
@@ -362,6 +375,9 @@ impl Agent {
             released.map_err(|error| chain(&error))?;
         }
         self.gather_again().await;
+        if trouble.is_none() {
+            self.leases.before_run(&mut self.session).await;
+        }
         let (intent, found_by) = self.session.intent().map_err(|error| {
             if self.picture.waits_for() != Some(&error.0) {
                 tracing::warn!(event = "waiting", "{error}");
@@ -402,6 +418,7 @@ impl Agent {
         })?;
         self.picture.ran(&intent, &found_by, &record);
         self.after(&record);
+        self.leases.after_run(&self.session).await;
         Ok(Answer::Applied(Box::new(Applied {
             run: record,
             refused: self.picture.refused.clone(),
@@ -492,6 +509,16 @@ impl Agent {
         }
     }
 
+    /// What is known of the databases of this box's products.
+    fn databases(&self) -> Vec<DatabaseStatus> {
+        let mut databases = self.session.databases();
+        let notes = databases.iter_mut().map(|database| &mut database.notes);
+        for notes in notes {
+            notes.extend(self.leases.uncut.clone());
+        }
+        databases
+    }
+
     /// Tells systemd and whoever waits what is being done: a sign of life.
     fn progress(&self, what: &str) {
         self.step_began.set(Instant::now());
@@ -539,6 +566,7 @@ impl Agent {
 
     /// Shows how the box is, to whoever asks and in the status file.
     fn publish(&mut self) {
+        self.picture.databases = self.databases();
         let due = Instant::now() >= self.next_write;
         match self.picture.publish(&self.files, &self.session, due) {
             Ok(status) => {

@@ -31,6 +31,7 @@ pub(super) async fn once(settings: Settings) -> Result<u8, Box<dyn Error>> {
     let polled = session.poll().await?;
     let trouble = tell(&polled);
     picture.polled(&session, &polled, None);
+    picture.databases = session.databases();
     let (intent, found_by) = match session.intent() {
         Ok(intent) => intent,
         Err(error) => {

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Where in the document a wish stands: a JSON pointer into the file, such as `/signed/products/shop/cron/tick`.
+/// Where a wish stands: a JSON pointer into the document, such as `/signed/products/shop/cron/tick`; or, without a
+/// slash at its front, what it follows from besides: a lease.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Pointer(pub String);
@@ -17,6 +18,12 @@ impl Pointer {
             push(&mut text, segment.as_ref());
         }
         Self(text)
+    }
+
+    /// The lease of `product`, in the epoch in which `owner` owns it.
+    pub fn in_lease(product: impl AsRef<str>, epoch: u64, owner: impl AsRef<str>) -> Self {
+        let (product, owner) = (product.as_ref(), owner.as_ref());
+        Self(format!("leases/{product}.json, epoch {epoch}: {owner}"))
     }
 
     /// The place called `segment` in this one.

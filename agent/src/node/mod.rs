@@ -1,6 +1,6 @@
 //! What one box should be, worked out from the fleet and its name. Pure.
 
-mod databases;
+pub mod databases;
 mod view;
 
 use std::collections::BTreeMap;
@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use crate::fleet::{Cache, CronJob, Name, Pointer, Server, Site};
 
+pub use databases::{Elected, Elections};
 pub use view::view;
 
 /// Which servers stand in `/etc/hosts`.
@@ -45,6 +46,8 @@ pub struct HostEntry {
     pub name: String,
     /// Who asks for it.
     pub origin: Pointer,
+    /// The lease that says which address it is, where one does.
+    pub elected: Option<Pointer>,
 }
 
 /// A product's cache as one box sees it.

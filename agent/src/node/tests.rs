@@ -25,7 +25,13 @@ fn heavy_with(changes: &[(&str, &str)]) -> Arc<Fleet> {
 }
 
 fn of(fleet: &Fleet, node: &str) -> View {
-    view(fleet, &node.parse().unwrap(), HostsScope::Products).unwrap()
+    view(
+        fleet,
+        &node.parse().unwrap(),
+        HostsScope::Products,
+        &Elections::new(),
+    )
+    .unwrap()
 }
 
 /// A view as text: a line a thing, with where the document asks for it.
@@ -36,8 +42,12 @@ fn show(view: &View) -> String {
             address,
             name,
             origin,
+            elected,
         } = host;
-        writeln!(out, "host  {address:<12} {name:<14} {origin}").unwrap();
+        let elected = elected
+            .as_ref()
+            .map_or_else(String::new, |lease| format!(" ({lease})"));
+        writeln!(out, "host  {address:<12} {name:<14} {origin}{elected}").unwrap();
     }
     for (product, cache) in &view.caches {
         let nodes: Vec<String> = cache
@@ -121,7 +131,13 @@ fn a_server_without_products_knows_itself() {
 
 #[test]
 fn the_scope_fleet_lists_every_server_but_only_the_aliases_of_own_products() {
-    let view = view(&heavy(), &"monitor-1".parse().unwrap(), HostsScope::Fleet).unwrap();
+    let view = view(
+        &heavy(),
+        &"monitor-1".parse().unwrap(),
+        HostsScope::Fleet,
+        &Elections::new(),
+    )
+    .unwrap();
     insta::assert_snapshot!(show(&view));
 }
 
@@ -171,9 +187,68 @@ fn another_server_first_in_the_chain_moves_the_alias_and_nothing_else() {
     assert!(changed.iter().all(|line| line.contains("mysql-")));
 }
 
+fn elected(product: &str, epoch: u64, owner: &str) -> Elections {
+    let elected = Elected {
+        epoch,
+        owner: owner.parse().unwrap(),
+    };
+    Elections::from([(product.parse().unwrap(), elected)])
+}
+
+fn aliases(fleet: &Fleet, elections: &Elections) -> String {
+    let view = view(
+        fleet,
+        &"web-1".parse().unwrap(),
+        HostsScope::Products,
+        elections,
+    )
+    .unwrap();
+    let mut lines: Vec<String> = show(&view).lines().map(str::to_owned).collect();
+    lines.retain(|line| line.contains("mysql-"));
+    lines.join("\n")
+}
+
+#[test]
+fn the_lease_says_who_is_the_master_and_the_document_who_may_be() {
+    let fleet = heavy();
+    let by_lease = [
+        ("none", Elections::new()),
+        ("first", elected("shop", 1, "db-1")),
+        ("second", elected("shop", 2, "db-2")),
+        ("not in the chain", elected("shop", 3, "web-2")),
+        ("no server at all", elected("shop", 3, "db-77")),
+        ("another product's", elected("blog", 3, "db-2")),
+    ];
+    let told: Vec<String> = by_lease
+        .iter()
+        .map(|(what, elections)| format!("{what}\n{}", aliases(&fleet, elections)))
+        .collect();
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn the_databases_of_a_server() {
+    let of = |fleet: &Fleet, node: &str| -> Vec<String> {
+        let found = databases::of_server(fleet, &node.parse().unwrap());
+        found.keys().map(ToString::to_string).collect()
+    };
+    let fleet = heavy();
+    assert_eq!(of(&fleet, "web-1"), ["shop"]);
+    assert_eq!(of(&fleet, "monitor-1"), [""; 0]);
+    assert_eq!(of(&fleet, "web-99"), [""; 0]);
+}
+
 #[test]
 fn an_unknown_server_has_no_view() {
-    assert!(view(&heavy(), &"web-9".parse().unwrap(), HostsScope::Fleet).is_none());
+    assert!(
+        view(
+            &heavy(),
+            &"web-9".parse().unwrap(),
+            HostsScope::Fleet,
+            &Elections::new()
+        )
+        .is_none()
+    );
 }
 
 #[test]
@@ -192,7 +267,7 @@ fn origins_lead_to_places_in_the_file() {
     let file: serde_json::Value = serde_json::from_str(HEAVY).unwrap();
     let fleet = heavy();
     for name in fleet.servers.keys() {
-        let view = view(&fleet, name, HostsScope::Fleet).unwrap();
+        let view = view(&fleet, name, HostsScope::Fleet, &Elections::new()).unwrap();
         let origins = (view.hosts.iter().map(|host| &host.origin))
             .chain(view.caches.values().map(|cache| &cache.origin))
             .chain(view.sites.iter().map(|site| &site.origin))
@@ -286,7 +361,7 @@ mod properties {
                 let jobs = view.cron.iter().filter(|cron| cron.job.run == crate::fleet::CronRun::One);
                 once.extend(jobs.map(|cron| format!("{:?} {}", cron.owner, cron.name)));
                 // The wider scope only adds servers.
-                let wide = super::super::view(&one, &name.parse().unwrap(), HostsScope::Fleet).unwrap();
+                let wide = super::super::view(&one, &name.parse().unwrap(), HostsScope::Fleet, &Elections::new()).unwrap();
                 prop_assert!(view.hosts.iter().all(|host| wide.hosts.contains(host)));
             }
             let all = once.len();

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{CacheView, CronView, HostEntry, HostsScope, Owner, SiteView, View, databases};
+use super::{
+    CacheView, CronView, Elections, HostEntry, HostsScope, Owner, SiteView, View, databases,
+};
 use crate::fleet::{CronJob, CronRun, Fleet, Name, Pointer, Server, ServerState};
 
 /// The role whose servers run memcached.
@@ -10,10 +12,11 @@ const MEMCACHED: &str = "memcached";
 /// The role whose servers run Apache.
 const WEB: &str = "web";
 
-/// What the server called `node` should be; `None` if the fleet has no such server.
+/// What the server called `node` should be; `None` if the fleet has no such server. `elections`: the leases that the
+/// box goes by.
 ///
 /// A retired server's view is empty, so that its agent removes what it owns.
-pub fn view(fleet: &Fleet, node: &Name, hosts: HostsScope) -> Option<View> {
+pub fn view(fleet: &Fleet, node: &Name, hosts: HostsScope, elections: &Elections) -> Option<View> {
     let (name, server) = fleet.servers.get_key_value(node)?;
     let mut view = View {
         name: name.clone(),
@@ -24,7 +27,7 @@ pub fn view(fleet: &Fleet, node: &Name, hosts: HostsScope) -> Option<View> {
         cron: Vec::new(),
     };
     if server.state != ServerState::Retired {
-        let on = Node::new(fleet, name, server);
+        let on = Node::new(fleet, name, server, elections);
         view.hosts = on.hosts(hosts);
         view.caches = on.caches();
         view.sites = on.sites();
@@ -40,15 +43,17 @@ struct Node<'f> {
     name: &'f Name,
     server: &'f Server,
     products: BTreeSet<&'f Name>,
+    elections: &'f Elections,
 }
 
 impl<'f> Node<'f> {
-    fn new(fleet: &'f Fleet, name: &'f Name, server: &'f Server) -> Self {
+    fn new(fleet: &'f Fleet, name: &'f Name, server: &'f Server, elections: &'f Elections) -> Self {
         Self {
             fleet,
             name,
             server,
             products: server.products.iter().collect(),
+            elections,
         }
     }
 
@@ -84,20 +89,24 @@ impl<'f> Node<'f> {
                 address: server.address,
                 name: name.as_str().to_owned(),
                 origin: servers.then(name),
+                elected: None,
             })
             .collect();
-        for (_, product, origin) in self.products() {
+        for (name, product, origin) in self.products() {
             let Some(database) = &product.database else {
                 continue;
             };
             let aliases = origin.then("database").then("aliases");
-            let master = databases::master(database);
-            let replica = databases::replica(self.fleet, database);
+            let Some(master) = databases::master(database, self.elections.get(name)) else {
+                continue;
+            };
+            let elected = master.origin(name);
+            let replica = databases::replica(self.fleet, database, master);
             for (kind, names, target) in [
-                ("master", &database.aliases.master, master),
+                ("master", &database.aliases.master, master.server),
                 ("replica", &database.aliases.replica, replica),
             ] {
-                let Some(server) = target.and_then(|name| self.fleet.servers.get(name)) else {
+                let Some(server) = self.fleet.servers.get(target) else {
                     continue;
                 };
                 let list = aliases.then(kind);
@@ -105,6 +114,7 @@ impl<'f> Node<'f> {
                     address: server.address,
                     name: name.as_str().to_owned(),
                     origin: list.item(index),
+                    elected: elected.clone(),
                 }));
             }
         }

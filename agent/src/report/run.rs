@@ -16,6 +16,8 @@ pub enum Trigger {
     Start,
     /// The poll brought a new document, or something was left to do.
     Poll,
+    /// A lease changed that this box follows.
+    Lease,
     /// A file that the agent owns changed.
     Drift,
     /// SIGHUP.

@@ -31,6 +31,7 @@ pub(super) fn server(host: &str, address: &str) -> HostEntry {
         address: address.parse().unwrap(),
         name: host.into(),
         origin: Pointer(format!("/signed/servers/{host}")),
+        elected: None,
     }
 }
 
@@ -40,6 +41,7 @@ pub(super) fn alias(host: &str, address: &str) -> HostEntry {
         address: address.parse().unwrap(),
         name: host.into(),
         origin: Pointer("/signed/products/shop/database/aliases/master/0".into()),
+        elected: None,
     }
 }
 

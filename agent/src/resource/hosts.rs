@@ -137,7 +137,7 @@ fn rows(hosts: &[HostEntry]) -> Vec<Row<'_>> {
         let is_alias = !host.origin.0.starts_with("/signed/servers/");
         rows.entry((is_alias, &host.name, host.address))
             .or_default()
-            .insert(&host.origin);
+            .extend(std::iter::once(&host.origin).chain(&host.elected));
     }
     rows.into_iter()
         .map(|((_, name, address), origins)| Row {

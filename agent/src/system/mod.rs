@@ -5,6 +5,7 @@
 pub mod accounts;
 pub mod clock;
 pub mod command;
+pub mod connections;
 pub mod crash;
 pub mod disk;
 pub mod file;

@@ -81,6 +81,7 @@ impl Machine {
                 b"",
             )?;
         }
+        machine.power_on()?;
         Ok(machine)
     }
 

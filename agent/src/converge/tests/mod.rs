@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{Converger, Intent};
 use crate::fleet::Document;
-use crate::node::HostsScope;
+use crate::node::{Elections, HostsScope};
 use crate::report::{RunRecord, Trigger};
 use crate::settings::{GuardSettings, JournalSettings};
 use crate::system::file::Files;
@@ -63,6 +63,7 @@ impl Box {
             document,
             node: node.parse().unwrap(),
             hosts: HostsScope::Products,
+            elections: Elections::default(),
         }
     }
 

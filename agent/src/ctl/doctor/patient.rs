@@ -168,7 +168,9 @@ async fn consult(settings: Settings) -> Option<Consulted> {
         .map(|accepted| accepted.document.clone());
     let intent = document.as_ref().map(|_| session.intent());
     let view = match (&document, &intent) {
-        (Some(document), Some(Ok((intent, _)))) => node::view(&document.fleet, &intent.node, hosts),
+        (Some(document), Some(Ok((intent, _)))) => {
+            node::view(&document.fleet, &intent.node, hosts, &intent.elections)
+        }
         _ => None,
     };
     Some(Consulted {

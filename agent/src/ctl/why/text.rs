@@ -125,6 +125,7 @@ fn written(path: &OwnedPath, now: Timestamp) -> String {
         let trigger = match because.trigger {
             Trigger::Start => "at the start of the agent",
             Trigger::Poll => "by a poll",
+            Trigger::Lease => "by a change of master",
             Trigger::Drift => "by drift",
             Trigger::Signal => "by SIGHUP",
             Trigger::Person => "on a person's word",

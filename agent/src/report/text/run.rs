@@ -60,6 +60,7 @@ const fn trigger(trigger: Trigger) -> &'static str {
     match trigger {
         Trigger::Start => "the first run of the agent",
         Trigger::Poll => "started by a poll",
+        Trigger::Lease => "started by a change of master",
         Trigger::Drift => "started by drift",
         Trigger::Signal => "started by SIGHUP",
         Trigger::Person => "started by a person",
@@ -70,6 +71,7 @@ const fn trigger_word(trigger: Trigger) -> &'static str {
     match trigger {
         Trigger::Start => "start",
         Trigger::Poll => "poll",
+        Trigger::Lease => "lease",
         Trigger::Drift => "drift",
         Trigger::Signal => "signal",
         Trigger::Person => "person",

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::fleet::{Document, Pointer};
-use crate::node::HostsScope;
+use crate::node::{Elections, HostsScope};
 use crate::resource::fixtures;
 use crate::system::platform::Family;
 use crate::system::root::Root;
@@ -13,7 +13,13 @@ const HEAVY: &str = include_str!("../../../../tests/fleets/heavy.json");
 
 fn heavy() -> View {
     let fleet = Document::read(HEAVY.as_bytes()).unwrap().fleet;
-    crate::node::view(&fleet, &"web-1".parse().unwrap(), HostsScope::Products).unwrap()
+    crate::node::view(
+        &fleet,
+        &"web-1".parse().unwrap(),
+        HostsScope::Products,
+        &Elections::new(),
+    )
+    .unwrap()
 }
 
 fn debian() -> Platform {

@@ -1,0 +1,265 @@
+//! Following leases: what is asked of the bucket, what is believed of the answers, what is kept over a restart.
+//!
+//! The highest epoch that this box ever saw of a product stands in `/var/lib/agentd/epochs.json`. A lease of a lower
+//! one is an old copy, or somebody's mistake: it is refused and reported, never followed. A bucket that does not
+//! answer changes nothing: the last known lease is kept, and its age is told.
+
+mod judge;
+mod kept;
+mod told;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+
+use crate::bucket::{Bucket, Tag};
+use crate::database::lease::Lease;
+use crate::database::store::{LeaseStore, Read, StoreError};
+use crate::fleet::Name;
+use crate::node::Elections;
+use crate::report::Trouble;
+use crate::system::file::{FileError, Files};
+use crate::system::{chain, clock};
+
+use judge::{Verdict, judge};
+use kept::Kept;
+
+/// What this box knows of the leases of its products.
+#[derive(Debug)]
+pub struct Follower {
+    files: Files,
+    writes: bool,
+    kept: Kept,
+    /// The products that were asked for since the start.
+    heard: BTreeMap<Name, HeardOf>,
+    /// Rounds in a row in which some lease did not come.
+    failures: u32,
+}
+
+/// What the bucket has said of one lease since the start.
+#[derive(Debug, Clone, Default)]
+struct HeardOf {
+    tag: Option<Tag>,
+    /// The lease as it was last read, followed or not.
+    lease: Option<Lease>,
+    /// When the bucket last said that this is the present one.
+    confirmed: Option<Timestamp>,
+    /// Why what the bucket has is not followed.
+    refused: Option<Trouble>,
+    /// Why the bucket did not answer.
+    unanswered: Option<Trouble>,
+}
+
+/// One question for each product, asked at once.
+#[derive(Debug)]
+pub struct Round(Vec<(Name, Option<Tag>)>);
+
+/// The answers to one round.
+#[derive(Debug)]
+pub struct Answers(Vec<(Name, Result<Read, StoreError>)>);
+
+impl Round {
+    /// Whether there is nothing to ask.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Asks. One request a product, all at once, each with the bucket's deadline. Needs a tokio runtime.
+    pub async fn ask(self, bucket: Arc<Bucket>) -> Answers {
+        let mut requests = JoinSet::new();
+        for (product, tag) in self.0 {
+            let store = LeaseStore::new(Arc::clone(&bucket), &product);
+            requests.spawn(async move {
+                let answer = store.read(tag.as_ref()).await;
+                (product, answer)
+            });
+        }
+        Answers(requests.join_all().await)
+    }
+}
+
+impl Follower {
+    /// Reads what was kept. Asks nothing; writes nothing.
+    pub fn open(files: &Files) -> Result<Self, FileError> {
+        Ok(Self {
+            files: files.clone(),
+            writes: true,
+            kept: Kept::load(files)?,
+            heard: BTreeMap::new(),
+            failures: 0,
+        })
+    }
+
+    /// Keeps what it hears in memory only: for runs that must not write.
+    #[must_use]
+    pub fn without_writing(mut self) -> Self {
+        self.writes = false;
+        self
+    }
+
+    /// The leases that this box goes by.
+    pub fn elections(&self) -> Elections {
+        self.kept.elections()
+    }
+
+    /// What to ask now for these products.
+    pub fn round<'n>(&self, products: impl IntoIterator<Item = &'n Name>) -> Round {
+        let question = |product: &Name| {
+            let heard = self.heard.get(product);
+            (product.clone(), heard.and_then(|heard| heard.tag.clone()))
+        };
+        Round(products.into_iter().map(question).collect())
+    }
+
+    /// What to ask now for those of these products that were never asked for since the start. Asked once.
+    pub fn first_round<'n>(&mut self, products: impl IntoIterator<Item = &'n Name>) -> Round {
+        let mut round = Vec::new();
+        for product in products {
+            if !self.heard.contains_key(product) {
+                self.heard.insert(product.clone(), HeardOf::default());
+                round.push((product.clone(), None));
+            }
+        }
+        Round(round)
+    }
+
+    /// Whether nobody has made a lease of any of these products yet, as far as the bucket says: there is no hurry.
+    pub fn has_none(&self) -> bool {
+        (self.heard.iter()).all(|(product, heard)| {
+            let absent = heard.confirmed.is_some() && heard.lease.is_none();
+            absent && heard.refused.is_none() && self.kept.of(product).is_none()
+        })
+    }
+
+    /// Rounds in a row in which some lease did not come: for waiting longer.
+    pub const fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Takes answers in. Returns whether this box goes by another lease than before.
+    ///
+    /// The error is the disk's: what was heard holds all the same, but would not survive a restart.
+    pub fn hear(&mut self, answers: Answers) -> Result<bool, FileError> {
+        let now = clock::now();
+        let (before, kept_before) = (self.elections(), self.kept.clone());
+        let mut failed = false;
+        for (product, answer) in answers.0 {
+            failed |= self.hear_one(&product, answer, now);
+        }
+        self.failures = if failed {
+            self.failures.saturating_add(1)
+        } else {
+            0
+        };
+        let changed = before != self.elections();
+        if self.kept != kept_before && self.writes {
+            self.kept.save(&self.files)?;
+        }
+        Ok(changed)
+    }
+
+    /// Returns whether the bucket did not answer.
+    fn hear_one(
+        &mut self,
+        product: &Name,
+        answer: Result<Read, StoreError>,
+        now: Timestamp,
+    ) -> bool {
+        let heard = self.heard.entry(product.clone()).or_default();
+        let error = match answer {
+            Ok(Read::Unchanged) => {
+                answered(heard, product);
+                heard.confirmed = Some(now);
+                return false;
+            }
+            Ok(Read::Lease(stored)) => {
+                answered(heard, product);
+                heard.tag = Some(stored.tag);
+                heard.confirmed = Some(now);
+                take(&mut self.kept, heard, product, stored.lease, now);
+                return false;
+            }
+            Ok(Read::Absent) => {
+                answered(heard, product);
+                (heard.tag, heard.lease, heard.confirmed) = (None, None, Some(now));
+                let lost = self.kept.of(product).map(|kept| {
+                    format!(
+                        "there is no lease any more, though this machine has seen epoch {}: somebody has deleted it. \
+                         A lease is never deleted; put the last version of the object back",
+                        kept.highest.epoch
+                    )
+                });
+                refuse(heard, product, lost, now);
+                return false;
+            }
+            Err(error @ StoreError::Bucket(_)) => error,
+            Err(wrong) => {
+                answered(heard, product);
+                heard.tag = match &wrong {
+                    StoreError::Wrong { tag, .. } => Some(tag.clone()),
+                    _ => None,
+                };
+                heard.lease = None;
+                refuse(heard, product, Some(chain(&wrong)), now);
+                return false;
+            }
+        };
+        let why = chain(&error);
+        if let Some(trouble) = &mut heard.unanswered {
+            trouble.why = why;
+        } else {
+            tracing::warn!(event = "lease-unreachable", %product, error = why, "the last known lease is kept");
+            heard.unanswered = Some(Trouble { since: now, why });
+        }
+        true
+    }
+}
+
+/// Believes a lease, or refuses it.
+fn take(kept: &mut Kept, heard: &mut HeardOf, product: &Name, lease: Lease, now: Timestamp) {
+    match judge(kept.of(product), &lease) {
+        Verdict::Refused(why) => refuse(heard, product, Some(why), now),
+        Verdict::Believed(judged) => {
+            let news =
+                kept.of(product).and_then(|kept| kept.elected.as_ref()) != judged.elected.as_ref();
+            if news && let Some(elected) = &judged.elected {
+                tracing::info!(
+                    event = "lease-followed",
+                    %product,
+                    epoch = elected.epoch,
+                    owner = %elected.owner,
+                    "the master of {product} is {}",
+                    elected.owner
+                );
+            }
+            kept.keep(product, judged);
+            refuse(heard, product, None, now);
+        }
+    }
+    heard.lease = Some(lease);
+}
+
+fn answered(heard: &mut HeardOf, product: &Name) {
+    if heard.unanswered.take().is_some() {
+        tracing::info!(event = "lease-answers", %product, "the bucket answers again for the lease");
+    }
+}
+
+fn refuse(heard: &mut HeardOf, product: &Name, why: Option<String>, now: Timestamp) {
+    let Some(why) = why else {
+        heard.refused = None;
+        return;
+    };
+    match &heard.refused {
+        Some(refused) if refused.why == why => {}
+        _ => {
+            tracing::error!(event = "lease-refused", %product, "{why}");
+            heard.refused = Some(Trouble { since: now, why });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
