@@ -15,6 +15,7 @@ pub mod mounts;
 pub mod object;
 pub mod platform;
 pub mod ports;
+pub mod process;
 pub mod random;
 pub mod root;
 pub mod socket;
