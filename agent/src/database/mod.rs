@@ -11,12 +11,14 @@
 //! | [`protocol`] | who may serve, who takes over, and when: pure |
 //! | [`hold`] | a person's word that nothing changes by itself for now |
 //! | [`gtid`] | positions in the stream of transactions: read, compared, counted |
+//! | [`deadman`] | what closes a server to its clients when its agent no longer says that it may serve |
 //! | [`server`] | database servers: what is asked of one and done to it, `MariaDB`'s way and `MySQL`'s |
 //!
 //! What a machine without the database does with leases, following them, stands in [`crate::node`] (what it means)
 //! and [`crate::converge`] (what is asked and kept). Nobody but the agents of a product's database servers writes
 //! leases; nobody ever deletes one.
 
+pub mod deadman;
 pub mod event;
 pub mod gtid;
 pub mod hold;
