@@ -1,6 +1,7 @@
 //! The harness: what tests share.
 
 pub mod agent;
+pub mod database;
 pub mod documents;
 pub mod iam;
 pub mod machine;

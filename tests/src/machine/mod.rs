@@ -238,10 +238,13 @@ pub fn image_root(image: Image) -> Result<PathBuf, Trouble> {
         .map_err(|e| Trouble::caused(format!("no {}: run tests/setup", path.display()), e))
 }
 
+/// Where `tests/setup` keeps what takes long to make.
+pub(crate) fn cache() -> PathBuf {
+    let cache = std::env::var_os("TEST_CACHE").map(PathBuf::from);
+    cache.unwrap_or_else(|| repository().join(".cache"))
+}
+
 /// Where `tests/setup` puts the root file systems.
 fn images() -> PathBuf {
-    let cache = std::env::var_os("TEST_CACHE").map(PathBuf::from);
-    cache
-        .unwrap_or_else(|| repository().join(".cache"))
-        .join("images")
+    cache().join("images")
 }

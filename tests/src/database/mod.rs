@@ -1,0 +1,10 @@
+//! Real database servers for tests: by themselves on loopback, for what one server and its neighbours do; and on booted
+//! machines with agents, for what a product's chain does. And what writers saw of it.
+
+mod alone;
+mod machines;
+mod record;
+
+pub use alone::{Alone, PEER, chain};
+pub use machines::{DatabaseFleet, SERVERS, WEB, database_config, document, rows, sql, try_sql};
+pub use record::{Became, Record, Write};
