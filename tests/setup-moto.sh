@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs moto, the S3 server that our own one is held against, under .cache/moto of this repository.
+# Installs moto, the S3 server that our own one is held against, and Prometheus' parsers of metrics, under .cache/moto of this repository.
 # Needs python3 with venv, and a Python package index. Does nothing where it is installed already.
 set -eu
 

@@ -283,7 +283,7 @@ pub enum Command {
 const CHECK_HELP: &str = "\
 Exit code: 0 OK; 1 WARNING; 2 CRITICAL; 3 UNKNOWN: also wrong usage, --help and --version. With --passive: 0.
 
-Parts: agent, bucket, document, run, drift.
+Parts: agent, bucket, document, run, drift, database.
 
 The readings that -w and -c can limit are those of the performance data. Without a name it is document_age, the seconds since the bucket last said that the box's document is the present one.
 

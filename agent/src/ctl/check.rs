@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::look::{Look, within};
 use crate::report::nagios::{self, Answer, UNKNOWN};
 use crate::report::watch::{Alarm, Area, Level, Range, Told, Watch};
-use crate::system::clock;
+use crate::system::{clock, crash};
 
 /// What is said where it hangs.
 const HANGS: &str = "no answer in time; is /run or /proc stuck?";
@@ -100,6 +100,7 @@ struct One {
 }
 
 fn look(global: &Global, args: &CheckArgs, areas: &[Area]) -> Result<Vec<One>, String> {
+    crash::panic_point("check");
     let look = Look::now(global).map_err(|failure| failure.to_string())?;
     let mut watch = Watch::new(look.seen(), clock::now());
     for (level, limits) in [

@@ -1,5 +1,7 @@
 //! Logging: to the journal with fields, or to stderr as text, JSON or logfmt. Never to stdout.
 
+#[cfg(test)]
+mod events;
 mod logfmt;
 
 use std::io;

@@ -13,6 +13,9 @@ pub const CRASH_AT: &str = "AGENTD_CRASH_AT";
 /// The environment variable that names a file: as long as it is there, the thread stays at the point that it came to.
 pub const HANG_WHILE: &str = "AGENTD_HANG_WHILE";
 
+/// The environment variable that names the point to panic at.
+pub const PANIC_AT: &str = "AGENTD_PANIC_AT";
+
 static HITS: AtomicU32 = AtomicU32::new(0);
 
 /// A point where a crash must do no harm. `name` is printed before dying, so that a failed test says where.
@@ -42,9 +45,19 @@ fn hang(name: &str) {
         return;
     };
     if Path::new(&file).exists() {
-        tracing::error!(point = name, "hanging on request");
+        tracing::error!(event = "hang-asked-for", point = name, "hanging on request");
     }
     while Path::new(&file).exists() {
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// A point where a panic must be told as what it is.
+///
+/// # Panics
+///
+/// Where a test asks for it.
+pub fn panic_point(name: &str) {
+    let asked = || std::env::var(PANIC_AT).is_ok_and(|at| at == name);
+    assert!(!(cfg!(debug_assertions) && asked()), "on request");
 }

@@ -6,7 +6,10 @@
 mod agent;
 mod alarm;
 mod bucket;
+mod database;
 mod document;
+#[cfg(test)]
+mod page;
 mod range;
 mod run;
 #[cfg(test)]
@@ -147,6 +150,7 @@ impl<'a> Watch<'a> {
         readings.extend(bucket::readings(seen));
         readings.extend(document::readings(seen));
         readings.extend(run::readings(seen, now));
+        readings.extend(database::readings(seen));
         Self {
             seen,
             now,

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::report::{
-    AgentStatus, BucketStatus, Counters, DocumentStatus, Health, LatestRun, NodeStatus, Problem,
-    Refusal, Severity, StepCounts, StepName,
+    AgentStatus, BucketStatus, ChangeStatus, Counters, DatabaseServer, DatabaseStatus,
+    DocumentStatus, FailoverStatus, Health, HoldStatus, LatestRun, LeaseStatus, NodeStatus, Part,
+    Place, Problem, Refusal, ServerSeen, Severity, StepCounts, StepName,
 };
 
 pub(in crate::report) fn at(text: &str) -> Timestamp {
@@ -62,7 +63,7 @@ pub(in crate::report) fn converged() -> Status {
         }),
         changed: Some(at("2026-11-22T23:00:00Z")),
         last_run: None,
-        databases: vec![],
+        databases: vec![database()],
         counters: Counters {
             runs: 431,
             run_ms: 3_017,
@@ -73,6 +74,78 @@ pub(in crate::report) fn converged() -> Status {
             failures: 0,
             refusals: 0,
         },
+    }
+}
+
+/// A healthy chain of two, as its candidate knows it.
+fn database() -> DatabaseStatus {
+    let server = |name: &str, writable, lag_ms| DatabaseServer {
+        name: name.parse().unwrap(),
+        address: format!("{name}:3306"),
+        place: if writable {
+            Place::Master
+        } else {
+            Place::Replica
+        },
+        seen: Some(ServerSeen {
+            at: at("2026-11-23T02:59:29Z"),
+            error: None,
+            version: "10.11.6-MariaDB".into(),
+            writable,
+            gtid: "0-1-42".into(),
+            source: (!writable).then(|| "db-1".into()),
+            receiving: !writable,
+            applying: !writable,
+            lag_ms,
+            replication_error: None,
+            clients: Some(7),
+            semi_sync: None,
+        }),
+        obstacles: (!writable).then(Vec::new),
+        quarantined: None,
+    };
+    DatabaseStatus {
+        product: "shop".parse().unwrap(),
+        part: Part::Candidate,
+        master: Some("db-1".parse().unwrap()),
+        lease: Some(LeaseStatus {
+            epoch: 4,
+            owner: "db-1".parse().unwrap(),
+            state: "serving".into(),
+            gtid: "0-1-42".into(),
+            armed: true,
+            since: at("2026-11-01T00:00:00Z"),
+            renewed: at("2026-11-23T02:59:29Z"),
+            confirmed: at("2026-11-23T02:59:29Z"),
+            trouble: None,
+        }),
+        servers: vec![
+            server("db-1", true, None),
+            server("web-1", false, Some(250)),
+        ],
+        failover: FailoverStatus {
+            automatic: Some(true),
+            obstacles: vec![],
+            successor: Some("web-1".parse().unwrap()),
+            bucket: None,
+        },
+        hold: Some(HoldStatus {
+            by: "db-1".parse().unwrap(),
+            reason: None,
+            since: at("2026-11-23T02:00:00Z"),
+        }),
+        last_change: Some(ChangeStatus {
+            epoch: 4,
+            at: at("2026-11-01T00:00:00Z"),
+            from: None,
+            to: "db-1".parse().unwrap(),
+            cause: "first".into(),
+            lost_at_least: None,
+            lost_none: true,
+        }),
+        doing: None,
+        alarms: vec![],
+        notes: vec![],
     }
 }
 
@@ -268,6 +341,48 @@ pub(in crate::report) fn boxes() -> Vec<(&'static str, Option<Status>, Option<bo
             status.reasons = vec!["no server of heavy version 42 is this box".into()];
             status
         }),
+        runs(
+            "two masters",
+            degraded(|status| {
+                let databases = status.databases.iter_mut();
+                for seen in databases.flat_map(|database| &mut database.servers) {
+                    if let Some(seen) = &mut seen.seen {
+                        seen.writable = true;
+                    }
+                }
+            }),
+        ),
+        runs(
+            "a database without a master, and nobody who could take over",
+            degraded(|status| {
+                for database in &mut status.databases {
+                    database.alarms = vec!["web-1 cannot take over: it is 20 min behind".into()];
+                    if let Some(lease) = &mut database.lease {
+                        lease.renewed = at("2026-11-23T02:30:00Z");
+                    }
+                    for server in &mut database.servers {
+                        server.obstacles =
+                            server.obstacles.as_ref().map(|_| vec!["it lags".into()]);
+                        if let Some(seen) = &mut server.seen {
+                            seen.lag_ms = Some(1_200_000);
+                        }
+                    }
+                }
+            }),
+        ),
+        runs(
+            "a server that is kept out, and a hold that was forgotten",
+            degraded(|status| {
+                for database in &mut status.databases {
+                    if let Some(hold) = &mut database.hold {
+                        hold.since = at("2026-11-20T00:00:00Z");
+                    }
+                    for server in &mut database.servers {
+                        server.quarantined = Some("it has 3 transactions that db-1 lacks".into());
+                    }
+                }
+            }),
+        ),
         runs(
             "everything at once",
             degraded(|status| {

@@ -19,16 +19,19 @@ pub enum Area {
     Run,
     /// Edits by others.
     Drift,
+    /// Databases of products.
+    Database,
 }
 
 impl Area {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Agent,
         Self::Bucket,
         Self::Document,
         Self::Run,
         Self::Drift,
+        Self::Database,
     ];
 
     /// Its name on command lines.
@@ -39,6 +42,7 @@ impl Area {
             Self::Document => "document",
             Self::Run => "run",
             Self::Drift => "drift",
+            Self::Database => "database",
         }
     }
 }
