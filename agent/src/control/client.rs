@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::SOCKET;
-use super::messages::{ANSWER_LIMIT, Answer, Applied, Ask, FORMAT, Request, Response};
+use super::messages::{
+    ANSWER_LIMIT, Answer, Applied, Ask, DatabaseAnswer, DatabaseAsk, FORMAT, Request, Response,
+};
 use crate::report::Status;
 use crate::system::root::Root;
 use crate::system::socket;
@@ -86,6 +88,20 @@ pub fn apply(
     let request = Ask::Apply { retry_quarantined };
     match ask(root, request, SILENCE_DEADLINE, progress)? {
         Answer::Applied(applied) => Ok(*applied),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Gives an order to a database. `progress` hears what is being done meanwhile.
+///
+/// Takes as long as the order, but never longer than [`SILENCE_DEADLINE`] without a sign of life.
+pub fn order(
+    root: &Root,
+    order: DatabaseAsk,
+    progress: &mut dyn FnMut(&str),
+) -> Result<DatabaseAnswer, ControlError> {
+    match ask(root, Ask::Database(order), SILENCE_DEADLINE, progress)? {
+        Answer::Database(done) => Ok(done),
         other => Err(unexpected(&other)),
     }
 }

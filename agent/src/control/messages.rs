@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::Name;
 use crate::report::{Refusal, RunRecord, Status};
 
 /// The format of the messages.
@@ -33,6 +34,50 @@ pub enum Ask {
         #[serde(default)]
         retry_quarantined: bool,
     },
+    /// An order of a person to a database. Answered when it is carried out, with [`Answer::Progress`] meanwhile.
+    Database(DatabaseAsk),
+}
+
+/// An order of a person to a database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseAsk {
+    /// The product.
+    pub product: Name,
+    /// What is wanted.
+    pub order: DatabaseOrder,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub noop: bool,
+}
+
+/// What a person can want of a database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "lowercase")]
+pub enum DatabaseOrder {
+    /// The master hands over, and nothing is lost.
+    Switchover {
+        /// To whom; `None`: to who would take over.
+        to: Option<Name>,
+    },
+    /// This machine's server takes over from a master that is dead, though the agents would not by themselves.
+    TakeOver {
+        /// A person vouches that the old master is off.
+        old_master_is_off: bool,
+    },
+    /// This machine's server, which was kept out, replicates from the master again.
+    Rejoin {
+        /// A person has looked at what it has and the master lacks, and lets it go.
+        #[serde(default)]
+        discard: bool,
+    },
+    /// Nothing changes by itself any more, or may again.
+    Hold {
+        /// Whether it is held.
+        held: bool,
+        /// Why, in a person's words.
+        #[serde(default)]
+        reason: Option<String>,
+    },
 }
 
 /// One line of an answer, with the format beside it.
@@ -61,6 +106,8 @@ pub enum Answer {
     },
     /// To [`Ask::Apply`].
     Applied(Box<Applied>),
+    /// To [`Ask::Database`].
+    Database(DatabaseAnswer),
     /// It could not be done.
     Failed {
         /// Why, and what to do.
@@ -77,6 +124,25 @@ pub struct Applied {
     pub refused: Option<Refusal>,
     /// Why the bucket did not answer, where it did not: the run was for the last good document.
     pub unreachable: Option<String>,
+}
+
+/// What an order to a database came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseAnswer {
+    /// What was done, or with `noop` would be, in order, a sentence each.
+    pub steps: Vec<String>,
+    /// How it ended.
+    pub said: Vec<String>,
+}
+
+impl DatabaseAnswer {
+    /// Done in one step.
+    pub fn said(line: String) -> Self {
+        Self {
+            steps: Vec::new(),
+            said: vec![line],
+        }
+    }
 }
 
 impl Request {

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::SOCKET;
-use super::messages::{Answer, Ask, FORMAT, REQUEST_LIMIT, Request, Response};
+use super::messages::{Answer, Ask, DatabaseAsk, FORMAT, REQUEST_LIMIT, Request, Response};
 use crate::report::Status;
 use crate::system::clock;
 use crate::system::root::Root;
@@ -25,6 +25,8 @@ const CONNECTIONS: usize = 32;
 const WAITING: usize = 4;
 /// How long a request may take to arrive.
 const READ_DEADLINE: Duration = Duration::from_secs(1);
+/// Who waits for an order hears at least this often what is being done.
+const STILL_DOING: Duration = Duration::from_secs(5);
 /// How long an answer may take to be taken.
 const WRITE_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -37,6 +39,23 @@ pub struct ApplyRequest {
     pub answer: oneshot::Sender<Answer>,
 }
 
+/// Somebody gives an order to a database. Dropped without an answer: told that the daemon stops.
+#[derive(Debug)]
+pub struct OrderRequest {
+    /// What is ordered.
+    pub ask: DatabaseAsk,
+    /// Where what is being done is told meanwhile. Full: whoever waits is slow; what is told is lost, and no more.
+    pub progress: mpsc::Sender<String>,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Answer>,
+}
+
+/// What an asker waits for.
+enum Wish {
+    Run { retry_quarantined: bool },
+    Order(DatabaseAsk),
+}
+
 /// What the daemon lets askers see and do.
 #[derive(Debug, Clone)]
 pub struct Desk {
@@ -46,6 +65,8 @@ pub struct Desk {
     pub doing: watch::Receiver<String>,
     /// Where wishes for a run go.
     pub applies: mpsc::Sender<ApplyRequest>,
+    /// Where orders to databases go.
+    pub orders: mpsc::Sender<OrderRequest>,
 }
 
 /// The listening socket. Dropped: its file is removed.
@@ -105,8 +126,12 @@ impl Server {
                     }));
                     let (desk, waiting) = (desk.clone(), Arc::clone(&waiting));
                     tasks.spawn(async move {
-                        if let Ok((retry, stream)) = wish.await {
-                            apply(retry, stream, desk, &waiting).await;
+                        match wish.await {
+                            Ok((Wish::Run { retry_quarantined }, stream)) => {
+                                apply(retry_quarantined, stream, desk, &waiting).await;
+                            }
+                            Ok((Wish::Order(ask), stream)) => order(ask, stream, &desk).await,
+                            Err(_) => {}
                         }
                     });
                 }
@@ -135,15 +160,18 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Answers what can be answered at once. Returns the wish for a run, if that is what came.
-async fn answer(mut stream: UnixStream, desk: &Desk) -> Option<(bool, UnixStream)> {
+/// Answers what can be answered at once. Returns what takes longer, if that is what came.
+async fn answer(mut stream: UnixStream, desk: &Desk) -> Option<(Wish, UnixStream)> {
     let request = match tokio::time::timeout(READ_DEADLINE, read(&mut stream)).await {
         Ok(Ok(line)) => parse(&line),
         Ok(Err(error)) => Err(format!("the request cannot be read: {error}")),
         Err(_) => Err(format!("no request within {} s", READ_DEADLINE.as_secs())),
     };
     let answer = match request {
-        Ok(Ask::Apply { retry_quarantined }) => return Some((retry_quarantined, stream)),
+        Ok(Ask::Apply { retry_quarantined }) => {
+            return Some((Wish::Run { retry_quarantined }, stream));
+        }
+        Ok(Ask::Database(order)) => return Some((Wish::Order(order), stream)),
         Ok(Ask::Status) => status(desk),
         Err(message) => Answer::Failed { message },
     };
@@ -208,6 +236,41 @@ async fn apply(
                     return; // Nobody waits any more; the run goes on all the same.
                 }
             }
+        }
+    };
+    let _ = send(&mut stream, answer).await;
+}
+
+async fn order(ask: DatabaseAsk, mut stream: UnixStream, desk: &Desk) {
+    let (reply, mut reply_to) = oneshot::channel();
+    let (progress, mut doing) = mpsc::channel(16);
+    let request = OrderRequest {
+        ask,
+        progress,
+        answer: reply,
+    };
+    if desk.orders.try_send(request).is_err() {
+        let message =
+            "other orders are waiting already: try again when they are carried out".into();
+        let _ = send(&mut stream, Answer::Failed { message }).await;
+        return;
+    }
+    let mut last = String::from("waiting for the agent");
+    let answer = loop {
+        let told = tokio::select! {
+            biased;
+            answer = &mut reply_to => break answer.unwrap_or_else(|_| Answer::Failed {
+                message: "agentd is stopping; see what came of the order: agentctl db status".into(),
+            }),
+            Some(told) = doing.recv() => { last.clone_from(&told); told }
+            // A sign of life: it goes on.
+            () = tokio::time::sleep(STILL_DOING) => last.clone(),
+        };
+        if send(&mut stream, Answer::Progress { doing: told })
+            .await
+            .is_err()
+        {
+            return; // Nobody waits any more; the order is carried out all the same.
         }
     };
     let _ = send(&mut stream, answer).await;

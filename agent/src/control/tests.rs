@@ -106,6 +106,7 @@ fn with_server<T: Send + 'static>(
             status: status_seen,
             doing: doing_seen,
             applies,
+            orders: mpsc::channel(1).0,
         };
         tokio::spawn(Server::listen(root).unwrap().serve(desk));
         let asked_root = root.clone();

@@ -39,6 +39,7 @@ Woken at night? In this order:
   agentctl why /etc/hosts  who asked for what stands in a file
   agentctl plan            what a run would change now
   agentctl apply           change it now
+  agentctl db status       who is the database's master, and who would take over
 
 Exit codes:
   0   all is well; nothing to do
@@ -196,6 +197,18 @@ pub enum Command {
         /// Only the lines that contain this word
         #[arg(value_name = "NAME")]
         name: Option<String>,
+    },
+
+    /// The databases of this box's products: who is the master, and orders to change that
+    #[command(
+        long_about = "The databases of this box's products: who is the master, and orders to change that.\n\n\
+            Orders go to the agent of a database server of the product. docs/failover.md says what it does by itself.",
+        after_help = "Examples:\n  agentctl db status\n  agentctl db switchover shop --noop\n  agentctl db pause shop --reason 'new disks in db-2'"
+    )]
+    Db {
+        /// What to do
+        #[command(subcommand)]
+        command: super::db::DbCommand,
     },
 
     /// Make an image fit to be cloned: forget what belongs to this box alone

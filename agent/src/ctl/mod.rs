@@ -5,6 +5,7 @@ mod args;
 mod check;
 mod completions;
 mod console;
+mod db;
 mod doctor;
 mod failure;
 mod history;
@@ -29,6 +30,7 @@ use clap::Parser;
 
 pub use args::{Args, CheckArgs, Color, Command, Format, MuninAsk};
 use console::Console;
+pub use db::DbCommand;
 use failure::Failure;
 
 /// Wrong usage (`EX_USAGE` of sysexits.h).
@@ -75,6 +77,7 @@ fn run(args: &Args, console: Console) -> Result<u8, Failure> {
         Command::Check(wanted) => check::check(global, wanted, console),
         Command::Munin { what } => munin::munin(global, *what, console),
         Command::Metrics { write } => metrics::metrics(global, write.as_deref(), console),
+        Command::Db { command } => db::db(global, command, console),
         Command::Schema => schema::schema(console),
         Command::Completions { shell } => completions::completions(*shell, console),
     }

@@ -14,13 +14,14 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::drift::Drift;
 use super::fights::Fights;
 use super::leases::{self, Leases};
+use super::orders;
 use super::picture::Picture;
 use super::poll::{Asking, Heard, heard};
 use super::signals::{StopSignals, hup};
 use super::systemd;
 use crate::bucket::{backoff, phase};
 use crate::control::messages::{Answer, Applied};
-use crate::control::server::{ApplyRequest, Desk, Server};
+use crate::control::server::{ApplyRequest, Desk, OrderRequest, Server};
 use crate::converge::Session;
 use crate::converge::intake::Polled;
 use crate::identity::Clues;
@@ -69,10 +70,12 @@ pub(super) async fn stay(settings: Settings) -> Result<u8, Box<dyn Error>> {
     let (status, status_seen) = watch::channel(None);
     let (doing, doing_seen) = watch::channel(String::from("starting"));
     let (wishes, applies) = mpsc::channel(8);
+    let (ordering, orders) = mpsc::channel(4);
     let desk = Desk {
         status: status_seen,
         doing: doing_seen,
         applies: wishes,
+        orders: ordering,
     };
     let serving = tokio::spawn(Server::listen(&root)?.serve(desk));
     tracing::info!(
@@ -109,6 +112,7 @@ pub(super) async fn stay(settings: Settings) -> Result<u8, Box<dyn Error>> {
         next_write: now + HEARTBEAT,
         next_clues: now + LOOK,
         applies,
+        orders,
         status,
         doing,
         stopped: stopped.clone(),
@@ -161,6 +165,7 @@ struct Agent {
     next_write: Instant,
     next_clues: Instant,
     applies: mpsc::Receiver<ApplyRequest>,
+    orders: mpsc::Receiver<OrderRequest>,
     status: watch::Sender<Option<Arc<Status>>>,
     doing: watch::Sender<String>,
     stopped: watch::Receiver<bool>,
@@ -196,6 +201,7 @@ impl Agent {
                         queue.push(more);
                     }
                 }
+                Some(order) = self.orders.recv() => orders::take(&self.session, order),
                 _ = hup.recv() => {
                     if !self.ask(Trigger::Signal) {
                         again = again.or(Some(Trigger::Signal));

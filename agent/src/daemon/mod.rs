@@ -7,6 +7,7 @@ mod fights;
 mod leases;
 mod log;
 mod once;
+mod orders;
 mod picture;
 mod poll;
 mod signals;

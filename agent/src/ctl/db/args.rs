@@ -1,0 +1,155 @@
+//! The command line of `agentctl db`, and its help.
+
+use clap::Subcommand;
+
+use crate::control::messages::{DatabaseAsk, DatabaseOrder};
+use crate::fleet::Name;
+
+/// The commands of `agentctl db`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum DbCommand {
+    /// Show who is the master, who replicates from whom, and who would take over or why nobody would
+    #[command(
+        long_about = "Show who is the master, who replicates from whom, and who would take over or why nobody would.\n\n\
+            On a database server: everything, as its agent sees it. On any other machine of the product: what the lease says.",
+        after_help = "Exit code: 0 all is well; 1 something needs a person, or the lease is not heard of; 3 the agent is not running.\n\n\
+            Examples:\n  agentctl db status\n  agentctl db status shop --output json | jq '.databases[0].lease.epoch'"
+    )]
+    Status {
+        /// Only this product's
+        #[arg(value_name = "PRODUCT")]
+        product: Option<Name>,
+    },
+
+    /// Hand the master's part to another server; nothing is lost, writes stop for about a second
+    #[command(
+        long_about = "Hand the master's part to another server; nothing is lost, writes stop for about a second.\n\n\
+            Waits until the other one is nearly level, closes the master, waits until the other one has everything, and \
+            hands over the lease. Where it does not come level in time, the master goes on as before. Type it on any of the product's \
+            database servers.",
+        after_help = "Exit code: 0 handed over (--noop: could be); 1 not.\n\n\
+            Examples:\n  agentctl db switchover shop --noop      # only say the steps\n  agentctl db switchover shop\n  agentctl db switchover shop --to db-3"
+    )]
+    Switchover {
+        /// The product
+        #[arg(value_name = "PRODUCT")]
+        product: Name,
+        /// To this server [default: the one that would take over]
+        #[arg(long, value_name = "SERVER")]
+        to: Option<Name>,
+        /// Only say what would be done
+        #[arg(long)]
+        noop: bool,
+    },
+
+    /// Take over from a dead master, though the agents would not by themselves
+    #[command(
+        long_about = "Take over from a dead master, though the agents would not by themselves.\n\n\
+            For when `agentctl db status` says that nobody would: after a failover a moment ago, with failover = \"manual\", while \
+            paused, or where more would be lost than max_lost. The lease must have run out all the same. Type it on the server that is to be \
+            the master. What the old master had and this server never received is lost; the event says how much that is at least.\n\n\
+            --old-master-is-off is your word that nobody can write to the old master any more. The agent believes you: switch the \
+            machine off first.",
+        after_help = "Exit code: 0 this server is the master (--noop: could be); 1 not.\n\n\
+            Examples:\n  agentctl db takeover shop --noop\n  agentctl db takeover shop --old-master-is-off"
+    )]
+    Takeover {
+        /// The product
+        #[arg(value_name = "PRODUCT")]
+        product: Name,
+        /// You have switched the old master off
+        #[arg(long)]
+        old_master_is_off: bool,
+        /// Only say what would be done
+        #[arg(long)]
+        noop: bool,
+    },
+
+    /// Change no master by itself until `resume`: for work on the servers
+    #[command(
+        long_about = "Change no master by itself until `agentctl db resume`: for work on the servers.\n\n\
+            The master goes on renewing its lease, and still closes itself where it cannot. Switching over by a person's order \
+            stays possible. Type it on any of the product's database servers; it holds for all of them.",
+        after_help = "Examples:\n  agentctl db pause shop --reason 'new disks in db-2'\n  agentctl db resume shop"
+    )]
+    Pause {
+        /// The product
+        #[arg(value_name = "PRODUCT")]
+        product: Name,
+        /// Why, for whoever reads `agentctl db status` at night
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+
+    /// Let the master be changed by itself again
+    #[command(after_help = "Example:\n  agentctl db resume shop")]
+    Resume {
+        /// The product
+        #[arg(value_name = "PRODUCT")]
+        product: Name,
+    },
+
+    /// Let this machine's server, which is kept out, replicate from the master again
+    #[command(
+        long_about = "Let this machine's server, which is kept out, replicate from the master again.\n\n\
+            A server is kept out when it has transactions that the master lacks. They were saved to the bucket; \
+            look at them first. --discard is your word that the master goes on without them.",
+        after_help = "Exit code: 0 it replicates (--noop: could); 1 not.\n\n\
+            Examples:\n  agentctl db rejoin shop --noop\n  agentctl db rejoin shop --discard"
+    )]
+    Rejoin {
+        /// The product
+        #[arg(value_name = "PRODUCT")]
+        product: Name,
+        /// Let go of what this server has and the master lacks
+        #[arg(long)]
+        discard: bool,
+        /// Only say what would be done
+        #[arg(long)]
+        noop: bool,
+    },
+}
+
+impl DbCommand {
+    /// The order that it gives; `None`: it only looks.
+    pub(super) fn ask(&self) -> Option<DatabaseAsk> {
+        let (product, order, noop) = match self {
+            Self::Status { .. } => return None,
+            Self::Switchover { product, to, noop } => {
+                let order = DatabaseOrder::Switchover { to: to.clone() };
+                (product, order, *noop)
+            }
+            Self::Takeover {
+                product,
+                old_master_is_off,
+                noop,
+            } => {
+                let order = DatabaseOrder::TakeOver {
+                    old_master_is_off: *old_master_is_off,
+                };
+                (product, order, *noop)
+            }
+            Self::Rejoin {
+                product,
+                discard,
+                noop,
+            } => (product, DatabaseOrder::Rejoin { discard: *discard }, *noop),
+            Self::Pause { product, reason } => {
+                let reason = reason.clone();
+                (product, DatabaseOrder::Hold { held: true, reason }, false)
+            }
+            Self::Resume { product } => {
+                let order = DatabaseOrder::Hold {
+                    held: false,
+                    reason: None,
+                };
+                (product, order, false)
+            }
+        };
+        Some(DatabaseAsk {
+            product: product.clone(),
+            order,
+            noop,
+        })
+    }
+}

@@ -1,0 +1,21 @@
+//! `agentctl db`: the databases of this machine's products, and what a person orders of them.
+
+mod args;
+mod order;
+mod status;
+
+use super::args::Global;
+use super::console::Console;
+use super::failure::Failure;
+
+pub use args::DbCommand;
+
+/// Shows, or gives an order.
+pub fn db(global: &Global, command: &DbCommand, console: Console) -> Result<u8, Failure> {
+    match (command, command.ask()) {
+        (_, Some(ask)) => order::order(global, ask, console),
+        (DbCommand::Status { product }, None) => status::status(global, product.as_ref(), console),
+        // Every other command is an order.
+        (_, None) => status::status(global, None, console),
+    }
+}

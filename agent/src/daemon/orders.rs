@@ -1,0 +1,86 @@
+//! What a person orders of a database: who can do it, and what the daemon does itself.
+//!
+//! A hold is an object in the bucket, and any of the product's database servers may write it: that needs no more than
+//! the bucket. Everything else is done by who keeps the product's database on this machine.
+
+use std::sync::Arc;
+
+use crate::control::messages::{Answer, DatabaseAnswer, DatabaseOrder};
+use crate::control::server::OrderRequest;
+use crate::converge::Session;
+use crate::database::hold::Hold;
+use crate::fleet::Name;
+use crate::node::databases;
+use crate::system::chain;
+
+/// Does it, or passes it on. What is refused is answered at once; a hold is written without anybody waiting for it here.
+pub(super) fn take(session: &Session, request: OrderRequest) {
+    if let Err(message) = may(session, &request) {
+        let _ = request.answer.send(Answer::Failed { message });
+        return;
+    }
+    match &request.ask.order {
+        DatabaseOrder::Hold { .. } => hold(session, request),
+        DatabaseOrder::Switchover { .. }
+        | DatabaseOrder::TakeOver { .. }
+        | DatabaseOrder::Rejoin { .. } => {
+            let message = "the agent does not keep this machine's database: set `credentials` in [database] of agentd.toml, \
+                           then systemctl restart agentd"
+                .into();
+            let _ = request.answer.send(Answer::Failed { message });
+        }
+    }
+}
+
+/// Whether this machine is one of the product's database servers. The error says which are.
+fn may(session: &Session, request: &OrderRequest) -> Result<(), String> {
+    let (intent, _) = session.intent().map_err(|error| error.0)?;
+    let fleet = &intent.document.fleet;
+    let product = &request.ask.product;
+    let database = fleet
+        .products
+        .get(product)
+        .ok_or_else(|| format!("the document has no product {product}"))?
+        .database
+        .as_ref()
+        .ok_or_else(|| format!("the product {product} has no database"))?;
+    if databases::names(database, &intent.node) {
+        return Ok(());
+    }
+    let chain: Vec<&str> = database.chain.iter().map(Name::as_str).collect();
+    Err(format!(
+        "{} is no database server of {product}: say this on one of {}",
+        intent.node,
+        chain.join(", ")
+    ))
+}
+
+fn hold(session: &Session, request: OrderRequest) {
+    let bucket = Arc::clone(&session.bucket);
+    let node = session.intent().map(|(intent, _)| intent.node);
+    tokio::spawn(async move {
+        let DatabaseOrder::Hold { held, reason } = &request.ask.order else {
+            return;
+        };
+        let product = &request.ask.product;
+        let answer = match node {
+            Err(error) => Answer::Failed { message: error.0 },
+            Ok(node) => match Hold::set(&bucket, product, *held, &node, reason.as_deref()).await {
+                Ok(hold) => {
+                    tracing::warn!(event = "hold", %product, held = hold.held, reason = hold.reason, "a person's word");
+                    Answer::Database(DatabaseAnswer::said(if hold.held {
+                        format!(
+                            "the master of {product} is not changed by itself any more, until: agentctl db resume {product}"
+                        )
+                    } else {
+                        format!("the master of {product} may be changed by itself again")
+                    }))
+                }
+                Err(error) => Answer::Failed {
+                    message: chain(&error),
+                },
+            },
+        };
+        let _ = request.answer.send(answer);
+    });
+}
