@@ -100,3 +100,37 @@ fn errors_tell_their_causes_and_what_to_do() {
     let paint = hostile.text(Paint::COLOR);
     assert!(paint.starts_with("\x1b[1;31merror:\x1b[0m run 17"));
 }
+
+/// What a shell makes of the words of a line, as far as the pages use it.
+fn words(line: &str) -> Vec<String> {
+    let line = line.split(" #").next().unwrap_or_default();
+    let line = line.split(['|', '>', ';', '&']).next().unwrap_or_default();
+    let words = line.split_whitespace().map(|word| word.trim_matches('\''));
+    words.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_command_of_the_operators_page_exists() {
+    let page = include_str!("../../../docs/operations.md");
+    let blocks = page.split("```sh\n").skip(1);
+    let mut lines: Vec<&str> = blocks
+        .filter_map(|block| block.split("\n```").next())
+        .flat_map(str::lines)
+        .collect();
+    // Those in running text, too: `agentctl …`.
+    lines.extend(page.split('`').filter(|text| text.starts_with("agentctl ")));
+    let commands = lines
+        .into_iter()
+        .filter(|line| line.starts_with("agentctl ") && !line.contains('…'));
+    let mut count = 0;
+    for line in commands {
+        let words = words(line);
+        if let Err(error) = Args::try_parse_from(&words) {
+            // A number to be filled in.
+            let filled: Vec<String> = words.iter().map(|w| w.replace("RUN", "17")).collect();
+            assert!(Args::try_parse_from(filled).is_ok(), "{line}: {error}");
+        }
+        count += 1;
+    }
+    assert!(count > 15, "{count}");
+}

@@ -37,6 +37,13 @@ impl Fleet {
 
     /// Boots a machine; returns when its systemd says that it runs.
     pub fn boot(&self, spec: MachineSpec) -> Result<Machine, Trouble> {
+        let machine = self.rack(spec)?;
+        machine.power_on()?;
+        Ok(machine)
+    }
+
+    /// Makes a machine's disk and plugs it in, without switching it on.
+    pub fn rack(&self, spec: MachineSpec) -> Result<Machine, Trouble> {
         Machine::make(Arc::clone(&self.home), spec)
     }
 

@@ -81,7 +81,6 @@ impl Machine {
                 b"",
             )?;
         }
-        machine.power_on()?;
         Ok(machine)
     }
 

@@ -1,8 +1,9 @@
 //! The benchmarks: what the README promises in figures, measured on this machine and printed as Markdown.
 //!
-//! `cargo bench-report [SECTION…]`, as root; sections: usual, others, latency, rest, scale, size. All of them take
-//! about ten minutes. Progress goes to standard error.
+//! `cargo bench-report [SECTION…]`, as root; sections: usual, others, latency, rest, scale, boot, size. All of them
+//! take about a quarter of an hour. Progress goes to standard error.
 
+mod boot;
 mod daemon;
 mod machine;
 mod measure;
@@ -17,7 +18,9 @@ use std::process::{Command, ExitCode};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-const SECTIONS: [&str; 6] = ["usual", "others", "latency", "rest", "scale", "size"];
+const SECTIONS: [&str; 7] = [
+    "usual", "others", "latency", "rest", "scale", "boot", "size",
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -57,6 +60,7 @@ fn report(asked: &[String]) -> Result<()> {
             "latency" => daemon::latency(&bin)?,
             "rest" => daemon::rest(&bin)?,
             "scale" => scale::report(&bin)?,
+            "boot" => boot::report()?,
             _ => machine::sizes(&bin)?,
         });
     }
