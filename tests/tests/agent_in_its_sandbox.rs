@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use node_agent_tests::machine::watch::{Story, converged, sample, see};
 use node_agent_tests::machine::{Fleet, FleetBucket, Image, Machine, MachineSpec, with_agent};
+use serde_json::json;
 
 /// What `systemd-analyze security` of systemd 252 may say at most, in tenths. Without a sandbox it said 8.3.
 const EXPOSURE: &str = "32";
@@ -330,4 +331,32 @@ fn a_host_name_that_is_set_late_is_seen() {
     let soon = Duration::from_secs(90);
     node_agent_tests::machine::wait_until("the agent to find itself", soon, || converged(&machine))
         .unwrap_or_else(|e| panic!("{e}\n{}", Story(&machine)));
+}
+
+#[test]
+fn a_file_in_a_place_of_its_own_wants_a_drop_in_and_the_report_says_which() {
+    let fleet = Fleet::new().unwrap();
+    let bucket = FleetBucket::start(&fleet).unwrap();
+    bucket
+        .publish(&sample(1, |signed| {
+            signed["products"]["shop"]["cache"]["list"]["path"] = json!("/data/shop/nodes.json");
+        }))
+        .unwrap();
+    let spec = with_agent(MachineSpec::new("web-1", Image::Debian, "10.77.0.11"))
+        .unwrap()
+        .file("/data/README", "the data");
+    let web = fleet.boot(spec).unwrap();
+    let said = || web.run(&["agentctl", "status"]).unwrap().stdout;
+    see(&web, "the status to say what to do", || {
+        said().contains("ReadWritePaths=/data (it must exist)")
+    });
+    // As `systemctl edit` would.
+    let drop_in = "/etc/systemd/system/agentd.service.d/override.conf";
+    web.write(drop_in, b"[Service]\nReadWritePaths=/data\n")
+        .unwrap();
+    web.must(&["systemctl", "daemon-reload"]).unwrap();
+    web.must(&["systemctl", "restart", "agentd"]).unwrap();
+    see(&web, "the list in its place", || {
+        web.exists("/data/shop/nodes.json")
+    });
 }

@@ -71,6 +71,19 @@ pub enum FileError {
         #[source]
         source: io::Error,
     },
+    /// The file system is read-only, or the daemon's unit lets nobody write there.
+    #[error(
+        "cannot {operation} {path}: it is read-only there. If a root shell can do it, it is agentd's unit that forbids \
+         it: `systemctl edit agentd`, add ReadWritePaths={place} (it must exist) under [Service], restart agentd"
+    )]
+    ReadOnly {
+        /// As above.
+        operation: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// The directory that would have to be writable.
+        place: PathBuf,
+    },
     /// A component of the path is a symlink: whoever controls it could lead the agent anywhere.
     #[error(
         "refusing to follow the symlink {link} on the way to {path}: name the real path instead"
@@ -113,10 +126,20 @@ pub enum FileError {
 
 impl FileError {
     fn io(operation: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+        let (path, source) = (path.to_path_buf(), source.into());
+        if source.kind() == io::ErrorKind::ReadOnlyFilesystem {
+            // The whole tree: directories on the way may have to be made first.
+            let place = path.components().take(2).collect();
+            return Self::ReadOnly {
+                operation,
+                path,
+                place,
+            };
+        }
         Self::Io {
             operation,
-            path: path.into(),
-            source: source.into(),
+            path,
+            source,
         }
     }
 }
