@@ -2,17 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use node_agent_tests::machine::watch::{Apache, Story, converged, sample, see, serves, web_1};
+use node_agent_tests::machine::watch::{
+    Apache, Story, converged, sample, see, serves, settled, web_1,
+};
 use node_agent_tests::machine::{Fleet, FleetBucket, Image, Machine};
 use serde_json::json;
 
 /// How often the agent is killed. systemd gives up after 5 starts in 10 s, unless the unit says otherwise.
 const CRASHES: usize = 20;
-
-/// As the document says, with nothing left to do for a later run.
-fn settled(machine: &Machine) -> bool {
-    converged(machine) && !machine.exists("/var/lib/agentd/pending.json")
-}
 
 fn unit(machine: &Machine, property: &str) -> String {
     machine

@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use node_agent_tests::machine::watch::{Story, converged, sample, see, web_1};
+use node_agent_tests::machine::watch::{Story, sample, see, settled, web_1};
 use node_agent_tests::machine::{Fleet, FleetBucket, Image, Machine};
 use serde_json::Value;
 
@@ -88,7 +88,7 @@ fn what_is_broken_is_found_and_nothing_else() {
         let bucket = FleetBucket::start(&fleet).unwrap();
         bucket.publish(&sample(1, |_| ())).unwrap();
         let web = fleet.boot(web_1(image).unwrap()).unwrap();
-        see(&web, "agentctl status to be 0", || converged(&web));
+        see(&web, "agentctl status to be 0", || settled(&web));
         let (apache, cron) = (image.apache_unit(), image.cron_unit());
 
         // The bucket's credentials are the unit's, not the shell's: the doctor asks as the agent does.
@@ -155,7 +155,7 @@ fn what_is_broken_is_found_and_nothing_else() {
         web.kill_unit("agentd.service", "STOP").unwrap();
         finds(&web, 2, "broken agent: agentd does not answer within 2 s");
         web.kill_unit("agentd.service", "CONT").unwrap();
-        see(&web, "agentctl status to be 0", || converged(&web));
+        see(&web, "agentctl status to be 0", || settled(&web));
         finds_nothing(&web);
     }
 }
@@ -166,7 +166,7 @@ fn an_agent_that_cannot_start_is_explained_and_nothing_is_changed() {
     let bucket = FleetBucket::start(&fleet).unwrap();
     bucket.publish(&sample(1, |_| ())).unwrap();
     let web = fleet.boot(web_1(Image::CentosLayout).unwrap()).unwrap();
-    see(&web, "agentctl status to be 0", || converged(&web));
+    see(&web, "agentctl status to be 0", || settled(&web));
 
     shell(
         &web,
@@ -219,7 +219,7 @@ fn an_agent_that_cannot_start_is_explained_and_nothing_is_changed() {
         &web,
         "sed -i s/^X/AWS_/ /etc/agentd/credentials; systemctl restart agentd",
     );
-    see(&web, "agentctl status to be 0", || converged(&web));
+    see(&web, "agentctl status to be 0", || settled(&web));
 
     shell(&web, "systemctl mask --runtime --now agentd");
     finds(&web, 2, "broken unit: agentd.service is masked");
@@ -235,7 +235,7 @@ fn an_agent_that_cannot_start_is_explained_and_nothing_is_changed() {
     shell(&web, "rm /etc/systemd/system/agentd.service");
     finds(&web, 1, "warning unit: agentd.service was changed on disk");
     shell(&web, "systemctl daemon-reload; systemctl restart agentd");
-    see(&web, "agentctl status to be 0", || converged(&web));
+    see(&web, "agentctl status to be 0", || settled(&web));
 
     // A full disk of its own.
     shell(
@@ -244,6 +244,31 @@ fn an_agent_that_cannot_start_is_explained_and_nothing_is_changed() {
     );
     finds(&web, 2, "broken disk: the disk of /var/lib/agentd is full");
     shell(&web, "umount /var/lib/agentd; systemctl start agentd");
-    see(&web, "agentctl status to be 0", || converged(&web));
+    see(&web, "agentctl status to be 0", || settled(&web));
     finds_nothing(&web);
+}
+
+#[test]
+fn the_status_tells_of_an_apache_that_stopped() {
+    let fleet = Fleet::new().unwrap();
+    let bucket = FleetBucket::start(&fleet).unwrap();
+    bucket.publish(&sample(1, |_| ())).unwrap();
+    let image = Image::CentosLayout;
+    let web = fleet.boot(web_1(image).unwrap()).unwrap();
+    see(&web, "agentctl status to be 0", || settled(&web));
+    let status = || web.run(&["agentctl", "status"]).unwrap();
+
+    shell(&web, "systemctl stop httpd");
+    // At the next look, which a person need not wait for.
+    shell(&web, "systemctl reload agentd");
+    see(&web, "the status to tell", || {
+        status()
+            .stdout
+            .contains("httpd.service does not run: no site of this box is served")
+    });
+    assert_eq!(status().code, Some(1));
+    shell(&web, "systemctl start httpd");
+    see(&web, "the status to be good again, by itself", || {
+        settled(&web)
+    });
 }

@@ -17,6 +17,7 @@ use super::leases::{self, Leases};
 use super::orders;
 use super::picture::Picture;
 use super::poll::{Asking, Heard, heard};
+use super::services::{AGAIN, Services};
 use super::signals::{StopSignals, hup};
 use super::systemd;
 use crate::bucket::{backoff, phase};
@@ -100,6 +101,7 @@ pub(super) async fn stay(settings: Settings) -> Result<u8, Box<dyn Error>> {
         picture: Picture::new(&session),
         drift: Drift::new(&root),
         fights: Fights::default(),
+        services: Services::default(),
         ready: Cell::new(false),
         step_began: Cell::new(now),
         booting: true,
@@ -149,6 +151,7 @@ struct Agent {
     picture: Picture,
     drift: Drift,
     fights: Fights,
+    services: Services,
     /// Whether systemd was told that the daemon is up.
     ready: Cell<bool>,
     /// When the run last said what it is doing.
@@ -365,9 +368,22 @@ impl Agent {
         self.next_look = Instant::now() + LOOK;
         let answer = self.try_run(trigger, retry, trouble).await;
         let answer = answer.unwrap_or_else(|message| Answer::Failed { message });
+        if !self.booting {
+            self.look_at_services(trigger).await;
+        }
         self.become_ready();
         self.publish();
         answer
+    }
+
+    async fn look_at_services(&mut self, trigger: Trigger) {
+        let settings = &self.session.settings;
+        if let Some(still) = self.services.look(settings, &self.files, trigger).await {
+            if !still.is_empty() {
+                self.next_look = self.next_look.min(Instant::now() + AGAIN);
+            }
+            self.picture.services = still;
+        }
     }
 
     async fn try_run(

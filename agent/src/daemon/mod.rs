@@ -10,6 +10,7 @@ mod once;
 mod orders;
 mod picture;
 mod poll;
+mod services;
 mod signals;
 mod systemd;
 

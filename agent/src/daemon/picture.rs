@@ -45,6 +45,8 @@ pub(super) struct Picture {
     failing: BTreeMap<StepName, (Timestamp, u32)>,
     /// What the watcher of drift has to say.
     pub(super) drift: Vec<String>,
+    /// Services that should run and do not.
+    pub(super) services: Vec<String>,
     pub(super) counters: Counters,
     /// The databases of this box's products, in the order of the products.
     pub(super) databases: Vec<DatabaseStatus>,
@@ -82,6 +84,7 @@ impl Picture {
             steps: StepCounts::default(),
             failing: BTreeMap::new(),
             drift: Vec::new(),
+            services: Vec::new(),
             counters: Counters::default(),
             databases: Vec::new(),
             written: None,
@@ -261,6 +264,7 @@ impl Picture {
             reasons.push(format!("{step}: {first}"));
         }
         reasons.extend(self.drift.iter().cloned());
+        reasons.extend(self.services.iter().cloned());
         for database in &self.databases {
             let alarms = database.alarms.iter();
             reasons.extend(alarms.map(|alarm| format!("database {}: {alarm}", database.product)));

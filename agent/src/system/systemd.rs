@@ -50,6 +50,27 @@ pub async fn unit_states(
     })
 }
 
+/// Those of `units` that have ended, failed or never started. One that is just starting is none of them.
+pub async fn standing_still(
+    platform: &Platform,
+    units: &[String],
+) -> Result<Vec<String>, CommandError> {
+    let command = show(platform, units);
+    let output = command::run(&command).await?.checked(&command)?;
+    let paragraphs = output
+        .stdout
+        .split("\n\n")
+        .filter(|paragraph| !paragraph.trim().is_empty());
+    // By place, as above.
+    let still = units.iter().zip(paragraphs).filter(|(_, paragraph)| {
+        matches!(
+            property(paragraph, "ActiveState"),
+            Some("inactive" | "failed")
+        )
+    });
+    Ok(still.map(|(unit, _)| unit.clone()).collect())
+}
+
 fn show(platform: &Platform, units: &[String]) -> CommandLine {
     let fixed = [
         platform.systemctl.display().to_string(),

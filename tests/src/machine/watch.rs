@@ -48,6 +48,11 @@ pub fn converged(machine: &Machine) -> bool {
         .is_ok_and(|said| said.code == Some(0))
 }
 
+/// The same, with nothing left for a later run, as the activation that a boot puts off: the agent touches no service now.
+pub fn settled(machine: &Machine) -> bool {
+    converged(machine) && !machine.exists("/var/lib/agentd/pending.json")
+}
+
 /// What a machine says of itself: for the words of a test that fails.
 pub struct Story<'a>(pub &'a Machine);
 
