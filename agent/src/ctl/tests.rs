@@ -101,12 +101,21 @@ fn errors_tell_their_causes_and_what_to_do() {
     assert!(paint.starts_with("\x1b[1;31merror:\x1b[0m run 17"));
 }
 
-/// What a shell makes of the words of a line, as far as the pages use it.
+/// What a shell makes of a line, as far as the page uses it: words, single quotes, and where the command ends.
 fn words(line: &str) -> Vec<String> {
-    let line = line.split(" #").next().unwrap_or_default();
-    let line = line.split(['|', '>', ';', '&']).next().unwrap_or_default();
-    let words = line.split_whitespace().map(|word| word.trim_matches('\''));
-    words.map(str::to_owned).collect()
+    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+    for each in line.chars() {
+        match each {
+            '\'' => quoted = !quoted,
+            _ if quoted => word.push(each),
+            '|' | '>' | ';' | '&' | '#' => break,
+            ' ' => words.push(std::mem::take(&mut word)),
+            _ => word.push(each),
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    words
 }
 
 #[test]
