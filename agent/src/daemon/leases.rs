@@ -197,7 +197,7 @@ fn masters(session: &Session) -> Masters {
         .filter_map(|(product, database)| {
             let master = databases::master(database, intent.elections.get(product))?;
             let server = fleet.servers.get(master.server)?;
-            let address = SocketAddr::new(server.address, port);
+            let address = SocketAddr::new(server.address, databases::port(database, port));
             Some((product.clone(), (master.server.clone(), address)))
         })
         .collect()

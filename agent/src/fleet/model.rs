@@ -195,6 +195,15 @@ pub struct Database {
     /// Master, candidate, second, …: each replicates from the one before.
     #[schemars(length(min = 1))]
     pub chain: Vec<Name>,
+    /// Servers of the chain that never become the master by themselves: too small, too far away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub never: Vec<Name>,
+    /// The TCP port of the database on all of its servers (default: `port` in agentd.toml, 3306).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<Port>,
+    /// Whether a COMMIT waits until a replica has it: then no acknowledged write is lost by a failover.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub semi_sync: bool,
     /// The server that takes snapshots, outside the chain.
     #[serde(
         default,

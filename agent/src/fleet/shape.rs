@@ -66,7 +66,7 @@ object!(CacheList,
     later: []);
 object!(Database,
     required: [chain],
-    optional: [snapshots, aliases],
+    optional: [never, port, semi_sync, snapshots, aliases],
     later: []);
 object!(Snapshots,
     required: [server, every],

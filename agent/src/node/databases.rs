@@ -74,6 +74,13 @@ pub fn replica<'f>(fleet: &Fleet, database: &'f Database, master: Master<'f>) ->
         .unwrap_or(master.server)
 }
 
+/// The port of a database's servers; `otherwise` where the document does not say.
+pub fn port(database: &Database, otherwise: u16) -> u16 {
+    database
+        .port
+        .map_or(otherwise, crate::fleet::names::Port::get)
+}
+
 /// Whether a server is one of the database's own: it stands in the chain or takes the snapshots.
 pub fn names(database: &Database, server: &Name) -> bool {
     database.chain.contains(server)

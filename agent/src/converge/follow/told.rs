@@ -98,6 +98,7 @@ fn servers(
     master: Option<&Name>,
     port: u16,
 ) -> Vec<DatabaseServer> {
+    let port = databases::port(database, port);
     let chain = database.chain.iter().map(|name| {
         let place = if Some(name) == master {
             Place::Master

@@ -141,6 +141,16 @@ impl<'f> Check<'f> {
             let at = self.findings.item(&chain, index);
             self.database_server(product, server, &at);
         }
+        let never = at.then("never");
+        self.list(&database.never, &never, 16);
+        for (index, server) in database.never.iter().enumerate() {
+            if !database.chain.contains(server) {
+                let at = self.findings.item(&never, index);
+                self.findings.add(&at, || {
+                    format!("`{server}` is not in the chain: it cannot become the master anyway")
+                });
+            }
+        }
         if let Some(snapshots) = &database.snapshots {
             let at = at.then("snapshots").then("server");
             let server = &snapshots.server;
