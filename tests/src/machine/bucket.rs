@@ -108,6 +108,13 @@ timeout = "2s"
     )
 }
 
+/// Credentials for the bucket, as variables of the daemon's environment.
+pub fn credentials() -> String {
+    format!(
+        "AWS_ACCESS_KEY_ID={ACCESS_KEY}\nAWS_SECRET_ACCESS_KEY={SECRET_KEY}\nAWS_EC2_METADATA_DISABLED=true\n"
+    )
+}
+
 /// A machine with the agent, its configuration, and credentials for the bucket the way a person would give them.
 pub fn with_agent(spec: MachineSpec) -> Result<MachineSpec, Trouble> {
     with_agent_and(spec, &agent_config(""))
@@ -120,10 +127,7 @@ pub fn with_agent_and(spec: MachineSpec, config: &str) -> Result<MachineSpec, Tr
 
 /// A machine with credentials for the bucket, whose agent comes from elsewhere.
 pub fn with_credentials(spec: MachineSpec) -> MachineSpec {
-    let credentials = format!(
-        "AWS_ACCESS_KEY_ID={ACCESS_KEY}\nAWS_SECRET_ACCESS_KEY={SECRET_KEY}\nAWS_EC2_METADATA_DISABLED=true\n"
-    );
-    spec.file("/etc/agentd/credentials", credentials).file(
+    spec.file("/etc/agentd/credentials", credentials()).file(
         "/etc/systemd/system/agentd.service.d/credentials.conf",
         "[Service]\nEnvironmentFile=/etc/agentd/credentials\n",
     )

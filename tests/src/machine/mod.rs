@@ -30,7 +30,8 @@ pub mod watch;
 use std::path::{Path, PathBuf};
 
 pub use bucket::{
-    FleetBucket, agent_config, ask_memcached, with_agent, with_agent_and, with_credentials,
+    FleetBucket, agent_config, ask_memcached, credentials, with_agent, with_agent_and,
+    with_credentials,
 };
 pub use fleet::{Fleet, NetChild};
 pub use node::Machine;
