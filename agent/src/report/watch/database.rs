@@ -66,7 +66,7 @@ static ALARMS: What = What {
     label: "alarms of the database",
     help: "What a person should do something about at this product's database",
     says: |it| of_product!(it, "{}", it.first("the database needs a person")),
-    todo: "agentctl status",
+    todo: "agentctl db status",
     covered_by: &[],
 };
 
@@ -80,7 +80,7 @@ static WRITABLE: What = What {
     label: "take writes",
     help: "How many servers of this product's database took writes when this machine last asked them",
     says: |it| of_product!(it, "{} servers take writes", it.number),
-    todo: "agentctl status, now",
+    todo: "agentctl db status, now",
     covered_by: &[],
 };
 
@@ -94,7 +94,7 @@ static READY: What = What {
     label: "could take over",
     help: "How many servers could take over this product's database now",
     says: |it| of_product!(it, "nobody could take over"),
-    todo: "agentctl status",
+    todo: "agentctl db status",
     covered_by: &[],
 };
 
@@ -108,7 +108,7 @@ static QUARANTINED: What = What {
     label: "kept out",
     help: "How many servers of this product's database are kept out until a person has looked",
     says: |it| of_product!(it, "kept out: {}", it.first("a server")),
-    todo: "agentctl status",
+    todo: "agentctl db status",
     covered_by: &[],
 };
 
@@ -122,7 +122,7 @@ static LEASE: What = What {
     label: "lease renewed",
     help: "When the master of this product's database last renewed its lease, by its own clock",
     says: |it| of_product!(it, "no master for {}", it.age()),
-    todo: "agentctl status",
+    todo: "agentctl db status",
     covered_by: &["up", "status_age", "bucket_silence"],
 };
 
@@ -136,7 +136,7 @@ static EPOCH: What = What {
     label: "epoch",
     help: "The epoch of this product's database: each change of master begins a new one",
     says: |it| of_product!(it, "epoch {}", it.number),
-    todo: "agentctl status",
+    todo: "agentctl db status",
     covered_by: &[],
 };
 
@@ -150,7 +150,7 @@ static LAG: What = What {
     label: "lag",
     help: "How far this machine's replica of this product's database is behind; on the master, the slowest one",
     says: |it| of_product!(it, "replication is {} behind", it.age()),
-    todo: "agentctl status",
+    todo: "agentctl db status",
     covered_by: &[],
 };
 
@@ -164,7 +164,7 @@ static CHANGED: What = What {
     label: "last change",
     help: "When another server last became the master of this product's database",
     says: |it| of_product!(it, "the master changed {} ago", it.age()),
-    todo: "agentctl status",
+    todo: "agentctl db status",
     covered_by: &[],
 };
 
@@ -178,7 +178,7 @@ static HELD: What = What {
     label: "held",
     help: "Since when a person has kept this product's database from any failover",
     says: |it| of_product!(it, "held for {}, no failover happens", it.age()),
-    todo: "end the hold",
+    todo: "agentctl db resume",
     covered_by: &[],
 };
 
