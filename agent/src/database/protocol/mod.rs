@@ -5,10 +5,10 @@
 //!
 //! | part | what it is responsible for |
 //! |---|---|
-//! | [`timing`] | the times and their inequality; what a server is in its product |
-//! | [`state`] | the states, and which may follow which |
-//! | [`event`], [`action`] | what a machine is told, and what it wants done |
-//! | [`reason`] | why a server is closed, why a candidate does not take over |
+//! | `timing` | the times and their inequality; what a server is in its product |
+//! | `state` | the states, and which may follow which |
+//! | `event`, `action` | what a machine is told, and what it wants done |
+//! | `reason` | why a server is closed, why a candidate does not take over |
 //! | `hear` | what each event says, and nothing decided yet |
 //! | `owner` | renewals, locks on peers, validity, fencing |
 //! | `candidate` | the conditions of a takeover |
