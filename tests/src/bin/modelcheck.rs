@@ -22,6 +22,9 @@ struct Arguments {
     /// Also those that take long.
     #[arg(long)]
     long: bool,
+    /// Protocols that lack something, instead: each must be found out.
+    #[arg(long)]
+    broken: bool,
 }
 
 #[expect(clippy::print_stdout, reason = "a person reads it")]
@@ -32,24 +35,34 @@ fn main() -> std::process::ExitCode {
         "{:<28} {:>12} {:>6} {:>8}  verdict",
         "setup", "states", "depth", "seconds"
     );
-    for setup in setups::all(arguments.long) {
+    let setups: Vec<_> = if arguments.broken {
+        let broken = setups::broken().into_iter();
+        broken
+            .map(|(setup, wanted)| (setup, Some(wanted)))
+            .collect()
+    } else {
+        let all = setups::all(arguments.long).into_iter();
+        all.map(|setup| (setup, None)).collect()
+    };
+    for (setup, wanted) in setups {
         let name = setup.name;
-        let wanted = &arguments.setups;
-        if !wanted.is_empty() && !wanted.iter().any(|word| word == name) {
+        let named = &arguments.setups;
+        if !named.is_empty() && !named.iter().any(|word| word == name) {
             continue;
         }
         let started = Instant::now();
-        let verdict = setup.check(arguments.most, arguments.threads);
+        let verdict = setup.check(arguments.most, arguments.threads, wanted);
         let word = match (verdict.broken.is_empty(), verdict.whole) {
             (false, _) => "BROKEN",
             (true, true) => "holds",
             (true, false) => "holds as far as searched",
         };
         println!(
-            "{name:<28} {:>12} {:>6} {:>8.1}  {word}",
+            "{name:<28} {:>12} {:>6} {:>8.1}  {word}; seen: {}",
             verdict.states,
             verdict.depth,
-            started.elapsed().as_secs_f64()
+            started.elapsed().as_secs_f64(),
+            verdict.reached.join(", ")
         );
         for (property, steps) in &verdict.broken {
             fine = false;

@@ -1,6 +1,6 @@
 //! What must always hold, and the runs of the checker.
 
-use stateright::{Checker, Model, Property};
+use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use super::fault::Happening;
 use super::world::{Setup, World, Wrong};
@@ -28,15 +28,14 @@ impl Model for Setup {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("never two masters", |_, world: &World| {
-                world.writable().len() <= 1
+            Property::always(TWO, |_, world: &World| world.writable().len() <= 1),
+            Property::always(STOPS, |_, world: &World| {
+                world.nodes.iter().all(|node| node.refused < Some(2))
             }),
             Property::always("epochs are unique and grow", |_, world: &World| {
                 world.wrong != Some(Wrong::Epoch)
             }),
-            Property::always("no takeover of a fresh lease", |_, world: &World| {
-                world.wrong != Some(Wrong::Fresh)
-            }),
+            Property::always(FRESH, |_, world: &World| world.wrong != Some(Wrong::Fresh)),
             Property::always("nothing received is thrown away", |_, world: &World| {
                 world.wrong != Some(Wrong::Relay)
             }),
@@ -52,9 +51,27 @@ impl Model for Setup {
             Property::always("a master again", |_, world: &World| {
                 world.waiting < PATIENCE
             }),
+            Property::sometimes("a failover", |_, world: &World| {
+                world.failovers > 0 && !world.writable().is_empty()
+            }),
+            Property::sometimes("a switchover", |_, world: &World| {
+                world.failovers == 0
+                    && world.object.is_some_and(|object| object.epoch > 1)
+                    && !world.writable().is_empty()
+            }),
+            Property::sometimes("a master by its locks", |_, world: &World| world.by_locks),
         ]
     }
 }
+
+/// The property that matters most.
+pub const TWO: &str = "never two masters";
+
+/// A lease is taken over only once its owner has stopped.
+pub const FRESH: &str = "no takeover of a fresh lease";
+
+/// Who was refused a write of the lease does not go on.
+pub const STOPS: &str = "a master that is refused stops";
 
 /// What a run of the checker found.
 #[derive(Debug)]
@@ -65,32 +82,47 @@ pub struct Verdict {
     pub depth: usize,
     /// Whether all states were seen.
     pub whole: bool,
+    /// What can happen at all: a failover, a switchover, a master by its locks.
+    pub reached: Vec<&'static str>,
     /// What does not hold, and the shortest history that shows it.
     pub broken: Vec<(&'static str, Vec<String>)>,
 }
 
 impl Setup {
-    /// Searches all states, up to `most`; stops at the first property that does not hold.
-    pub fn check(self, most: usize, threads: usize) -> Verdict {
+    /// Searches all states, up to `most`; stops at the first property that does not hold, or once `wanted` does not.
+    pub fn check(self, most: usize, threads: usize, wanted: Option<&'static str>) -> Verdict {
+        let finish = wanted.map_or(HasDiscoveries::AnyFailures, |wanted| {
+            HasDiscoveries::AllOf([wanted].into())
+        });
         let checker = self
             .checker()
             .threads(threads)
             .target_state_count(most)
-            .finish_when(stateright::HasDiscoveries::AnyFailures)
+            .finish_when(finish)
             .spawn_bfs()
             .join();
-        let broken = checker
-            .discoveries()
-            .into_iter()
-            .map(|(name, path)| {
+        let mut reached = Vec::new();
+        let mut broken = Vec::new();
+        for (name, path) in checker.discoveries() {
+            if checker
+                .model()
+                .property(name)
+                .expectation
+                .discovery_is_failure()
+            {
                 let steps = path.into_actions();
-                (name, steps.iter().map(|step| format!("{step:?}")).collect())
-            })
-            .collect::<Vec<_>>();
+                let steps = steps.iter().map(|step| format!("{step:?}"));
+                broken.push((name, steps.collect::<Vec<_>>()));
+            } else {
+                reached.push(name);
+            }
+        }
+        reached.sort_unstable();
         Verdict {
             states: checker.unique_state_count(),
             depth: checker.max_depth(),
             whole: broken.is_empty() && checker.state_count() < most,
+            reached,
             broken,
         }
     }

@@ -268,6 +268,10 @@ impl World {
         } else {
             self.net.remove(index);
             let node = self.node_mut(flight.from);
+            let other = matches!(answer, Answer::Lease(view) if view.owner.0 != flight.from);
+            if flight.write.is_some() && other && !node.frozen && node.is_writable() {
+                node.refused = Some(0);
+            }
             if node.frozen {
                 node.inbox = Some(answer);
             } else {

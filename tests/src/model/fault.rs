@@ -41,9 +41,9 @@ pub enum Happening {
     Outage,
     /// All have it again.
     OutageOver,
-    /// Two servers lose each other.
+    /// A server does not reach another one any more.
     Split(u8, u8),
-    /// They have each other again.
+    /// It does again.
     Join(u8, u8),
     /// A disk hangs.
     Hang(u8),
@@ -102,8 +102,8 @@ impl World {
         }
         if self.budget.split && fault {
             for a in 0..setup.servers {
-                for b in a + 1..setup.servers {
-                    if self.linked(a, b) {
+                for b in 0..setup.servers {
+                    if a != b && self.linked(a, b) {
                         out.push(Happening::Split(a, b));
                     }
                 }
@@ -259,6 +259,10 @@ impl World {
                 self.budget.orders -= 1;
                 self.tell(setup, id, Event::Order(Order::Switchover(ServerId(to))));
             }
+        }
+        // From here on somebody has to do something; and whoever serves between two ticks serves.
+        if fault || !self.writable().is_empty() {
+            self.waiting = 0;
         }
         self.net
             .sort_by_key(|flight| (flight.from, flight.orphan, flight.age));

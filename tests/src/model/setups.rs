@@ -2,6 +2,7 @@
 
 use node_agent::database::protocol::{Omissions, Timing};
 
+use super::check::{FRESH, STOPS, TWO};
 use super::world::{Budget, Setup};
 
 /// Times in ticks. By the real numbers of the protocol two renewals fit into L; here L is 3 ticks.
@@ -73,7 +74,7 @@ pub fn all(long: bool) -> Vec<Setup> {
 pub fn short() -> Vec<Setup> {
     vec![
         setup(
-            "crash",
+            "crashes",
             2,
             Budget {
                 faults: 1,
@@ -81,16 +82,18 @@ pub fn short() -> Vec<Setup> {
                 host: true,
                 kill: true,
                 freeze: true,
+                hang: true,
                 ..NONE
             },
         ),
         setup(
-            "network",
+            "requests",
             2,
             Budget {
-                faults: 2,
+                faults: 1,
                 network: true,
                 cut: true,
+                split: true,
                 ..NONE
             },
         ),
@@ -98,11 +101,9 @@ pub fn short() -> Vec<Setup> {
             "outage",
             2,
             Budget {
-                faults: 2,
+                faults: 1,
                 outage: true,
                 kill: true,
-                host: true,
-                split: true,
                 ..NONE
             },
         ),
@@ -118,9 +119,284 @@ pub fn short() -> Vec<Setup> {
                 ..NONE
             },
         ),
+        setup(
+            "transactions",
+            2,
+            Budget {
+                faults: 1,
+                crash: true,
+                writes: 1,
+                ..NONE
+            },
+        ),
+        Setup {
+            deadman: false,
+            ..setup(
+                "no dead-man",
+                2,
+                Budget {
+                    faults: 1,
+                    kill: true,
+                    host: true,
+                    cut: true,
+                    split: true,
+                    ..NONE
+                },
+            )
+        },
+        drifting(setup(
+            "clocks",
+            2,
+            Budget {
+                faults: 1,
+                cut: true,
+                host: true,
+                ..NONE
+            },
+        )),
     ]
 }
 
+/// The master's clock is a quarter too slow, the candidate's a quarter too fast.
+fn drifting(mut setup: Setup) -> Setup {
+    setup.drift = vec![-1, 1];
+    setup.timing.clock_error_ppm = 250_000;
+    // TTL·(1−ρ) ≥ (L+F)·(1+ρ) with L + F = 4.
+    setup.timing.ttl = 7;
+    setup
+}
+
+/// Searched by hand: every pair of faults, three servers.
 fn deep() -> Vec<Setup> {
-    vec![]
+    let two = |name, budget: Budget| {
+        setup(
+            name,
+            2,
+            Budget {
+                faults: 2,
+                ..budget
+            },
+        )
+    };
+    vec![
+        two(
+            "two crashes",
+            Budget {
+                crash: true,
+                host: true,
+                kill: true,
+                ..NONE
+            },
+        ),
+        two(
+            "freezes and cuts",
+            Budget {
+                freeze: true,
+                cut: true,
+                split: true,
+                ..NONE
+            },
+        ),
+        two(
+            "hangs and kills",
+            Budget {
+                hang: true,
+                kill: true,
+                crash: true,
+                ..NONE
+            },
+        ),
+        two(
+            "requests twice",
+            Budget {
+                network: true,
+                cut: true,
+                ..NONE
+            },
+        ),
+        two(
+            "outage and hosts",
+            Budget {
+                outage: true,
+                host: true,
+                split: true,
+                ..NONE
+            },
+        ),
+        two(
+            "outage and freezes",
+            Budget {
+                outage: true,
+                freeze: true,
+                crash: true,
+                ..NONE
+            },
+        ),
+        two(
+            "switchover twice",
+            Budget {
+                network: true,
+                crash: true,
+                kill: true,
+                orders: 1,
+                writes: 1,
+                ..NONE
+            },
+        ),
+        setup(
+            "three servers",
+            3,
+            Budget {
+                faults: 1,
+                crash: true,
+                host: true,
+                kill: true,
+                ..NONE
+            },
+        ),
+        setup(
+            "three without bucket",
+            3,
+            Budget {
+                faults: 1,
+                outage: true,
+                cut: true,
+                ..NONE
+            },
+        ),
+        setup(
+            "three, switchover",
+            3,
+            Budget {
+                orders: 1,
+                writes: 1,
+                ..NONE
+            },
+        ),
+        drifting(two(
+            "clocks and cuts",
+            Budget {
+                cut: true,
+                split: true,
+                freeze: true,
+                ..NONE
+            },
+        )),
+    ]
+}
+
+/// Protocols that lack something, each with what must be seen to go wrong without it.
+pub fn broken() -> Vec<(Setup, &'static str)> {
+    let omit = |name, budget, omit| Setup {
+        omit,
+        ..setup(name, 2, budget)
+    };
+    let apart = Budget {
+        faults: 3,
+        cut: true,
+        split: true,
+        ..NONE
+    };
+    let mut short = setup("TTL shorter than L", 2, apart);
+    short.timing.ttl = 2;
+    let mut fast = drifting(setup("clocks wrong by more than is allowed for", 2, apart));
+    fast.timing.ttl = 4;
+    vec![
+        // Locks and a look at the old master stand behind this as well.
+        (short, FRESH),
+        (fast, FRESH),
+        (
+            omit(
+                "writable before the relay log is applied",
+                Budget {
+                    faults: 1,
+                    host: true,
+                    writes: 1,
+                    ..NONE
+                },
+                Omissions {
+                    drain: true,
+                    ..OMIT
+                },
+            ),
+            "nothing received is thrown away",
+        ),
+        (
+            omit(
+                "a master that goes on without locks",
+                apart,
+                Omissions {
+                    masters_locks: true,
+                    ..OMIT
+                },
+            ),
+            TWO,
+        ),
+        (
+            omit(
+                "a candidate that does not ask for the lock",
+                apart,
+                Omissions {
+                    candidates_lock: true,
+                    ..OMIT
+                },
+            ),
+            TWO,
+        ),
+        (
+            omit(
+                "a refused renewal taken for an outage",
+                apart,
+                Omissions {
+                    refusal_fences: true,
+                    masters_locks: true,
+                    ..OMIT
+                },
+            ),
+            STOPS,
+        ),
+        (
+            omit(
+                "ownership counted from the answer",
+                Budget {
+                    faults: 1,
+                    freeze: true,
+                    ..NONE
+                },
+                Omissions {
+                    sent_time: true,
+                    ..OMIT
+                },
+            ),
+            TWO,
+        ),
+        (
+            Setup {
+                deadman: false,
+                ..omit(
+                    "an unreachable master taken for closed",
+                    Budget {
+                        faults: 2,
+                        kill: true,
+                        split: true,
+                        ..NONE
+                    },
+                    Omissions {
+                        unreachable_is_open: true,
+                        ..OMIT
+                    },
+                )
+            },
+            TWO,
+        ),
+    ]
+}
+
+/// The same faults with the whole protocol: what the broken ones are held against.
+pub fn whole(setup: &Setup) -> Setup {
+    let mut whole = setup.clone();
+    whole.omit = OMIT;
+    let drifts = whole.drift.iter().any(|&drift| drift != 0);
+    whole.timing.ttl = if drifts { 7 } else { ticks().ttl };
+    whole
 }

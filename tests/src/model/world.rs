@@ -45,7 +45,7 @@ pub struct Budget {
     pub cut: bool,
     /// All lose the bucket.
     pub outage: bool,
-    /// Two servers lose each other.
+    /// A server does not reach another one any more; the other way may still work.
     pub split: bool,
     /// A server's disk hangs.
     pub hang: bool,
@@ -70,12 +70,14 @@ pub struct World {
     pub nodes: Vec<Node>,
     /// What may still happen.
     pub budget: Budget,
-    /// Pairs that do not reach each other.
+    /// Who does not reach whom: sessions that the first opens with the second.
     pub split: Vec<(u8, u8)>,
     /// For how many ticks there was no master although there should be one.
     pub waiting: u8,
     /// What must not be, and was.
     pub wrong: Option<Wrong>,
+    /// The first master went on for longer than L without the bucket, by its locks.
+    pub by_locks: bool,
     /// Masters that changed by themselves.
     pub failovers: u8,
     /// The phase of the wrong clocks.
@@ -131,6 +133,8 @@ pub struct Node {
     pub cut: bool,
     /// The host is off: nothing starts there again.
     pub off: bool,
+    /// For how many ticks it has gone on being writable after a write of the lease was refused.
+    pub refused: Option<u8>,
 }
 
 /// A database server.
@@ -183,6 +187,7 @@ impl World {
             gate: None,
             cut: false,
             off: false,
+            refused: None,
         };
         let mut world = Self {
             object: None,
@@ -193,6 +198,7 @@ impl World {
             split: Vec::new(),
             waiting: 0,
             wrong: None,
+            by_locks: false,
             failovers: 0,
             phase: 0,
         };
@@ -201,6 +207,7 @@ impl World {
             while world.settle(setup) {}
         }
         world.waiting = 0;
+        world.object_age = 0;
         world.budget = setup.budget;
         world
     }
@@ -250,9 +257,9 @@ impl World {
             .collect()
     }
 
-    /// Whether two servers reach each other.
-    pub fn linked(&self, a: u8, b: u8) -> bool {
-        a == b || !self.split.contains(&(a.min(b), a.max(b)))
+    /// Whether one server reaches another.
+    pub fn linked(&self, from: u8, to: u8) -> bool {
+        !self.split.contains(&(from, to))
     }
 
     /// Tells an agent something, and does what it wants.
@@ -373,6 +380,15 @@ impl World {
 
     /// Counts for how long there was no master although there should be one.
     fn watch(&mut self, setup: &Setup) {
+        let masters = self.writable();
+        let late = u64::from(self.object_age) > setup.timing.stop_serving + 1;
+        self.by_locks |= late && masters.iter().any(|&id| self.node(id).cut);
+        for node in &mut self.nodes {
+            node.refused = node
+                .refused
+                .filter(|_| node.is_writable())
+                .map(|ticks| ticks.saturating_add(1).min(9));
+        }
         if !self.writable().is_empty() || !self.should_have_master(setup) {
             self.waiting = 0;
         } else {
