@@ -40,6 +40,7 @@ fn first(owner: &str) -> Lease {
         since: "2026-11-22T20:00:00Z".parse().unwrap(),
         renewed: "2026-11-22T20:00:00Z".parse().unwrap(),
         ttl_ms: 10_000,
+        planned: false,
         previous: None,
     }
 }

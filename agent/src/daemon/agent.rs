@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::drift::Drift;
 use super::fights::Fights;
+use super::keepers::Keepers;
 use super::leases::{self, Leases};
 use super::orders;
 use super::picture::Picture;
@@ -109,6 +110,7 @@ pub(super) async fn stay(settings: Settings) -> Result<u8, Box<dyn Error>> {
         started: now,
         asking: None,
         leases: Leases::new(),
+        keepers: Keepers::default(),
         next_poll: now,
         next_look: now + FIRST_POLL,
         next_write: now + HEARTBEAT,
@@ -138,6 +140,7 @@ pub(super) async fn stay(settings: Settings) -> Result<u8, Box<dyn Error>> {
             }
         }
     }
+    agent.keepers.stop().await;
     // Closes the desk: the server ends by itself, once who waits has been told.
     drop(agent);
     let _ = timeout(LAST_WORDS, serving).await;
@@ -163,6 +166,7 @@ struct Agent {
     started: Instant,
     asking: Option<Asking>,
     leases: Leases,
+    keepers: Keepers,
     next_poll: Instant,
     next_look: Instant,
     next_write: Instant,
@@ -188,6 +192,7 @@ impl Agent {
         let mut again: Option<Trigger> = None;
         loop {
             systemd::alive();
+            self.keepers.settle(&self.session);
             let pulse = Instant::now() + systemd::pulse();
             let leases_due = self.leases.due();
             tokio::select! {
@@ -204,7 +209,7 @@ impl Agent {
                         queue.push(more);
                     }
                 }
-                Some(order) = self.orders.recv() => orders::take(&self.session, order),
+                Some(order) = self.orders.recv() => orders::take(&self.session, &self.keepers, order),
                 _ = hup.recv() => {
                     if !self.ask(Trigger::Signal) {
                         again = again.or(Some(Trigger::Signal));
@@ -538,6 +543,7 @@ impl Agent {
         for notes in notes {
             notes.extend(self.leases.uncut.clone());
         }
+        self.keepers.tell(&mut databases);
         databases
     }
 

@@ -4,6 +4,7 @@ mod agent;
 mod args;
 mod drift;
 mod fights;
+mod keepers;
 mod leases;
 mod log;
 mod once;

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::keepers::Keepers;
 use crate::control::messages::{Answer, DatabaseAnswer, DatabaseOrder};
 use crate::control::server::OrderRequest;
 use crate::converge::Session;
@@ -14,7 +15,7 @@ use crate::node::databases;
 use crate::system::chain;
 
 /// Does it, or passes it on. What is refused is answered at once; a hold is written without anybody waiting for it here.
-pub(super) fn take(session: &Session, request: OrderRequest) {
+pub(super) fn take(session: &Session, keepers: &Keepers, request: OrderRequest) {
     if let Err(message) = may(session, &request) {
         let _ = request.answer.send(Answer::Failed { message });
         return;
@@ -24,9 +25,14 @@ pub(super) fn take(session: &Session, request: OrderRequest) {
         DatabaseOrder::Switchover { .. }
         | DatabaseOrder::TakeOver { .. }
         | DatabaseOrder::Rejoin { .. } => {
-            let message = "the agent does not keep this machine's database: set `credentials` in [database] of agentd.toml, \
-                           then systemctl restart agentd"
-                .into();
+            let Some(request) = keepers.order(request) else {
+                return;
+            };
+            let message = keepers.trouble().unwrap_or(
+                "the agent does not keep this machine's database: set `credentials` in [database] of agentd.toml, \
+                 then systemctl restart agentd",
+            );
+            let message = message.to_owned();
             let _ = request.answer.send(Answer::Failed { message });
         }
     }

@@ -32,6 +32,18 @@ pub enum Cause {
     Switchover,
 }
 
+impl Cause {
+    /// The word for it, as the object has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Expired => "expired",
+            Self::Released => "released",
+            Self::Switchover => "switchover",
+        }
+    }
+}
+
 /// What is known of the loss.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

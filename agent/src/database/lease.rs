@@ -154,7 +154,10 @@ pub struct Lease {
     pub armed: bool,
     /// The servers on which the owner holds the product's lock, sorted by name.
     pub held: Vec<Name>,
-    /// Who is to take over: only while switching.
+    /// The epoch began by a person's order: a failover soon after it is not the second one in a row.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub planned: bool,
+    /// Who is to take over: while switching, and announced shortly before, while still serving.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Name>,
     /// When the epoch began, by the owner's wall clock: for people, and for the pause between two failovers.
@@ -246,7 +249,10 @@ impl Lease {
             (Some(to), LeaseState::Switching) if *to == self.owner => {
                 return Err("switching to its own owner".into());
             }
-            (Some(_), state) if state != LeaseState::Switching => {
+            (Some(to), LeaseState::Serving) if *to == self.owner => {
+                return Err("to be handed to its own owner".into());
+            }
+            (Some(_), state @ (LeaseState::Promoting | LeaseState::Released)) => {
                 return Err(format!("{state}, and yet there is `to`"));
             }
             _ => {}

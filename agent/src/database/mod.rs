@@ -8,6 +8,7 @@
 //! | [`store`] | reading and replacing a lease with compare-and-swap; what to make of a doubtful answer |
 //! | [`semantics`] | the probe of a bucket's conditional writes, before anything is staked on them |
 //! | [`event`] | the record of each change of master |
+//! | [`driver`] | the protocol carried out: one thread a product |
 //! | [`protocol`] | who may serve, who takes over, and when: pure |
 //! | [`hold`] | a person's word that nothing changes by itself for now |
 //! | [`gtid`] | positions in the stream of transactions: read, compared, counted |
@@ -19,6 +20,7 @@
 //! leases; nobody ever deletes one.
 
 pub mod deadman;
+pub mod driver;
 pub mod event;
 pub mod gtid;
 pub mod hold;

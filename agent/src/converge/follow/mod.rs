@@ -104,6 +104,12 @@ impl Follower {
         self.kept.elections()
     }
 
+    /// The highest epoch of a product that was ever seen here; 0: none.
+    pub fn highest_epoch(&self, product: &Name) -> u64 {
+        let kept = self.kept.of(product);
+        kept.map_or(0, |kept| kept.highest.epoch)
+    }
+
     /// What to ask now for these products.
     pub fn round<'n>(&self, products: impl IntoIterator<Item = &'n Name>) -> Round {
         let question = |product: &Name| {

@@ -24,6 +24,7 @@ pub(crate) fn lease(product: &str, owner: &str) -> Lease {
         since: "2026-11-22T20:00:00Z".parse().unwrap(),
         renewed: "2026-11-22T20:00:01Z".parse().unwrap(),
         ttl_ms: 10_000,
+        planned: false,
         previous: None,
     }
 }
@@ -106,8 +107,11 @@ fn what_is_no_lease_is_told() {
             with(|v| v["held"] = json!(["db-3", "db-3"])),
         ),
         (
-            "a successor while serving",
-            with(|v| v["to"] = json!("db-3")),
+            "a successor while promoting",
+            with(|v| {
+                v["state"] = json!("promoting");
+                v["to"] = json!("db-3");
+            }),
         ),
         (
             "switching to nobody",

@@ -68,6 +68,23 @@ impl Lock {
         self.switch(&ours, deadline).await
     }
 
+    /// For how long whoever holds it has said nothing, at least; `None`: nobody holds it. Whole seconds, rounded down.
+    pub async fn silence(&self, deadline: Duration) -> Result<Option<Duration>, ServerError> {
+        let question = Statement::new(format!(
+            "SELECT TIME AS secs, COMMAND AS command FROM information_schema.PROCESSLIST \
+             WHERE ID = IS_USED_LOCK('{}')",
+            self.name
+        ));
+        let asked = self.session.ask(&question, deadline);
+        let rows = within(deadline, self.session.name(), "its lock's holder", asked).await?;
+        Ok(rows.first().map(|row| {
+            // In the middle of a statement it is not silent.
+            let sleeps = row.get("command") == Some("Sleep");
+            let secs = row.number("secs").filter(|_| sleeps).unwrap_or(0);
+            Duration::from_secs(secs)
+        }))
+    }
+
     /// Gives it back, by ending the session. Without a word to the server, for it may not answer.
     pub async fn release(&self) {
         self.session.close().await;

@@ -1,0 +1,356 @@
+//! The server on this machine: looked at, made to beat, closed, opened, led to its source.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::seat::Seat;
+use crate::database::deadman::{Armed, DeadMan, Gate, NftGate};
+use crate::database::gtid::Gtids;
+use crate::database::lease::Lease;
+use crate::database::protocol::{Beat, Health, Life, Ms, Replica, ServerId};
+use crate::database::server::{
+    self, Observation, Place, Process, Server, ServerError, Target, ThreadState,
+};
+use crate::settings::DeadmanUse;
+use crate::system::clock;
+use crate::system::crash;
+use crate::system::process::Identity;
+
+/// How often a question may last longer than a request to the bucket: a look is several statements.
+const PATIENCE: u32 = 2;
+/// A server is led to its source within this time.
+const FOLLOW: Duration = Duration::from_secs(10);
+
+/// The server on this machine.
+#[derive(Debug)]
+pub(super) struct Body {
+    server: Arc<Server>,
+    process: Process,
+    deadman: Option<Arc<dyn DeadMan>>,
+    /// The process that was last seen to answer: one that has closed its socket may still write.
+    known: Mutex<Option<Identity>>,
+    seat: Arc<Seat>,
+}
+
+/// Now, as the protocol counts.
+pub(super) fn now() -> Ms {
+    ms(clock::boottime())
+}
+
+fn ms(span: Duration) -> Ms {
+    Ms::try_from(span.as_millis()).unwrap_or(Ms::MAX)
+}
+
+impl Body {
+    pub(super) fn new(seat: &Arc<Seat>) -> Self {
+        let place = Place {
+            target: Target::Socket(seat.socket.clone()),
+            account: seat.credentials.local.clone(),
+            tls: None,
+        };
+        let peers: Vec<IpAddr> = seat.members().map(|member| member.address).collect();
+        let gate = Gate {
+            product: seat.product.to_string(),
+            port: seat.port,
+            peers,
+        };
+        let deadman = (seat.settings.deadman == DeadmanUse::Nft)
+            .then(|| Arc::new(NftGate::new(gate)) as Arc<dyn DeadMan>);
+        Self {
+            server: Arc::new(Server::new(&place, &seat.credentials.peer.user)),
+            process: Process::of(&seat.socket),
+            deadman,
+            known: Mutex::default(),
+            seat: Arc::clone(seat),
+        }
+    }
+
+    /// The server itself.
+    pub(super) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    pub(super) fn place(seat: &Seat) -> Place {
+        Place {
+            target: Target::Socket(seat.socket.clone()),
+            account: seat.credentials.local.clone(),
+            tls: None,
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        self.seat.settings.times.timeout
+    }
+
+    /// Looks at the server.
+    pub(super) async fn observe(&self) -> Result<Observation, ServerError> {
+        let seen = self.server.observe(self.timeout() * PATIENCE).await;
+        if seen.is_ok() {
+            if let Ok(Some(found)) = self.process.find() {
+                *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+            }
+            // For the day on which it has no connection left. That it cannot be had now is no news.
+            let _ = self.server.reserve(self.timeout()).await;
+        }
+        seen
+    }
+
+    /// Commits a heartbeat.
+    pub(super) async fn beat(&self, epoch: u64, seq: u64) -> Beat {
+        let product = self.seat.product.as_str();
+        // A master whose replicas are gone waits for them; it must not look dead meanwhile.
+        let logged = !self.seat.semi_sync;
+        let timeout = self.timeout();
+        match self
+            .server
+            .heartbeat(product, epoch, seq, logged, timeout)
+            .await
+        {
+            Ok(server::Beat::Written) => Beat::Done,
+            Ok(server::Beat::ReadOnly) => Beat::ReadOnly,
+            Err(ServerError::Full { .. }) => Beat::Full,
+            Err(ServerError::NoProcess { .. }) => Beat::Gone,
+            Err(error) => {
+                tracing::warn!(
+                    event = "database-heartbeat-failed",
+                    product,
+                    error = %error,
+                    "a heartbeat was not committed"
+                );
+                Beat::Failed
+            }
+        }
+    }
+
+    /// Closes the gate, then the server.
+    pub(super) async fn close(&self) -> Result<(), String> {
+        crash::point("database: close");
+        if let Some(deadman) = &self.deadman
+            && let Ok(Armed::Open(_) | Armed::Closed) = deadman.check().await
+        {
+            let _ = deadman.close().await;
+        }
+        let budget = self.seat.settings.times.fence_budget;
+        let closed = self
+            .server
+            .close(budget)
+            .await
+            .map_err(|error| error.to_string())?;
+        tracing::info!(
+            event = "database-closed",
+            product = %self.seat.product,
+            took_ms = ms(closed.took),
+            killed = closed.killed,
+            "the database server refuses writes"
+        );
+        Ok(())
+    }
+
+    /// Kills the process, and confirms that it is gone.
+    pub(super) async fn kill(self: Arc<Self>) -> Result<(), String> {
+        crash::point("database: kill");
+        let product = self.seat.product.clone();
+        let killing = tokio::task::spawn_blocking(move || {
+            let known = self
+                .known
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
+            self.process.kill(known.as_ref(), Duration::from_secs(2))
+        });
+        match killing.await {
+            Ok(Ok(pid)) => {
+                tracing::warn!(
+                    event = "database-killed",
+                    product = %product,
+                    pid,
+                    "the database server's process is gone"
+                );
+                Ok(())
+            }
+            Ok(Err(error)) => Err(crate::system::chain(&error)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    pub(super) async fn stop_receiving(&self) -> Result<(), String> {
+        crash::point("database: stop receiving");
+        let patience = self.timeout() * 3;
+        let seen = self
+            .server
+            .observe(patience)
+            .await
+            .map_err(|it| it.to_string())?;
+        match seen.replication {
+            Some(replication) if replication.io.state != ThreadState::Stopped => self
+                .server
+                .stop_receiving(patience)
+                .await
+                .map_err(|error| error.to_string()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn drain(&self, patience: Ms) -> Result<(), String> {
+        crash::point("database: drain");
+        let patience = Duration::from_millis(patience);
+        let applied = self.server.wait_applied(patience).await;
+        applied.map(drop).map_err(|error| error.to_string())
+    }
+
+    pub(super) async fn forget(&self) -> Result<(), String> {
+        crash::point("database: forget the source");
+        let forgotten = self.server.forget_source(self.timeout() * 3).await;
+        forgotten.map_err(|error| error.to_string())
+    }
+
+    /// Accepts writes, unless it is too late for that.
+    pub(super) async fn open(&self, until: Ms) -> Result<(), String> {
+        crash::point("database: open");
+        let left = until.saturating_sub(now());
+        let enough = ms(self.timeout()) / 2;
+        if left <= enough {
+            return Err("the lease ran out before the server could be opened".to_owned());
+        }
+        let patience = self.timeout().min(Duration::from_millis(left));
+        self.server
+            .open(patience)
+            .await
+            .map_err(|error| error.to_string())?;
+        let forever = Duration::from_hours(24 * 30);
+        let semi = self.seat.semi_sync && self.seat.chain.len() > 1;
+        self.semi_sync(semi, false, forever).await;
+        Ok(())
+    }
+
+    /// Replication that waits, where the document wants that; elsewhere what is set up there is left alone.
+    async fn semi_sync(&self, source: bool, replica: bool, patience: Duration) {
+        if !self.seat.semi_sync {
+            return;
+        }
+        let set = self
+            .server
+            .semi_sync(source, replica, patience, self.timeout());
+        if let Err(error) = set.await {
+            tracing::warn!(
+                event = "database-semi-sync-failed",
+                product = %self.seat.product,
+                error = %error,
+                "semi-synchronous replication could not be switched"
+            );
+        }
+    }
+
+    /// Leads it to its source.
+    pub(super) async fn follow(
+        &self,
+        upstream: &Server,
+        source: &server::Source,
+    ) -> Result<(), String> {
+        crash::point("database: follow");
+        self.semi_sync(false, true, Duration::from_secs(10)).await;
+        let followed = self.server.follow(upstream, source, FOLLOW).await;
+        followed.map_err(|error| error.to_string())
+    }
+
+    pub(super) async fn start(&self, upstream: &Server) -> Result<(), String> {
+        crash::point("database: start replication");
+        self.semi_sync(false, true, Duration::from_secs(10)).await;
+        let started = self.server.start_replication(upstream, FOLLOW).await;
+        started.map_err(|error| error.to_string())
+    }
+
+    /// Arms the dead-man.
+    pub(super) async fn arm(&self, until: Ms) -> Result<(), String> {
+        crash::point("database: arm");
+        let Some(deadman) = &self.deadman else {
+            return Err("agentd.toml says deadman = \"off\"".to_owned());
+        };
+        deadman
+            .arm(Duration::from_millis(until))
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    /// Feeds it; an error means that it is not armed.
+    pub(super) async fn feed(&self, until: Ms) -> Result<(), String> {
+        let Some(deadman) = &self.deadman else {
+            return Ok(());
+        };
+        deadman
+            .feed(Duration::from_millis(until))
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    pub(super) async fn disarm(&self) {
+        if let Some(deadman) = &self.deadman
+            && let Err(error) = deadman.disarm().await
+        {
+            tracing::warn!(
+                event = "database-disarm-failed",
+                product = %self.seat.product,
+                error = %error,
+                "the dead-man could not be taken away: clients may not reach this replica"
+            );
+        }
+    }
+
+    /// Whether the dead-man is in place; `None`: nobody says.
+    pub(super) async fn is_armed(&self) -> Option<bool> {
+        let Some(deadman) = &self.deadman else {
+            return Some(false);
+        };
+        match timeout(self.timeout(), deadman.check()).await {
+            Ok(Ok(armed)) => Some(armed != Armed::Absent),
+            _ => None,
+        }
+    }
+}
+
+/// How the server looks to the protocol.
+pub(super) fn health(
+    seen: &Result<Observation, ServerError>,
+    lease: Option<&Lease>,
+    source: impl Fn(&str) -> Option<ServerId>,
+    errant: u64,
+) -> Health {
+    let dead = |life| Health {
+        life,
+        read_only: true,
+        replica: None,
+        missing: 0,
+        errant: 0,
+        sane: false,
+    };
+    let seen = match seen {
+        Ok(seen) => seen,
+        Err(ServerError::Full { .. }) => return dead(Life::Full),
+        Err(ServerError::NoProcess { .. }) => return dead(Life::Gone),
+        Err(ServerError::Hangs { .. } | ServerError::Lost { .. }) => return dead(Life::Hangs),
+        Err(_) => return dead(Life::Denied),
+    };
+    let goal = lease.filter(|lease| !lease.gtid.is_empty());
+    let missing = goal.map_or(0, |lease| {
+        // A position of another flavour cannot be compared: nobody takes over from what he does not understand.
+        Gtids::parse(seen.flavour, &lease.gtid).map_or(u64::MAX, |goal| goal.beyond(&seen.reach()))
+    });
+    Health {
+        life: Life::Answers,
+        read_only: seen.read_only,
+        replica: seen.replication.as_ref().map(|replication| Replica {
+            source: source(&replication.host),
+            receives: replication.io.state == ThreadState::Running,
+            stopped: replication.io.state == ThreadState::Stopped,
+            applies: replication.sql.state == ThreadState::Running,
+            broken: replication.io.state == ThreadState::Stopped && replication.io.error.is_some()
+                || replication.sql.state == ThreadState::Stopped && replication.sql.error.is_some(),
+        }),
+        missing,
+        errant,
+        sane: seen.strict,
+    }
+}

@@ -1,0 +1,141 @@
+//! Requests to the bucket: what is written, and what an answer means to the protocol.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::names::{Names, Versions};
+use super::seat::Seat;
+use crate::bucket::Bucket;
+use crate::database::hold::{Hold, HoldError};
+use crate::database::lease::{FORMAT, Lease, LeaseState, Nonce, Previous};
+use crate::database::protocol::{Answer, Proposal};
+use crate::database::store::{LeaseStore, Read, StoreError, Stored, Written};
+use crate::system::clock;
+
+/// What came of a request, with what must be remembered of it.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Read(Result<Read, StoreError>),
+    Written(Written, Box<Lease>),
+    /// A person's hold was found before a takeover; nothing was written.
+    Held,
+    /// Whether there is a hold could not be read; nothing was written.
+    HoldUnknown(HoldError),
+    /// Nothing was sent: the lease is another by now, or none could be made.
+    NotSent,
+}
+
+/// Reads it, unless it is as known.
+pub(super) async fn read(store: Arc<LeaseStore>, known: Option<crate::bucket::Tag>) -> Reply {
+    Reply::Read(store.read(known.as_ref()).await)
+}
+
+/// Writes it. A takeover asks first whether a person wants nothing to change.
+pub(super) async fn write(
+    store: Arc<LeaseStore>,
+    bucket: Arc<Bucket>,
+    seat: Arc<Seat>,
+    lease: Lease,
+    over: Option<crate::bucket::Tag>,
+    ask_first: bool,
+) -> Reply {
+    if ask_first {
+        match Hold::read(&bucket, &seat.product).await {
+            Ok(Some(hold)) if hold.held => return Reply::Held,
+            Ok(_) => {}
+            Err(error) => return Reply::HoldUnknown(error),
+        }
+    }
+    let written = store.write(&lease, over.as_ref()).await;
+    Reply::Written(written, Box::new(lease))
+}
+
+/// The lease that a proposal means. `position`: what the local server has.
+pub(super) fn lease(
+    proposal: &Proposal,
+    seat: &Seat,
+    names: &Names,
+    base: Option<&Stored>,
+    position: &str,
+) -> Option<Lease> {
+    let base = base.map(|stored| &stored.lease);
+    let now: Timestamp = clock::now();
+    let same = base.filter(|base| base.epoch == proposal.epoch);
+    // Until it is open, a new owner's lease says what the last one had: others compare with that.
+    let carried = same.or(base).map(|base| base.gtid.clone());
+    let gtid = match (proposal.state, carried) {
+        (LeaseState::Promoting | LeaseState::Released, Some(gtid)) if !gtid.is_empty() => gtid,
+        _ => position.to_owned(),
+    };
+    let previous = match (same, base) {
+        (Some(same), _) => same.previous.clone(),
+        (None, Some(base)) => Some(Previous {
+            owner: base.owner.clone(),
+            epoch: base.epoch,
+            gtid: base.gtid.clone(),
+        }),
+        // Made anew after somebody had deleted it.
+        (None, None) if proposal.epoch > 1 => Some(Previous {
+            owner: seat.me.clone(),
+            epoch: proposal.epoch - 1,
+            gtid: position.to_owned(),
+        }),
+        (None, None) => None,
+    };
+    Some(Lease {
+        format: FORMAT,
+        product: seat.product.clone(),
+        epoch: proposal.epoch,
+        owner: seat.me.clone(),
+        seq: same.map_or(1, |same| same.seq.saturating_add(1)),
+        nonce: Nonce::fresh().ok()?,
+        state: proposal.state,
+        gtid,
+        armed: proposal.armed,
+        held: names.list(proposal.held),
+        to: proposal.to.and_then(|to| names.name(to).cloned()),
+        planned: proposal.planned,
+        since: same.map_or(now, |same| same.since),
+        renewed: now,
+        ttl_ms: seat.timing().ttl,
+        previous,
+    })
+}
+
+/// What a reply means, and why the bucket is in trouble where it is.
+pub(super) fn answer(
+    reply: Reply,
+    names: &mut Names,
+    versions: &mut Versions,
+) -> (Answer, Option<String>) {
+    let mut view = |stored: Stored| {
+        let tag = versions.note(stored.clone());
+        names.view(&stored.lease, tag)
+    };
+    let trouble = |error: &StoreError| {
+        let answer = if error.is_unavailable() {
+            Answer::Away
+        } else {
+            Answer::Broken
+        };
+        (answer, Some(crate::system::chain(error)))
+    };
+    let fine = match reply {
+        Reply::Read(Ok(Read::Unchanged)) => Answer::Unchanged,
+        Reply::Read(Ok(Read::Absent)) => Answer::Absent,
+        Reply::Read(Ok(Read::Lease(stored))) => Answer::Lease(view(*stored)),
+        Reply::Read(Err(error)) => return trouble(&error),
+        Reply::Written(written, lease) => match written {
+            Written::Done(tag) => Answer::Done(view(Stored { lease: *lease, tag })),
+            Written::Earlier(stored) | Written::Lost(Some(stored)) => Answer::Lease(view(*stored)),
+            Written::Lost(None) => Answer::Refused,
+            Written::Contended => Answer::NotDone,
+            Written::Gone => Answer::Absent,
+            Written::Doubt(error) | Written::Failed(error) => return trouble(&error),
+        },
+        Reply::Held | Reply::NotSent => Answer::NotDone,
+        Reply::HoldUnknown(error) => return (Answer::NotDone, Some(crate::system::chain(&error))),
+    };
+    (fine, None)
+}

@@ -1,0 +1,914 @@
+//! The loop: one event after the other to the machine, and the work that each calls for. Work runs beside the loop: a
+//! renewal waits for no relay log, and a fence for nothing.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::body::{self, Body, now};
+use super::friends::{self, Friends};
+use super::letter::{self, Reply};
+use super::names::{Names, Versions};
+use super::seat::Seat;
+use super::story::Story;
+use super::told::{Picture, Seen};
+use super::{Told, Wish};
+use crate::bucket::Bucket;
+use crate::database::gtid::Containment;
+use crate::database::hold::{Hold, HoldError};
+use crate::database::lease::LeaseState;
+use crate::database::protocol::{
+    Action, Answer, Beat, Event, Health, Machine, Order, Proposal, Reason, Rules, ServerId, State,
+    Step, Task,
+};
+use crate::database::semantics::{self, Verdict};
+use crate::database::server::{Observation, ServerError, surplus};
+use crate::database::store::LeaseStore;
+use crate::fleet::Name;
+use crate::report::{ChangeStatus, DatabaseStatus};
+use crate::system::clock;
+
+/// The protocol's clock ticks this often. Much less than anything it measures.
+const TICK: Duration = Duration::from_millis(50);
+/// Between two looks at a person's hold, and at the other servers.
+const ASIDE: Duration = Duration::from_secs(5);
+/// The most bytes of a surplus that go into the bucket; a longer one stays on the machine.
+const SURPLUS_LIMIT: u64 = 256 * 1024 * 1024;
+
+/// What prints binary logs: the server's own tool, by its new name or the old one.
+const TOOLS: [&str; 3] = [
+    "/usr/bin/mariadb-binlog",
+    "/usr/bin/mysqlbinlog",
+    "/usr/local/bin/mysqlbinlog",
+];
+
+/// What comes back from work.
+pub(super) enum Heard {
+    Event(Event),
+    Reply(Reply),
+    Observed(u64, Result<Observation, ServerError>),
+    Did(u64, Task, Result<(), String>),
+    Hold(Result<Option<Hold>, HoldError>),
+    Other(Name, Result<Observation, ServerError>),
+    Fed(Result<(), String>),
+    Verdict(Verdict),
+    Told(String),
+}
+
+/// Runs one product's driver until it is told to stop.
+pub(super) async fn run(
+    seat: Seat,
+    known_epoch: u64,
+    mut told: mpsc::UnboundedReceiver<Told>,
+    status: watch::Sender<Option<DatabaseStatus>>,
+) {
+    let (tell, mut heard) = mpsc::unbounded_channel();
+    let mut run = Run::new(seat, known_epoch, tell).await;
+    run.begin().await;
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut stopping: Option<u64> = None;
+    loop {
+        tokio::select! {
+            biased;
+            Some(heard) = heard.recv() => run.hear(heard),
+            word = told.recv() => match word {
+                Some(Told::Seat(seat)) => run.sit(*seat),
+                Some(Told::Wish(wish, answer)) => run.wish(&wish, answer),
+                Some(Told::Stop) | None => stopping = Some(now()),
+            },
+            _ = tick.tick() => run.tick(),
+        }
+        run.tell_status(&status);
+        if stopping.is_some_and(|since| run.may_end(since)) {
+            break;
+        }
+    }
+    run.end().await;
+}
+
+pub(super) struct Run {
+    pub(super) seat: Arc<Seat>,
+    pub(super) names: Names,
+    pub(super) versions: Versions,
+    pub(super) rules: Rules,
+    pub(super) machine: Machine,
+    bucket: Arc<Bucket>,
+    store: Arc<LeaseStore>,
+    body: Arc<Body>,
+    friends: Friends,
+    tell: mpsc::UnboundedSender<Heard>,
+    /// The task under way, by its number.
+    task: Option<(u64, AbortHandle)>,
+    tasks: u64,
+    observing: bool,
+    observe_again: bool,
+    next_look: u64,
+    next_aside: u64,
+    next_check: u64,
+    feeding: Option<u64>,
+    feed_next: Option<u64>,
+    /// Transactions that the master lacks, by the last comparison with it.
+    errant: u64,
+    /// Looks in a row that saw transactions written here.
+    local_writes: u32,
+    asked_to: Option<oneshot::Sender<Result<String, String>>>,
+    verdict: Option<Verdict>,
+    epoch_at_start: u64,
+    story: Story,
+    pub(super) picture: Picture,
+    last_told: u64,
+}
+
+impl Run {
+    async fn new(seat: Seat, known_epoch: u64, tell: mpsc::UnboundedSender<Heard>) -> Self {
+        let seat = Arc::new(seat);
+        let mut s3 = seat.s3.clone();
+        s3.timeout = seat.settings.times.timeout;
+        let bucket = Arc::new(Bucket::open(&seat.bucket, &s3).await);
+        let mut names = Names::default();
+        Self {
+            rules: names.rules(&seat, false),
+            names,
+            versions: Versions::default(),
+            machine: Machine::new(now(), known_epoch),
+            store: Arc::new(LeaseStore::new(Arc::clone(&bucket), &seat.product)),
+            bucket,
+            body: Arc::new(Body::new(&seat)),
+            friends: Friends::new(&seat),
+            tell,
+            task: None,
+            tasks: 0,
+            observing: false,
+            observe_again: false,
+            next_look: 0,
+            next_aside: 0,
+            next_check: 0,
+            feeding: None,
+            feed_next: None,
+            errant: 0,
+            local_writes: 0,
+            asked_to: None,
+            verdict: None,
+            epoch_at_start: known_epoch,
+            story: Story::default(),
+            picture: Picture::default(),
+            last_told: 0,
+            seat,
+        }
+    }
+
+    async fn begin(&mut self) {
+        if let Some(armed) = self.body.is_armed().await {
+            self.step(Event::Armed(armed));
+        }
+        self.probe();
+        self.look();
+        tracing::info!(
+            event = "database-driver-started",
+            product = %self.seat.product,
+            "the database of this product is looked after"
+        );
+    }
+
+    /// Tries the bucket's conditional writes.
+    fn probe(&self) {
+        let (bucket, me, tell) = (
+            Arc::clone(&self.bucket),
+            self.seat.me.clone(),
+            self.tell.clone(),
+        );
+        tokio::spawn(async move {
+            let verdict = semantics::probe(&bucket, &me).await;
+            let _ = tell.send(Heard::Verdict(verdict));
+        });
+    }
+
+    /// The document has other servers now. A master stays a master.
+    fn sit(&mut self, seat: Seat) {
+        if *self.seat == seat {
+            return;
+        }
+        self.friends.drop_locks();
+        let rearm = self.machine.armed();
+        self.seat = Arc::new(seat);
+        self.rules = self.names.rules(&self.seat, self.trusted());
+        self.friends = Friends::new(&self.seat);
+        // Work that is under way goes on with what it has.
+        self.body = Arc::new(Body::new(&self.seat));
+        if rearm {
+            // The new one lets other peers through: it is armed anew.
+            self.step(Event::Armed(false));
+        }
+        self.look();
+    }
+
+    /// Whether the bucket's conditional writes are as they must be. Whoever has gone by leases before may trust them
+    /// while the bucket is away.
+    fn trusted(&self) -> bool {
+        match &self.verdict {
+            Some(Verdict::Right) => true,
+            Some(Verdict::Wrong(_)) => false,
+            Some(Verdict::Unknown(_)) | None => self.epoch_at_start > 0,
+        }
+    }
+
+    fn tick(&mut self) {
+        let at = now();
+        if at >= self.next_look {
+            self.next_look = at + self.rules.timing.renew;
+            self.look();
+        }
+        if at >= self.next_aside {
+            self.next_aside = at + u64::try_from(ASIDE.as_millis()).unwrap_or(5_000);
+            self.look_aside();
+        }
+        if at >= self.next_check && self.machine.armed() {
+            self.next_check = at + 2 * self.rules.timing.renew;
+            let (body, tell) = (Arc::clone(&self.body), self.tell.clone());
+            tokio::spawn(async move {
+                if body.is_armed().await == Some(false) {
+                    let _ = tell.send(Heard::Event(Event::Armed(false)));
+                }
+            });
+        }
+        self.step(Event::Tick);
+    }
+
+    /// Looks at the local server.
+    fn look(&mut self) {
+        if self.observing {
+            self.observe_again = true;
+            return;
+        }
+        self.observing = true;
+        self.observe_again = false;
+        let (body, tell, tasks) = (Arc::clone(&self.body), self.tell.clone(), self.tasks);
+        tokio::spawn(async move {
+            let seen = body.observe().await;
+            let _ = tell.send(Heard::Observed(tasks, seen));
+        });
+    }
+
+    /// A person's hold, and how the others are.
+    fn look_aside(&self) {
+        let (bucket, product, tell) = (
+            Arc::clone(&self.bucket),
+            self.seat.product.clone(),
+            self.tell.clone(),
+        );
+        tokio::spawn(async move {
+            let hold = Hold::read(&bucket, &product).await;
+            let _ = tell.send(Heard::Hold(hold));
+        });
+        if matches!(self.verdict, Some(Verdict::Unknown(_))) {
+            self.probe();
+        }
+        let patience = self.seat.settings.times.timeout * 2;
+        for (name, friend) in self.friends.all() {
+            let (name, friend, tell) = (name.clone(), Arc::clone(friend), self.tell.clone());
+            tokio::spawn(async move {
+                let seen = friend.server.observe(patience).await;
+                let _ = tell.send(Heard::Other(name, seen));
+            });
+        }
+    }
+
+    pub(super) fn hear(&mut self, heard: Heard) {
+        match heard {
+            Heard::Event(event) => self.step(event),
+            Heard::Reply(reply) => self.hear_reply(reply),
+            Heard::Observed(tasks, seen) => self.hear_observed(tasks, seen),
+            Heard::Did(number, task, result) => self.hear_did(number, task, &result),
+            Heard::Hold(hold) => self.hear_hold(hold),
+            Heard::Other(name, seen) => self.hear_other(name, &seen),
+            Heard::Fed(result) => self.hear_fed(result),
+            Heard::Verdict(verdict) => self.hear_verdict(verdict),
+            Heard::Told(trouble) => self.picture.note(trouble),
+        }
+    }
+
+    fn hear_reply(&mut self, reply: Reply) {
+        if matches!(reply, Reply::Held) {
+            self.step(Event::Hold(true));
+        }
+        let (answer, trouble) = letter::answer(reply, &mut self.names, &mut self.versions);
+        self.picture.bucket(trouble);
+        if matches!(
+            answer,
+            Answer::Unchanged | Answer::Lease(_) | Answer::Done(_)
+        ) {
+            self.picture.confirmed = Some(clock::now());
+        }
+        self.step(Event::Bucket(answer));
+    }
+
+    fn hear_observed(&mut self, tasks: u64, seen: Result<Observation, ServerError>) {
+        self.observing = false;
+        // What was seen before a task ended says nothing of after it.
+        if tasks != self.tasks {
+            self.look();
+            return;
+        }
+        let writes = seen.as_ref().is_ok_and(|seen| {
+            seen.replication.is_some() && seen.read_only && !seen.local_writes.is_empty()
+        });
+        // Two variables of a server that applies are not of one moment.
+        self.local_writes = if writes { self.local_writes + 1 } else { 0 };
+        let health = self.health(&seen);
+        self.picture.own = Some(Seen::of(&seen));
+        if let Ok(seen) = &seen {
+            self.picture.position = seen.executed.tip().to_string();
+        }
+        self.picture.observation = Some(seen);
+        self.step(Event::Health(health));
+        if self.observe_again {
+            self.look();
+        }
+    }
+
+    fn health(&mut self, seen: &Result<Observation, ServerError>) -> Health {
+        let mut errant = self.errant;
+        if self.local_writes >= 2 {
+            errant = errant.max(1);
+        }
+        let (seat, names) = (Arc::clone(&self.seat), &mut self.names);
+        let known: Vec<(IpAddr, ServerId)> = seat
+            .members()
+            .map(|member| (member.address, names.id(&member.name)))
+            .collect();
+        let source = |host: &str| {
+            let address: IpAddr = host.parse().ok()?;
+            known
+                .iter()
+                .find(|(of, _)| *of == address)
+                .map(|(_, id)| *id)
+        };
+        body::health(seen, self.versions.last(), source, errant)
+    }
+
+    fn hear_did(&mut self, number: u64, task: Task, result: &Result<(), String>) {
+        if self
+            .task
+            .as_ref()
+            .is_none_or(|(under_way, _)| *under_way != number)
+        {
+            return;
+        }
+        self.task = None;
+        self.tasks += 1;
+        if let Err(why) = result {
+            tracing::warn!(
+                event = "database-task-failed",
+                product = %self.seat.product,
+                task = ?task,
+                error = %why,
+                "work on the database server was not done"
+            );
+        } else {
+            tracing::info!(event = "database-task", product = %self.seat.product, task = ?task, "done");
+        }
+        self.picture.did(task, result);
+        self.story.did(task, result.is_ok());
+        if matches!(task, Task::Follow(_) | Task::Rejoin(_)) {
+            // Why it was refused is counted against the master itself.
+            self.look_aside();
+        }
+        self.step(Event::Did(task, result.is_ok()));
+        self.look();
+    }
+
+    fn hear_hold(&mut self, hold: Result<Option<Hold>, HoldError>) {
+        match hold {
+            Ok(hold) => {
+                let held = hold.as_ref().is_some_and(|hold| hold.held);
+                self.picture.hold = hold.filter(|hold| hold.held);
+                self.step(Event::Hold(held));
+            }
+            // A person meant something by it.
+            Err(HoldError::Wrong { .. }) => self.step(Event::Hold(true)),
+            Err(_) => {}
+        }
+    }
+
+    fn hear_other(&mut self, name: Name, seen: &Result<Observation, ServerError>) {
+        let owner = self
+            .versions
+            .last()
+            .map(|lease| (&lease.owner, lease.state));
+        if let (Ok(other), Some(Ok(own)), Some((owner, LeaseState::Serving))) =
+            (seen, &self.picture.observation, owner)
+            && *owner == name
+            && *owner != self.seat.me
+        {
+            let tip = own.executed.tip();
+            let replicates = own.replication.as_ref().is_some_and(|replication| {
+                replication.io.error.is_none() && replication.sql.error.is_none()
+            });
+            self.errant = match other.executed.contains(&tip) {
+                Containment::Yes => 0,
+                // It was asked a moment before; what came since is on its way.
+                _ if replicates => 0,
+                Containment::No | Containment::Unknown => tip.beyond(&other.executed).max(1),
+            };
+        }
+        self.picture.others.insert(name, Seen::of(seen));
+    }
+
+    fn hear_fed(&mut self, result: Result<(), String>) {
+        self.feeding = None;
+        if let Err(why) = result {
+            tracing::warn!(
+                event = "database-deadman-lost",
+                product = %self.seat.product,
+                error = %why,
+                "the dead-man is not fed: it is armed anew"
+            );
+            self.picture.deadman = Some(why);
+            self.step(Event::Armed(false));
+        }
+        if let Some(until) = self.feed_next.take() {
+            self.feed(until);
+        }
+    }
+
+    fn hear_verdict(&mut self, verdict: Verdict) {
+        if let Verdict::Wrong(findings) = &verdict {
+            tracing::error!(
+                event = "database-bucket-unfit",
+                product = %self.seat.product,
+                findings = findings.join("; "),
+                "this bucket's conditional writes are wrong: no master changes by itself"
+            );
+        }
+        self.verdict = Some(verdict.clone());
+        self.picture.verdict = Some(verdict);
+        self.rules = self.names.rules(&self.seat, self.trusted());
+    }
+
+    /// Tells the machine, and does what it wants.
+    pub(super) fn step(&mut self, event: Event) {
+        // By a bucket that cannot keep leases none is begun, and what stands is left alone. Where there is one already, its
+        // master must go on: to stop would be an outage without need.
+        let begun = self.epoch_at_start > 0 || self.machine.known_epoch() > 0;
+        if !begun
+            && !self.trusted()
+            && !matches!(event, Event::Armed(_) | Event::Health(_) | Event::Hold(_))
+        {
+            return;
+        }
+        let before = self.machine.state();
+        let actions = self.machine.step(&self.rules, now(), event);
+        let after = self.machine.state();
+        if before != after {
+            self.entered(before, after);
+        }
+        for action in actions {
+            self.act(action);
+        }
+    }
+
+    fn entered(&mut self, before: State, after: State) {
+        tracing::info!(
+            event = "database-state",
+            product = %self.seat.product,
+            before = ?before,
+            after = ?after,
+            "the database's state here has changed"
+        );
+        if let State::Fencing { why, .. } = after {
+            tracing::error!(
+                event = "database-fenced",
+                product = %self.seat.product,
+                why = %why,
+                "the database server is being closed"
+            );
+            self.picture.fenced = Some((clock::now(), why));
+        }
+        if matches!(after, State::Bidding) {
+            self.story = Story::begin(&self.picture, self.versions.last());
+        }
+        if matches!(after, State::Serving) && matches!(before, State::Promoting { .. }) {
+            if let Some(Ok(seen)) = &self.picture.observation {
+                let position = seen.executed.tip().to_string();
+                self.story.position(seen.flavour, position);
+            }
+            self.story.opened();
+        }
+        if self.asked_to.is_some() && !matches!(after, State::Announcing { .. }) {
+            self.asked_to = None;
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        let tell = self.tell.clone();
+        let timeout = self.seat.settings.times.timeout;
+        match action {
+            Action::Read => {
+                let (store, known) = (Arc::clone(&self.store), self.versions.tag().cloned());
+                tokio::spawn(async move {
+                    let _ = tell.send(Heard::Reply(letter::read(store, known).await));
+                });
+            }
+            Action::Write(proposal) => self.write(proposal),
+            Action::Observe => self.look(),
+            Action::Beat => {
+                let body = Arc::clone(&self.body);
+                let lease = self.versions.last();
+                let (epoch, seq) = lease.map_or((0, 0), |lease| (lease.epoch, lease.seq));
+                tokio::spawn(async move {
+                    let beat = tokio::time::timeout(timeout, body.beat(epoch, seq)).await;
+                    let _ = tell.send(Heard::Event(Event::Beat(beat.unwrap_or(Beat::Failed))));
+                });
+            }
+            Action::Do(task) => self.work(task),
+            Action::Ping(id) => {
+                let friend = self.names.name(id).and_then(|name| self.friends.get(name));
+                tokio::spawn(async move {
+                    let held = match friend {
+                        Some(friend) => friend.ping(timeout).await,
+                        None => false,
+                    };
+                    let _ = tell.send(Heard::Event(Event::Peer(id, held)));
+                });
+            }
+            Action::DropPeers => self.friends.drop_locks(),
+            Action::TakeLock => {
+                let (lock, timeout) = self.friends.own_lock();
+                tokio::spawn(async move {
+                    let lock = friends::take(&lock, timeout).await;
+                    let _ = tell.send(Heard::Event(Event::OwnLock(lock)));
+                });
+            }
+            Action::DropLock => {
+                let (lock, _) = self.friends.own_lock();
+                tokio::spawn(async move { lock.release().await });
+            }
+            Action::LookAtOld(id) | Action::FenceOld(id) => {
+                let friend = self.names.name(id).and_then(|name| self.friends.get(name));
+                let budget = self.seat.settings.times.fence_budget;
+                let fence = matches!(action, Action::FenceOld(_));
+                tokio::spawn(async move {
+                    let old = match friend {
+                        Some(friend) if fence => friend.fence(budget, timeout).await,
+                        Some(friend) => friend.look(timeout).await,
+                        None => crate::database::protocol::OldMaster::Unreachable,
+                    };
+                    let _ = tell.send(Heard::Event(Event::Old(old)));
+                });
+            }
+            Action::Feed { until } => self.feed(until),
+            Action::Disarm => {
+                let body = Arc::clone(&self.body);
+                tokio::spawn(async move { body.disarm().await });
+            }
+            Action::Record => {}
+        }
+    }
+
+    fn feed(&mut self, until: u64) {
+        if self.feeding.is_some() {
+            self.feed_next = Some(until);
+            return;
+        }
+        self.feeding = Some(until);
+        let (body, tell) = (Arc::clone(&self.body), self.tell.clone());
+        tokio::spawn(async move {
+            let _ = tell.send(Heard::Fed(body.feed(until).await));
+        });
+    }
+
+    fn write(&mut self, proposal: Proposal) {
+        crate::system::crash::point("database: write the lease");
+        let base = match proposal.over {
+            Some(tag) => {
+                let Some(stored) = self.versions.get(tag) else {
+                    self.reply_later(Reply::NotSent);
+                    return;
+                };
+                Some(stored.clone())
+            }
+            None => None,
+        };
+        let takes_over = base
+            .as_ref()
+            .is_some_and(|base| base.lease.owner != self.seat.me);
+        let made = letter::lease(
+            &proposal,
+            &self.seat,
+            &self.names,
+            base.as_ref(),
+            &self.picture.position,
+        );
+        let Some(mut lease) = made else {
+            self.reply_later(Reply::NotSent);
+            return;
+        };
+        let over = base.map(|base| base.tag);
+        let (store, bucket, seat, tell) = (
+            Arc::clone(&self.store),
+            Arc::clone(&self.bucket),
+            Arc::clone(&self.seat),
+            self.tell.clone(),
+        );
+        let body = Arc::clone(&self.body);
+        let last = proposal.state == LeaseState::Switching;
+        let patience = self.seat.settings.times.timeout;
+        tokio::spawn(async move {
+            if last {
+                // Closed by now: this is all there will be, and the other one must have it.
+                let Ok(position) = body.server().position(patience).await else {
+                    let _ = tell.send(Heard::Reply(Reply::NotSent));
+                    return;
+                };
+                lease.gtid = position.to_string();
+            }
+            let reply = letter::write(store, bucket, seat, lease, over, takes_over).await;
+            let _ = tell.send(Heard::Reply(reply));
+        });
+    }
+
+    /// Not at once: the machine is in the middle of a step.
+    fn reply_later(&self, reply: Reply) {
+        let _ = self.tell.send(Heard::Reply(reply));
+    }
+
+    fn work(&mut self, task: Task) {
+        if let Some((_, under_way)) = self.task.take() {
+            under_way.abort();
+        }
+        self.tasks += 1;
+        let number = self.tasks;
+        let (body, tell, seat) = (
+            Arc::clone(&self.body),
+            self.tell.clone(),
+            Arc::clone(&self.seat),
+        );
+        let drain = self.rules.timing.drain;
+        let limit = match task {
+            Task::Close => seat.settings.times.fence_budget,
+            Task::Drain => Duration::from_millis(drain),
+            _ => Duration::from_secs(15),
+        };
+        let upstream = match task {
+            Task::Follow(id) | Task::Rejoin(id) => self.names.name(id).cloned(),
+            Task::Start => self.source_name(),
+            Task::SaveSurplus => self.versions.last().map(|lease| lease.owner.clone()),
+            _ => None,
+        };
+        let friend = upstream.as_ref().and_then(|name| self.friends.get(name));
+        let source = upstream
+            .as_ref()
+            .and_then(|name| friends::source(&seat, name));
+        let (bucket, epoch) = (Arc::clone(&self.bucket), self.machine.known_epoch());
+        let doing = async move {
+            let nobody = || "its source is not known here".to_owned();
+            match task {
+                Task::Close => body.close().await,
+                Task::Kill => Arc::clone(&body).kill().await,
+                Task::StopReceiving => body.stop_receiving().await,
+                Task::Drain => body.drain(drain).await,
+                Task::Arm { until } => body.arm(until).await,
+                Task::Forget => body.forget().await,
+                Task::Open { until } => body.open(until).await,
+                Task::Follow(_) | Task::Rejoin(_) => {
+                    let (friend, source) = (friend.ok_or_else(nobody)?, source.ok_or_else(nobody)?);
+                    body.follow(&friend.server, &source).await
+                }
+                Task::Start => body.start(&friend.ok_or_else(nobody)?.server).await,
+                Task::SaveSurplus => {
+                    let friend = friend.ok_or_else(nobody)?;
+                    save(&body, &friend, &bucket, &seat, epoch).await
+                }
+            }
+        };
+        let handle = tokio::spawn(async move {
+            let result = timeout(limit, doing).await;
+            let result = result.unwrap_or_else(|_| Err("it took too long".to_owned()));
+            let _ = tell.send(Heard::Did(number, task, result));
+        });
+        self.task = Some((number, handle.abort_handle()));
+    }
+
+    /// The server that is configured as the local one's source.
+    fn source_name(&self) -> Option<Name> {
+        let Some(Ok(seen)) = &self.picture.observation else {
+            return None;
+        };
+        let host: IpAddr = seen.replication.as_ref()?.host.parse().ok()?;
+        let member = self.seat.members().find(|member| member.address == host)?;
+        Some(member.name.clone())
+    }
+
+    fn wish(&mut self, wish: &Wish, answer: oneshot::Sender<Result<String, String>>) {
+        let result = self.grant(wish);
+        let _ = answer.send(result);
+    }
+
+    fn grant(&mut self, wish: &Wish) -> Result<String, String> {
+        if !self.trusted() {
+            return Err(
+                "the bucket's conditional writes are not known to be right: see agentctl db status"
+                    .into(),
+            );
+        }
+        let product = self.seat.product.clone();
+        let owner = self.versions.last().map(|lease| lease.owner.clone());
+        match wish {
+            Wish::Switchover(to) => {
+                if !matches!(self.machine.state(), State::Serving) {
+                    let whose = owner.map_or_else(
+                        || "nobody is the master yet".to_owned(),
+                        |owner| format!("the master is {owner}: order it there"),
+                    );
+                    return Err(format!(
+                        "{} is not the master of {product}; {whose}",
+                        self.seat.me
+                    ));
+                }
+                let to = match to {
+                    Some(to) => to.clone(),
+                    None => self.heir().ok_or("there is no other server in the chain")?,
+                };
+                self.may_switch(&to)?;
+                let id = self.names.id(&to);
+                self.step(Event::Order(Order::Switchover(id)));
+                Ok(format!("{} hands over to {to}", self.seat.me))
+            }
+            Wish::TakeOver { off } => {
+                if owner.as_ref() == Some(&self.seat.me)
+                    && matches!(self.machine.state(), State::Serving)
+                {
+                    return Err(format!("{} is the master of {product}", self.seat.me));
+                }
+                self.step(Event::Order(Order::TakeOver { off: *off }));
+                Ok(format!("{} takes over as soon as it is safe", self.seat.me))
+            }
+            Wish::Rejoin => {
+                if !self.machine.is_quarantined(&self.rules) {
+                    return Err(format!("{} is not kept out of {product}", self.seat.me));
+                }
+                self.step(Event::Order(Order::Rejoin));
+                Ok(
+                    "it joins if its master has all that it has; else restore it from a snapshot"
+                        .into(),
+                )
+            }
+        }
+    }
+
+    fn heir(&self) -> Option<Name> {
+        let id = self.rules.candidates(self.rules.me).next()?;
+        self.names.name(id).cloned()
+    }
+
+    /// Whether that server could take over now, as far as can be seen from here.
+    fn may_switch(&self, to: &Name) -> Result<(), String> {
+        if !self.seat.chain.iter().any(|member| member.name == *to) {
+            return Err(format!("{to} is not in the chain"));
+        }
+        if *to == self.seat.me {
+            return Err(format!("{to} is the master"));
+        }
+        let seen = self.picture.others.get(to);
+        match seen.and_then(Seen::why_not) {
+            Some(why) => Err(format!("{to} cannot take over now: {why}")),
+            None if seen.is_none() => {
+                Err(format!("{to} was not seen yet: try again in some seconds"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn tell_status(&mut self, status: &watch::Sender<Option<DatabaseStatus>>) {
+        let at = now();
+        let record = self
+            .story
+            .due(&self.machine, self.versions.last(), &self.seat);
+        if let Some(record) = record {
+            self.picture.change = Some(ChangeStatus {
+                epoch: record.epoch,
+                at: record.at,
+                from: record.from.clone(),
+                to: record.owner.clone(),
+                cause: record.cause.as_str().to_owned(),
+                lost_at_least: record.loss.as_ref().map(|loss| loss.at_least),
+                lost_none: record.loss.as_ref().is_some_and(|loss| loss.none),
+            });
+            let (bucket, tell) = (Arc::clone(&self.bucket), self.tell.clone());
+            tokio::spawn(async move {
+                if let Err(error) = record.record(&bucket).await {
+                    let _ = tell.send(Heard::Told(format!(
+                        "the event of epoch {} could not be written: {}",
+                        record.epoch,
+                        crate::system::chain(&error)
+                    )));
+                }
+            });
+        }
+        let changed = self.picture.state != Some(self.machine.state());
+        if !changed && at < self.last_told + 500 {
+            return;
+        }
+        self.last_told = at;
+        self.picture.state = Some(self.machine.state());
+        let blockers = self.blockers();
+        status.send_replace(Some(self.picture.draw(
+            &self.seat,
+            &self.names,
+            &self.rules,
+            &self.machine,
+            self.versions.last(),
+            &blockers,
+        )));
+    }
+
+    fn blockers(&self) -> Vec<Reason> {
+        if self.machine.state().owns() {
+            return Vec::new();
+        }
+        if self.machine.lease().is_none() && self.machine.known_epoch() == 0 {
+            return self.machine.founding_blockers(&self.rules, now());
+        }
+        self.machine.blockers(&self.rules, now())
+    }
+
+    /// Whether nothing is under way that should end first: a master renews once more.
+    fn may_end(&self, since: u64) -> bool {
+        let limit = self.rules.timing.renew + self.rules.timing.timeout;
+        if now().saturating_sub(since) >= limit {
+            return true;
+        }
+        match self.machine.state() {
+            State::Serving => self.machine.lease().is_some_and(|(_, at)| at >= since),
+            State::Promoting {
+                step: Step::Open, ..
+            }
+            | State::Closing { .. }
+            | State::Fencing { .. } => false,
+            _ => true,
+        }
+    }
+
+    async fn end(&mut self) {
+        tracing::info!(
+            event = "database-driver-stopped",
+            product = %self.seat.product,
+            state = ?self.machine.state(),
+            "the driver ends; a master stays open until its dead-man closes it, or the agent is back"
+        );
+        self.friends.drop_locks();
+        let (own, _) = self.friends.own_lock();
+        own.release().await;
+    }
+}
+
+/// Saves what the master lacks: into a file here, and into the bucket.
+async fn save(
+    body: &Body,
+    friend: &friends::Friend,
+    bucket: &Bucket,
+    seat: &Seat,
+    epoch: u64,
+) -> Result<(), String> {
+    let text = |error: &dyn std::error::Error| crate::system::chain(error);
+    let patience = Duration::from_secs(10);
+    let other = friend
+        .server
+        .observe(patience)
+        .await
+        .map_err(|it| text(&it))?;
+    let dir = seat.state_dir.join("surplus");
+    std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
+    let file = dir.join(format!("{}-{epoch}.sql", seat.product));
+    let tool = TOOLS.iter().map(Path::new).find(|path| path.exists());
+    let tool = tool.ok_or_else(|| format!("none of {} is there", TOOLS.join(", ")))?;
+    surplus::save(body.server(), &other.executed, tool, &file, patience)
+        .await
+        .map_err(|error| text(&error))?;
+    let length = std::fs::metadata(&file)
+        .map_err(|error| error.to_string())?
+        .len();
+    tracing::warn!(
+        event = "database-surplus-saved",
+        product = %seat.product,
+        file = %file.display(),
+        bytes = length,
+        "transactions that the master lacks were saved"
+    );
+    if length > SURPLUS_LIMIT {
+        return Ok(());
+    }
+    let bytes = std::fs::read(&file).map_err(|error| error.to_string())?;
+    let key = format!("surplus/{}/{epoch}-{}.sql", seat.product, seat.me);
+    bucket
+        .put(&key, bytes, None)
+        .await
+        .map(drop)
+        .map_err(|error| text(&error))
+}

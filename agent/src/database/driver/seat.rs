@@ -1,0 +1,114 @@
+//! What a driver is started with.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::database::protocol::Timing;
+use crate::database::server::credentials::Credentials;
+use crate::fleet::{Database, Fleet, Name};
+use crate::settings::{BucketUrl, DatabaseSettings, FailoverUse, S3Settings};
+
+/// A server of the product's database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its name.
+    pub name: Name,
+    /// Its address.
+    pub address: IpAddr,
+}
+
+/// A product's database, from where this server sits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seat {
+    /// The product.
+    pub product: Name,
+    /// This server.
+    pub me: Name,
+    /// The chain, in the document's order.
+    pub chain: Vec<Member>,
+    /// The snapshot server.
+    pub snapshots: Option<Member>,
+    /// Those of the chain that are never made master by themselves.
+    pub never: Vec<Name>,
+    /// The port of all of them.
+    pub port: u16,
+    /// The local server's Unix socket.
+    pub socket: PathBuf,
+    /// A commit waits for a replica.
+    pub semi_sync: bool,
+    /// The settings.
+    pub settings: DatabaseSettings,
+    /// The accounts.
+    pub credentials: Credentials,
+    /// The bucket.
+    pub bucket: BucketUrl,
+    /// How it is spoken to; the timeout is replaced by the protocol's.
+    pub s3: S3Settings,
+    /// Where files may be kept.
+    pub state_dir: PathBuf,
+}
+
+impl Seat {
+    /// The product's servers, in the document's order, the snapshot server last.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        let apart = self.snapshots.iter();
+        let apart = apart.filter(|it| !self.chain.iter().any(|member| member.name == it.name));
+        self.chain.iter().chain(apart)
+    }
+
+    /// A server of the product.
+    pub fn member(&self, name: &Name) -> Option<&Member> {
+        self.members().find(|member| member.name == *name)
+    }
+
+    /// Where a server is asked.
+    pub fn address(&self, name: &Name) -> Option<SocketAddr> {
+        self.member(name)
+            .map(|member| SocketAddr::new(member.address, self.port))
+    }
+
+    /// The members that the document names for `database`: those that have an address in the fleet.
+    pub fn members_of(fleet: &Fleet, database: &Database) -> (Vec<Member>, Option<Member>) {
+        let member = |name: &Name| {
+            let server = fleet.servers.get(name)?;
+            Some(Member {
+                name: name.clone(),
+                address: server.address,
+            })
+        };
+        let chain = database.chain.iter().filter_map(member).collect();
+        let snapshots = database.snapshots.as_ref();
+        (chain, snapshots.and_then(|it| member(&it.server)))
+    }
+
+    /// The protocol's times.
+    pub fn timing(&self) -> Timing {
+        let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let times = &self.settings.times;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the settings bound it to between 0 and 0.2"
+        )]
+        let clock_error_ppm = (times.clock_error * 1_000_000.0) as u64;
+        Timing {
+            renew: ms(times.renew),
+            timeout: ms(times.timeout),
+            stop_serving: ms(times.stop_serving),
+            fence_budget: ms(times.fence_budget),
+            kill_after: ms(times.fence_budget) / 3,
+            ttl: ms(times.ttl),
+            clock_error_ppm,
+            cooldown: ms(self.settings.cooldown),
+            second_wait: ms(self.settings.second_wait),
+            max_lost: self.settings.max_lost,
+            ..Timing::regional()
+        }
+    }
+
+    /// Whether masters change without a person, by the settings of this server.
+    pub fn automatic(&self) -> bool {
+        self.settings.failover == FailoverUse::Automatic
+    }
+}

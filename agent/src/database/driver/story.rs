@@ -1,0 +1,137 @@
+//! The event of a change of master: what was seen before, what was done, what can be lost.
+
+use super::body::now;
+use super::seat::Seat;
+use super::told::Picture;
+use crate::database::event::{Cause, Event, FORMAT, Loss, Step};
+use crate::database::gtid::{Flavour, Gtids};
+use crate::database::lease::{Lease, LeaseState};
+use crate::database::protocol::{Machine, Ms, State, Task};
+use crate::system::clock;
+
+/// What is remembered of a change until it is written down.
+#[derive(Debug, Default)]
+pub(super) struct Story {
+    began: Ms,
+    seen: Vec<String>,
+    steps: Vec<Step>,
+    cause: Option<Cause>,
+    /// What this server had when it opened.
+    promoted: Option<(Flavour, String)>,
+    told: Option<u64>,
+}
+
+impl Story {
+    pub(super) fn begin(picture: &Picture, last: Option<&Lease>) -> Self {
+        let mut seen = Vec::new();
+        let cause = match last {
+            None => Cause::First,
+            Some(last) => {
+                seen.push(format!(
+                    "the lease of {} in epoch {} was {}, last written at {}",
+                    last.owner, last.epoch, last.state, last.renewed
+                ));
+                match last.state {
+                    LeaseState::Released => Cause::Released,
+                    LeaseState::Switching => Cause::Switchover,
+                    LeaseState::Serving | LeaseState::Promoting => Cause::Expired,
+                }
+            }
+        };
+        if let Some(said) = last.and_then(|last| picture.others.get(&last.owner)) {
+            seen.push(said.sentence(last.map(|last| last.owner.as_str()).unwrap_or_default()));
+        }
+        Self {
+            began: now(),
+            seen,
+            steps: Vec::new(),
+            cause: Some(cause),
+            promoted: None,
+            told: None,
+        }
+    }
+
+    fn step(&mut self, what: &str) {
+        if self.cause.is_some() && self.steps.len() < 100 {
+            self.steps.push(Step {
+                what: what.to_owned(),
+                at_ms: now().saturating_sub(self.began),
+            });
+        }
+    }
+
+    pub(super) fn did(&mut self, task: Task, done: bool) {
+        if !done {
+            return;
+        }
+        self.step(match task {
+            Task::StopReceiving => "receiving stopped",
+            Task::Drain => "relay log applied",
+            Task::Arm { .. } => "dead-man armed",
+            Task::Forget => "source forgotten",
+            _ => return,
+        });
+    }
+
+    pub(super) fn opened(&mut self) {
+        self.step("writable");
+    }
+
+    pub(super) fn position(&mut self, flavour: Flavour, position: String) {
+        if self.promoted.is_none() {
+            self.promoted = Some((flavour, position));
+        }
+    }
+
+    /// The event, once it can be written; once.
+    pub(super) fn due(
+        &mut self,
+        machine: &Machine,
+        lease: Option<&Lease>,
+        seat: &Seat,
+    ) -> Option<Event> {
+        let lease = lease?;
+        let mine = lease.owner == seat.me && lease.state == LeaseState::Serving;
+        if !mine
+            || machine.state() != State::Serving
+            || self.told == Some(lease.epoch)
+            || self.cause.is_none()
+        {
+            return None;
+        }
+        let cause = self.cause.take()?;
+        self.told = Some(lease.epoch);
+        let previous = lease.previous.as_ref();
+        let loss = previous.map(|previous| {
+            let (flavour, promoted) = self
+                .promoted
+                .clone()
+                .unwrap_or((Flavour::MariaDb, lease.gtid.clone()));
+            let had = Gtids::parse(flavour, &previous.gtid).ok();
+            let has = Gtids::parse(flavour, &promoted).ok();
+            let at_least = match (&had, &has) {
+                (Some(had), Some(has)) => had.beyond(has),
+                _ => 0,
+            };
+            Loss {
+                had: previous.gtid.clone(),
+                promoted,
+                at_least,
+                none: cause == Cause::Switchover || (seat.semi_sync && at_least == 0),
+            }
+        });
+        Some(Event {
+            format: FORMAT,
+            product: seat.product.clone(),
+            epoch: lease.epoch,
+            nonce: lease.nonce,
+            owner: seat.me.clone(),
+            from: previous.map(|previous| previous.owner.clone()),
+            at: clock::now(),
+            cause,
+            seen: std::mem::take(&mut self.seen),
+            steps: std::mem::take(&mut self.steps),
+            loss,
+        })
+    }
+}
