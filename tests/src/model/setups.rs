@@ -2,7 +2,7 @@
 
 use node_agent::database::protocol::{Omissions, Timing};
 
-use super::check::{FRESH, STOPS, TWO};
+use super::check::{FRESH, TWO};
 use super::world::{Budget, Setup};
 
 /// Times in ticks. By the real numbers of the protocol two renewals fit into L; here L is 3 ticks.
@@ -112,8 +112,15 @@ pub fn short() -> Vec<Setup> {
             2,
             Budget {
                 faults: 1,
-                network: true,
                 crash: true,
+                orders: 1,
+                ..NONE
+            },
+        ),
+        setup(
+            "switchover of a busy master",
+            2,
+            Budget {
                 writes: 1,
                 orders: 1,
                 ..NONE
@@ -342,18 +349,6 @@ pub fn broken() -> Vec<(Setup, &'static str)> {
                 },
             ),
             TWO,
-        ),
-        (
-            omit(
-                "a refused renewal taken for an outage",
-                apart,
-                Omissions {
-                    refusal_fences: true,
-                    masters_locks: true,
-                    ..OMIT
-                },
-            ),
-            STOPS,
         ),
         (
             omit(

@@ -233,6 +233,7 @@ impl World {
             chain: (0..setup.servers).map(ServerId).collect(),
             never: Servers::default(),
             automatic: true,
+            bucket: true,
             timing: setup.timing.clone(),
             omit: setup.omit.clone(),
         }

@@ -88,6 +88,15 @@ impl Body {
     /// Looks at the server.
     pub(super) async fn observe(&self) -> Result<Observation, ServerError> {
         let seen = self.server.observe(self.timeout() * PATIENCE).await;
+        if let Err(error) = &seen
+            && !error.alive()
+            && self.is_gone()
+        {
+            return Err(ServerError::NoProcess {
+                place: self.server.name().to_owned(),
+                cause: error.to_string(),
+            });
+        }
         if seen.is_ok() {
             if let Ok(Some(found)) = self.process.find() {
                 *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
@@ -96,6 +105,14 @@ impl Body {
             let _ = self.server.reserve(self.timeout()).await;
         }
         seen
+    }
+
+    /// Whether the process that was last seen to answer has ended, and no other listens: a client alone may take a server
+    /// that is gone for one that is slow.
+    fn is_gone(&self) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = known.as_ref().is_some_and(|known| !known.runs());
+        ended && matches!(self.process.find(), Ok(None))
     }
 
     /// Commits a heartbeat.
@@ -113,6 +130,7 @@ impl Body {
             Ok(server::Beat::ReadOnly) => Beat::ReadOnly,
             Err(ServerError::Full { .. }) => Beat::Full,
             Err(ServerError::NoProcess { .. }) => Beat::Gone,
+            Err(error) if !error.alive() && self.is_gone() => Beat::Gone,
             Err(error) => {
                 tracing::warn!(
                     event = "database-heartbeat-failed",

@@ -55,7 +55,8 @@ impl Names {
                 .iter()
                 .map(|name| self.id(name))
                 .collect::<Servers>(),
-            automatic: seat.automatic() && trusted,
+            automatic: seat.automatic(),
+            bucket: trusted,
             timing: seat.timing(),
             omit: crate::database::protocol::Omissions::default(),
         }

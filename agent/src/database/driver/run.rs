@@ -446,6 +446,14 @@ impl Run {
                 "this bucket's conditional writes are wrong: no master changes by itself"
             );
         }
+        if self.verdict.as_ref() != Some(&verdict) {
+            tracing::info!(
+                event = "database-bucket-tried",
+                product = %self.seat.product,
+                verdict = ?verdict,
+                "the bucket's conditional writes were tried"
+            );
+        }
         self.verdict = Some(verdict.clone());
         self.picture.verdict = Some(verdict);
         self.rules = self.names.rules(&self.seat, self.trusted());
@@ -453,15 +461,6 @@ impl Run {
 
     /// Tells the machine, and does what it wants.
     pub(super) fn step(&mut self, event: Event) {
-        // By a bucket that cannot keep leases none is begun, and what stands is left alone. Where there is one already, its
-        // master must go on: to stop would be an outage without need.
-        let begun = self.epoch_at_start > 0 || self.machine.known_epoch() > 0;
-        if !begun
-            && !self.trusted()
-            && !matches!(event, Event::Armed(_) | Event::Health(_) | Event::Hold(_))
-        {
-            return;
-        }
         let before = self.machine.state();
         let actions = self.machine.step(&self.rules, now(), event);
         let after = self.machine.state();

@@ -55,6 +55,9 @@ impl Machine {
         if !rules.chain.contains(&rules.me) {
             reasons.push(Reason::NotInChain);
         }
+        if !rules.bucket {
+            reasons.push(Reason::Bucket);
+        }
         if ordered {
             return;
         }
@@ -167,7 +170,8 @@ impl Machine {
         let mine = seen.is_some_and(|seen| seen.view.owner == rules.me);
         match health.replica {
             None if !mine => reasons.push(Reason::NoReplica),
-            Some(replica) if !replica.applies => reasons.push(Reason::NotApplying),
+            // An owner that was started anew applies what it has, or fails to, before it opens.
+            Some(replica) if !replica.applies && !mine => reasons.push(Reason::NotApplying),
             _ => {}
         }
         if health.errant > 0 && !mine {
@@ -306,6 +310,9 @@ impl Machine {
         let ordered = matches!(self.order, Some(Order::TakeOver { .. }));
         if rules.chain.first() != Some(&rules.me) && !ordered {
             reasons.push(Reason::NotInChain);
+        }
+        if !rules.bucket {
+            reasons.push(Reason::Bucket);
         }
         if self.known_epoch > 0 && !ordered {
             reasons.push(Reason::LeaseGone);

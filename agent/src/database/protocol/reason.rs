@@ -50,6 +50,8 @@ pub enum Reason {
     NotInChain,
     /// The document says that it is never promoted.
     Never,
+    /// The bucket's conditional writes are not known to be what leases need.
+    Bucket,
     /// A person wants nothing to change by itself.
     Held,
     /// The settings say that masters change by a person's order only.
@@ -137,6 +139,9 @@ impl fmt::Display for Reason {
             ),
             Self::NotInChain => out.write_str("it is not in the chain"),
             Self::Never => out.write_str("the document says that it is never promoted"),
+            Self::Bucket => out.write_str(
+                "the bucket's conditional writes are not known to be what leases need",
+            ),
             Self::Held => out.write_str("failover is paused: agentctl db resume"),
             Self::Manual => out.write_str("failover is manual by agentd.toml"),
             Self::Fresh { left } => write!(out, "the lease is fresh ({} s left)", secs(left)),

@@ -103,6 +103,9 @@ pub struct Rules {
     pub never: Servers,
     /// Whether masters change without a person.
     pub automatic: bool,
+    /// Whether the bucket's conditional writes are known to be what leases need. Without that no lease is made or taken
+    /// over; one that stands is kept.
+    pub bucket: bool,
     /// The times.
     pub timing: Timing,
     /// What is left out. Nothing, except where a test shows that it would be noticed.
