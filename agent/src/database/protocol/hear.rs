@@ -99,7 +99,6 @@ impl Machine {
                 if wrote && self.state.owns() {
                     self.begin_fencing(now, Fenced::Refused, out);
                 }
-                self.next_ask = now;
             }
         }
         if let (State::Starting { .. }, false) = (
