@@ -21,6 +21,9 @@ use crate::system::process::Identity;
 
 /// How often a question may last longer than a request to the bucket: a look is several statements.
 const PATIENCE: u32 = 2;
+/// How often, and how far apart, is looked whether a process that has closed a connection ends.
+const DYING: u32 = 10;
+const DYING_PAUSE: Duration = Duration::from_millis(20);
 /// A server is led to its source within this time.
 const FOLLOW: Duration = Duration::from_secs(10);
 
@@ -88,9 +91,11 @@ impl Body {
     /// Looks at the server.
     pub(super) async fn observe(&self) -> Result<Observation, ServerError> {
         let seen = self.server.observe(self.timeout() * PATIENCE).await;
+        if let Ok(seen) = &seen {
+            self.process.note(seen.pid_file.as_deref());
+        }
         if let Err(error) = &seen
-            && !error.alive()
-            && self.is_gone()
+            && self.is_gone(error).await
         {
             return Err(ServerError::NoProcess {
                 place: self.server.name().to_owned(),
@@ -107,12 +112,28 @@ impl Body {
         seen
     }
 
-    /// Whether the process that was last seen to answer has ended, and no other listens: a client alone may take a server
+    /// Whether the process that was last seen to answer has ended, and no other runs: a client alone may take a server
     /// that is gone for one that is slow.
-    fn is_gone(&self) -> bool {
+    async fn is_gone(&self, error: &ServerError) -> bool {
+        if error.alive() {
+            return false;
+        }
+        let known = self.known();
+        let Some(known) = known else { return false };
+        // A process that is being killed closes its connections first, and then gives back its memory.
+        let dying = matches!(error, ServerError::Lost { .. });
+        for _ in 0..DYING {
+            if !known.runs() || !dying {
+                break;
+            }
+            tokio::time::sleep(DYING_PAUSE).await;
+        }
+        !known.runs() && matches!(self.process.find(), Ok(None))
+    }
+
+    fn known(&self) -> Option<Identity> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended = known.as_ref().is_some_and(|known| !known.runs());
-        ended && matches!(self.process.find(), Ok(None))
+        known.clone()
     }
 
     /// Commits a heartbeat.
@@ -130,7 +151,7 @@ impl Body {
             Ok(server::Beat::ReadOnly) => Beat::ReadOnly,
             Err(ServerError::Full { .. }) => Beat::Full,
             Err(ServerError::NoProcess { .. }) => Beat::Gone,
-            Err(error) if !error.alive() && self.is_gone() => Beat::Gone,
+            Err(error) if self.is_gone(&error).await => Beat::Gone,
             Err(error) => {
                 tracing::warn!(
                     event = "database-heartbeat-failed",
@@ -172,11 +193,7 @@ impl Body {
         crash::point("database: kill");
         let product = self.seat.product.clone();
         let killing = tokio::task::spawn_blocking(move || {
-            let known = self
-                .known
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone();
+            let known = self.known();
             self.process.kill(known.as_ref(), Duration::from_secs(2))
         });
         match killing.await {

@@ -15,6 +15,7 @@ const FACTS: &str = "SELECT VERSION() AS version, @@global.server_id AS server_i
     @@global.read_only AS read_only, @@global.gtid_slave_pos AS slave_pos, \
     @@global.gtid_binlog_pos AS binlog_pos, @@global.gtid_binlog_state AS binlog_state, \
     @@global.gtid_strict_mode AS strict, @@global.max_connections AS max_connections, \
+    @@global.pid_file AS pid_file, \
     @@global.rpl_semi_sync_master_enabled AS semi_source, \
     @@global.rpl_semi_sync_slave_enabled AS semi_replica, \
     @@global.rpl_semi_sync_master_wait_point AS semi_point";
@@ -87,6 +88,7 @@ impl Dialect for MariaDb {
             },
             clients: status.number("Threads_connected").unwrap_or(0),
             max_connections: facts.number("max_connections").unwrap_or(0),
+            pid_file: facts.get("pid_file").map(Into::into),
             strict: switch("strict")?,
         })
     }

@@ -19,7 +19,7 @@ const FACTS: &str = "SELECT VERSION() AS version, @@global.server_id AS server_i
     @@global.server_uuid AS uuid, @@global.read_only AS read_only, \
     @@global.gtid_executed AS executed, @@global.gtid_mode AS gtid_mode, \
     @@global.enforce_gtid_consistency AS consistency, \
-    @@global.max_connections AS max_connections";
+    @@global.max_connections AS max_connections, @@global.pid_file AS pid_file";
 
 const STATUS: &str = "SELECT VARIABLE_NAME AS Variable_name, VARIABLE_VALUE AS Value \
     FROM performance_schema.global_status WHERE VARIABLE_NAME IN ('Uptime', 'Threads_connected') \
@@ -111,6 +111,7 @@ impl Dialect for MySql {
             },
             clients: status.number("Threads_connected").unwrap_or(0),
             max_connections: facts.number("max_connections").unwrap_or(0),
+            pid_file: facts.get("pid_file").map(Into::into),
             strict: text("gtid_mode")? == "ON" && text("consistency")? == "ON",
         })
     }

@@ -1,6 +1,7 @@
 //! What a server says of itself: the picture on which the protocol decides. No judgement here.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use super::super::gtid::{Flavour, Gtids};
 
@@ -29,6 +30,8 @@ pub struct Observation {
     pub clients: u32,
     /// Connections at most.
     pub max_connections: u32,
+    /// Where it has written the number of its process, on its own machine.
+    pub pid_file: Option<PathBuf>,
     /// It refuses transactions out of order, so that two histories can never be mixed unnoticed.
     pub strict: bool,
 }

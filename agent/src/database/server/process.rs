@@ -1,23 +1,26 @@
 //! The server's process on this machine. Killing it is the fence that needs nobody's consent.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::system::process::{Identity, listener};
+use crate::system::process::{Identity, identity, listener};
 
 /// What a server's process may be called.
 const NAMES: [&str; 2] = ["mariadbd", "mysqld"];
 
 /// The server that listens on a unix socket of this machine.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Process {
     socket: PathBuf,
+    /// What the server said of itself when it last answered.
+    pid_file: Mutex<Option<PathBuf>>,
 }
 
 /// The process could not be ended, or not be found.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    /// The socket belongs to something else: systemd with socket activation, a proxy.
+    /// The socket belongs to something else, a proxy perhaps, and the server has not said yet where its number stands.
     #[error("{socket} is held by `{name}` (process {pid}), not by mariadbd or mysqld")]
     Stranger {
         /// The socket.
@@ -51,10 +54,24 @@ impl Process {
     pub fn of(socket: &Path) -> Self {
         Self {
             socket: socket.into(),
+            pid_file: Mutex::default(),
         }
     }
 
-    /// The running server; `None` where nobody listens.
+    /// Takes note of the server's own pid file. Where systemd holds the socket for it (`mariadb.socket`), the kernel
+    /// names systemd as the listener, which answers connections also while there is no server.
+    pub fn note(&self, pid_file: Option<&Path>) {
+        let mut noted = self.noted();
+        if noted.as_deref() != pid_file && pid_file.is_some() {
+            *noted = pid_file.map(Path::to_owned);
+        }
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Option<PathBuf>> {
+        self.pid_file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The running server; `None` where there is none.
     pub fn find(&self) -> Result<Option<Identity>, ProcessError> {
         let system = |source| ProcessError::System {
             socket: self.socket.clone(),
@@ -73,13 +90,14 @@ impl Process {
             Err(error) => return Err(system(error)),
         };
         match found {
-            Some(identity) if !NAMES.contains(&identity.name.as_str()) => {
-                Err(ProcessError::Stranger {
+            Some(holder) if !is_server(&holder) => match self.noted().as_deref() {
+                Some(file) => Ok(numbered(file)),
+                None => Err(ProcessError::Stranger {
                     socket: self.socket.clone(),
-                    name: identity.name,
-                    pid: identity.pid,
-                })
-            }
+                    name: holder.name,
+                    pid: holder.pid,
+                }),
+            },
             found => Ok(found),
         }
     }
@@ -109,5 +127,54 @@ impl Process {
         } else {
             Err(ProcessError::Stays { pid: victim.pid })
         }
+    }
+}
+
+fn is_server(process: &Identity) -> bool {
+    NAMES.contains(&process.name.as_str())
+}
+
+/// The server whose number stands in this file. A number that is left over from one that was killed is another's, or nobody's.
+fn numbered(file: &Path) -> Option<Identity> {
+    let text = std::fs::read_to_string(file).ok()?;
+    identity(text.trim().parse().ok()?).filter(is_server)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::socket;
+
+    #[test]
+    fn a_socket_that_systemd_holds_leads_to_the_server_by_its_pid_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        // This process stands for systemd.
+        let _listening = socket::listen(&path).unwrap();
+        let process = Process::of(&path);
+        assert!(matches!(process.find(), Err(ProcessError::Stranger { .. })));
+
+        // A program that is called as the server is.
+        let server = dir.path().join("mariadbd");
+        std::fs::copy("/bin/sleep", &server).unwrap();
+        let mut child = std::process::Command::new(&server)
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let file = dir.path().join("server.pid");
+        std::fs::write(&file, format!("{}\n", child.id())).unwrap();
+        process.note(Some(&file));
+        let found = process.find().unwrap().unwrap();
+        assert_eq!(u32::try_from(found.pid).unwrap(), child.id());
+        assert_eq!(
+            process.kill(None, Duration::from_secs(5)).unwrap(),
+            Some(found.pid)
+        );
+        // Its number still stands there.
+        assert!(process.find().unwrap().is_none());
+        child.wait().unwrap();
+
+        std::fs::write(&file, format!("{}\n", std::process::id())).unwrap();
+        assert!(process.find().unwrap().is_none(), "not a server");
     }
 }
