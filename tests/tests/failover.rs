@@ -1,14 +1,18 @@
-//! A master on booted machines: made from nothing, handed over when a person says so, there again when its server is killed.
+//! Masters of booted machines, with the product's own times: made from nothing, handed over by a person, and dying in one
+//! way after the other while clients write.
 
 #![cfg(test)]
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use node_agent_tests::database::{DatabaseFleet, rows, try_sql};
+use node_agent_tests::database::{DatabaseFleet, Record, rows, try_sql};
 use node_agent_tests::machine::{Fleet, Machine, wait_until};
 
 /// Longer than anything should take on a busy host.
-const SOON: Duration = Duration::from_secs(25);
+const SOON: Duration = Duration::from_secs(40);
+/// The writers of a trial.
+const WRITERS: u32 = 2;
 
 fn writable(machine: &Machine) -> bool {
     try_sql(machine, "SELECT @@global.read_only").is_ok_and(|said| said.stdout.trim() == "0")
@@ -19,111 +23,211 @@ fn replicates(machine: &Machine) -> bool {
         .is_ok_and(|said| said.stdout.contains("ON"))
 }
 
+/// What this machine's agent says, and the last lines of its journal with their fields.
 fn told(machine: &Machine) -> String {
     let status = machine.run(&["agentctl", "db", "status"]);
     let status = status.map_or_else(|trouble| trouble.to_string(), |said| said.stdout);
     let journal = machine
-        .run(&["journalctl", "-u", "agentd", "-o", "json", "--no-pager"])
+        .run(&[
+            "journalctl",
+            "-u",
+            "agentd",
+            "-o",
+            "json",
+            "--no-pager",
+            "-n",
+            "60",
+        ])
         .map(|said| said.stdout)
         .unwrap_or_default();
-    let fields = |line: &str| -> String {
+    let line = |line: &str| -> String {
         let value: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
         let field = |name: &str| {
             value
                 .get(name)
                 .and_then(|it| it.as_str())
                 .unwrap_or_default()
-                .to_owned()
         };
-        let all = [
-            "BEFORE", "AFTER", "F_BEFORE", "F_AFTER", "TASK", "F_TASK", "ERROR", "F_ERROR", "WHY",
-            "F_WHY", "VERDICT",
-        ];
-        let rest: Vec<_> = all
-            .iter()
-            .map(|name| field(name))
+        let rest: Vec<_> = ["BEFORE", "AFTER", "TASK", "ERROR", "WHY", "VERDICT"]
+            .into_iter()
+            .flat_map(|name| [field(name), field(&format!("F_{name}"))].map(str::to_owned))
             .filter(|it| !it.is_empty())
             .collect();
-        format!(
-            "{} {} {}",
-            field("__REALTIME_TIMESTAMP"),
-            field("MESSAGE"),
-            rest.join(" | ")
-        )
+        let at = field("__REALTIME_TIMESTAMP");
+        format!("{at} {} {}\n", field("MESSAGE"), rest.join(" | "))
     };
-    let journal: String = journal.lines().map(|line| fields(line) + "\n").collect();
-    let tail: Vec<_> = journal.lines().rev().take(80).collect();
-    format!(
-        "{}\n{status}\n{}",
-        machine.name(),
-        tail.into_iter().rev().collect::<Vec<_>>().join("\n")
-    )
+    let journal: String = journal.lines().map(line).collect();
+    format!("{}\n{status}\n{journal}", machine.name())
 }
 
-fn until(fleet: &DatabaseFleet<'_>, what: &str, is: impl Fn() -> bool) {
-    if let Err(trouble) = wait_until(what, SOON, is) {
-        let words: Vec<_> = fleet.databases.iter().map(told).collect();
-        panic!("{trouble}\n{}", words.join("\n\n"));
+/// A fleet on which masters die.
+struct Trials<'fleet> {
+    world: DatabaseFleet<'fleet>,
+    round: Cell<u64>,
+}
+
+impl<'fleet> Trials<'fleet> {
+    fn boot(fleet: &'fleet Fleet, count: usize, more: &str) -> Self {
+        let world = DatabaseFleet::boot(fleet, count, more, true).unwrap();
+        Self {
+            world,
+            round: Cell::new(0),
+        }
+    }
+
+    fn db(&self, number: usize) -> &Machine {
+        self.world.db(number).unwrap()
+    }
+
+    fn until(&self, what: &str, is: impl Fn() -> bool) -> Duration {
+        let began = Instant::now();
+        if let Err(trouble) = wait_until(what, SOON, is) {
+            let words: Vec<_> = self.world.databases.iter().map(told).collect();
+            panic!("{trouble}\n{}", words.join("\n\n"));
+        }
+        began.elapsed()
+    }
+
+    /// Waits for this master, with all others as its replicas.
+    fn settle(&self, master: usize) {
+        self.until(
+            &format!("db-{master} to be the master of the others"),
+            || {
+                writable(self.db(master))
+                    && (1..=self.world.databases.len())
+                        .filter(|&number| number != master)
+                        .all(|number| !writable(self.db(number)) && replicates(self.db(number)))
+            },
+        );
+    }
+
+    fn write(&self) {
+        let round = self.round.get() + 1;
+        self.round.set(round);
+        for writer in 0..WRITERS {
+            let first = (round * 100 + u64::from(writer)) * 1_000_000 + 1;
+            let log = format!("--property=StandardOutput=file:/run/trial-{round}-{writer}.log");
+            let unit = format!("--unit=trial-{round}-{writer}");
+            self.world
+                .web
+                .must(&[
+                    "systemd-run",
+                    "--quiet",
+                    &unit,
+                    &log,
+                    "/usr/local/bin/writer",
+                    "--first",
+                    &first.to_string(),
+                    "--for",
+                    "120",
+                ])
+                .unwrap();
+        }
+        std::thread::sleep(Duration::from_secs(3));
+    }
+
+    /// Ends this round's writers.
+    fn record(&self) -> Record {
+        let round = self.round.get();
+        let logs: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let unit = format!("trial-{round}-{writer}.service");
+                self.world.web.must(&["systemctl", "stop", &unit]).unwrap();
+                let log = format!("/run/trial-{round}-{writer}.log");
+                self.world.web.read(&log).unwrap()
+            })
+            .collect();
+        Record::read(&logs).unwrap()
+    }
+
+    /// With writers at work: something happens to a master, and another one takes writes. Nothing that the first one
+    /// sent is lost, and at no moment two of them acknowledge.
+    fn trial(&self, what: &str, next: usize, happens: impl FnOnce()) {
+        self.write();
+        let began = Instant::now();
+        happens();
+        let took = self.until(&format!("{what}: db-{next} to take writes"), || {
+            writable(self.db(next))
+        });
+        std::thread::sleep(Duration::from_secs(4));
+        let record = self.record();
+        let present = rows(self.db(next)).unwrap();
+        eprintln!(
+            "{what}: writable after {took:?} ({:?}), {} ms without an acknowledged write, reigns {:?}, lost {}",
+            began.elapsed(),
+            record.outage(),
+            record.reigns(),
+            record.lost(&present).len(),
+        );
+        assert_eq!(record.reigns().len(), 2, "{what}: {:?}", record.reigns());
     }
 }
 
 #[test]
-fn a_master_is_made_handed_over_and_there_again_when_its_server_is_killed() {
+fn masters_die_and_others_take_over() {
     let fleet = Fleet::new().unwrap();
-    let world = DatabaseFleet::boot(&fleet, 2, "cooldown = \"1s\"\n", true).unwrap();
-    let (one, two) = (world.db(1).unwrap(), world.db(2).unwrap());
+    let trials = Trials::boot(&fleet, 3, "cooldown = \"1s\"\n");
+    trials.settle(1);
+    trials.world.make_table(trials.db(1)).unwrap();
 
-    until(&world, "db-1 to be the master", || writable(one));
-    until(&world, "db-2 to replicate", || replicates(two));
-    assert!(!writable(two));
-    world.make_table(one).unwrap();
-
-    // A person hands over.
-    world.write(2, 25).unwrap();
-    std::thread::sleep(Duration::from_secs(5));
-    let said = one.run(&["agentctl", "db", "switchover", "shop"]).unwrap();
-    assert_eq!(
-        said.code,
-        Some(0),
-        "{}{}\n{}",
-        said.stdout,
-        said.stderr,
-        told(one)
-    );
-    until(&world, "db-2 to be the master", || {
-        writable(two) && !writable(one)
+    trials.trial("switchover", 2, || {
+        let said = trials
+            .db(1)
+            .run(&["agentctl", "db", "switchover", "shop"])
+            .unwrap();
+        assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
     });
-    until(&world, "db-1 to replicate", || replicates(one));
-    let record = world.record(2, SOON).unwrap();
-    let present = rows(two).unwrap();
-    assert!(
-        record.lost(&present).is_empty(),
-        "{:?}",
-        record.lost(&present)
-    );
-    eprintln!(
-        "switchover: {} ms, reigns {:?}",
-        record.outage(),
-        record.reigns()
-    );
+    trials.settle(2);
 
-    // Its server dies.
-    world.write(2, 30).unwrap();
-    std::thread::sleep(Duration::from_secs(5));
-    let killed = Instant::now();
-    two.kill_unit("mariadb.service", "SIGKILL").unwrap();
-    until(&world, "db-1 or db-2 to be the master", || {
-        writable(one) || writable(two)
+    trials.trial("mysqld killed", 1, || {
+        trials
+            .db(2)
+            .kill_unit("mariadb.service", "SIGKILL")
+            .unwrap();
     });
-    eprintln!("mysqld killed: writable again after {:?}", killed.elapsed());
-    let record = world.record(2, SOON).unwrap();
-    eprintln!(
-        "mysqld killed: {} ms, reigns {:?}",
-        record.outage(),
-        record.reigns()
-    );
-    // A candidate may lack what it never received: replication is asynchronous. The server itself lacks nothing.
-    if writable(two) {
-        assert!(record.lost(&rows(two).unwrap()).is_empty());
-    }
+    eprintln!("{}\n{}", told(trials.db(1)), told(trials.db(2)));
+    trials.settle(1);
+
+    trials.trial("host lost", 2, || trials.db(1).power_off().unwrap());
+    trials.db(1).power_on().unwrap();
+    eprintln!("{}\n{}", told(trials.db(1)), told(trials.db(2)));
+    trials.settle(2);
+
+    trials.trial("frozen", 1, || trials.db(2).freeze().unwrap());
+    trials.db(2).thaw().unwrap();
+    eprintln!("{}\n{}", told(trials.db(1)), told(trials.db(2)));
+    trials.settle(1);
+
+    trials.trial("agent killed and kept down", 2, || {
+        trials
+            .db(1)
+            .must(&["systemctl", "mask", "--runtime", "agentd"])
+            .unwrap();
+        trials.db(1).kill_unit("agentd.service", "SIGKILL").unwrap();
+    });
+    trials
+        .db(1)
+        .must(&["systemctl", "unmask", "--runtime", "agentd"])
+        .unwrap();
+    trials
+        .db(1)
+        .must(&["systemctl", "restart", "agentd"])
+        .unwrap();
+    eprintln!("{}\n{}", told(trials.db(1)), told(trials.db(2)));
+    trials.settle(2);
+
+    trials.trial("agent stopped", 1, || {
+        trials.db(2).kill_unit("agentd.service", "SIGSTOP").unwrap();
+    });
+    trials.db(2).kill_unit("agentd.service", "SIGCONT").unwrap();
+    eprintln!("{}\n{}", told(trials.db(1)), told(trials.db(2)));
+    trials.settle(1);
+
+    trials.trial("mysqld stopped", 2, || {
+        trials
+            .db(1)
+            .kill_unit("mariadb.service", "SIGSTOP")
+            .unwrap();
+    });
+    trials.settle(2);
 }

@@ -58,6 +58,8 @@ pub(super) enum Heard {
     Fed(Result<(), String>),
     Verdict(Verdict),
     Told(String),
+    /// The servers that a wish is about were looked at just now.
+    Wish(Wish, oneshot::Sender<Result<String, String>>),
 }
 
 /// Runs one product's driver until it is told to stop.
@@ -79,7 +81,7 @@ pub(super) async fn run(
             Some(heard) = heard.recv() => run.hear(heard),
             word = told.recv() => match word {
                 Some(Told::Seat(seat)) => run.sit(*seat),
-                Some(Told::Wish(wish, answer)) => run.wish(&wish, answer),
+                Some(Told::Wish(wish, answer)) => run.wish(wish, answer),
                 Some(Told::Stop) | None => stopping = Some(now()),
             },
             _ = tick.tick() => run.tick(),
@@ -269,7 +271,7 @@ impl Run {
         if matches!(self.verdict, Some(Verdict::Unknown(_))) {
             self.probe();
         }
-        let patience = self.seat.settings.times.timeout * 2;
+        let patience = self.patience();
         for (name, friend) in self.friends.all() {
             let (name, friend, tell) = (name.clone(), Arc::clone(friend), self.tell.clone());
             tokio::spawn(async move {
@@ -290,6 +292,9 @@ impl Run {
             Heard::Fed(result) => self.hear_fed(result),
             Heard::Verdict(verdict) => self.hear_verdict(verdict),
             Heard::Told(trouble) => self.picture.note(trouble),
+            Heard::Wish(wish, answer) => {
+                let _ = answer.send(self.grant(&wish));
+            }
         }
     }
 
@@ -704,9 +709,26 @@ impl Run {
         Some(member.name.clone())
     }
 
-    fn wish(&mut self, wish: &Wish, answer: oneshot::Sender<Result<String, String>>) {
-        let result = self.grant(wish);
-        let _ = answer.send(result);
+    /// A person's wish. Whom it is about is looked at first: what was seen some seconds ago may be cured.
+    fn wish(&self, wish: Wish, answer: oneshot::Sender<Result<String, String>>) {
+        let about = match &wish {
+            Wish::Switchover(to) => to.clone().or_else(|| self.heir()),
+            Wish::TakeOver { .. } | Wish::Rejoin => None,
+        };
+        let about = about.and_then(|name| Some((self.friends.get(&name)?, name)));
+        let (tell, patience) = (self.tell.clone(), self.patience());
+        tokio::spawn(async move {
+            if let Some((friend, name)) = about {
+                let seen = friend.server.observe(patience).await;
+                let _ = tell.send(Heard::Other(name, seen));
+            }
+            let _ = tell.send(Heard::Wish(wish, answer));
+        });
+    }
+
+    /// How long an observation of another server may take.
+    fn patience(&self) -> Duration {
+        self.seat.settings.times.timeout * 2
     }
 
     fn grant(&mut self, wish: &Wish) -> Result<String, String> {

@@ -146,6 +146,7 @@ mod tests {
     use crate::system::socket;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "scratch files")]
     fn a_socket_that_systemd_holds_leads_to_the_server_by_its_pid_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
