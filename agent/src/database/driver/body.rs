@@ -139,8 +139,9 @@ impl Body {
     /// Commits a heartbeat.
     pub(super) async fn beat(&self, epoch: u64, seq: u64) -> Beat {
         let product = self.seat.product.as_str();
-        // A master whose replicas are gone waits for them; it must not look dead meanwhile.
-        let logged = !self.seat.semi_sync;
+        // Never a transaction: one that no replica had received would keep this server out once it is an old master. And
+        // with semi-synchronous replication a master whose replicas are gone waits for them; it must not look dead meanwhile.
+        let logged = false;
         let timeout = self.timeout();
         match self
             .server
@@ -150,6 +151,8 @@ impl Body {
             Ok(server::Beat::Written) => Beat::Done,
             Ok(server::Beat::ReadOnly) => Beat::ReadOnly,
             Err(ServerError::Full { .. }) => Beat::Full,
+            // Somebody holds all writes back, a backup or a person: that is their doing, and no dead server.
+            Err(ServerError::Said { code: 1205, .. }) => Beat::Full,
             Err(ServerError::NoProcess { .. }) => Beat::Gone,
             Err(error) if self.is_gone(&error).await => Beat::Gone,
             Err(error) => {

@@ -1,6 +1,7 @@
 //! The loop: one event after the other to the machine, and the work that each calls for. Work runs beside the loop: a
 //! renewal waits for no relay log, and a fence for nothing.
 
+use std::mem::{Discriminant, discriminant};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -123,6 +124,8 @@ pub(super) struct Run {
     verdict: Option<Verdict>,
     epoch_at_start: u64,
     story: Story,
+    /// Why the lease of a silent master was not taken over, when that was last told.
+    waits: Vec<Discriminant<Reason>>,
     pub(super) picture: Picture,
     last_told: u64,
 }
@@ -159,6 +162,7 @@ impl Run {
             verdict: None,
             epoch_at_start: known_epoch,
             story: Story::default(),
+            waits: Vec::new(),
             picture: Picture::default(),
             last_told: 0,
             seat,
@@ -240,6 +244,35 @@ impl Run {
             });
         }
         self.step(Event::Tick);
+        self.tell_waiting(at);
+    }
+
+    /// Tells why this candidate does not take over from a master that is silent, each time that it is for another reason.
+    fn tell_waiting(&mut self, at: u64) {
+        let timing = &self.rules.timing;
+        let patience = 2 * timing.renew + timing.timeout;
+        let silent = self.machine.lease().is_some_and(|(view, since)| {
+            view.owner != self.rules.me
+                && (view.state == LeaseState::Released || at.saturating_sub(since) >= patience)
+        });
+        let reasons = match self.machine.state() {
+            State::Following if silent && self.machine.bucket_answers() => self.blockers(),
+            _ => Vec::new(),
+        };
+        let kinds: Vec<_> = reasons.iter().map(discriminant).collect();
+        if kinds == self.waits {
+            return;
+        }
+        self.waits = kinds;
+        if !reasons.is_empty() {
+            let why: Vec<_> = reasons.iter().map(Reason::to_string).collect();
+            tracing::info!(
+                event = "database-candidate-waits",
+                product = %self.seat.product,
+                why = why.join("; "),
+                "the master is silent, and this server does not take over yet"
+            );
+        }
     }
 
     /// Looks at the local server.

@@ -209,7 +209,8 @@ impl Dialect for MariaDb {
             // As a row: a statement that depends on a variable would not replicate as it was meant.
             "SET SESSION binlog_format = ROW".to_owned(),
             format!("SET SESSION sql_log_bin = {}", u8::from(logged)),
-            "SET SESSION lock_wait_timeout = 1, SESSION innodb_lock_wait_timeout = 1".to_owned(),
+            // At once: that somebody holds a lock must be told from a disk that hangs.
+            "SET SESSION lock_wait_timeout = 0, SESSION innodb_lock_wait_timeout = 1".to_owned(),
         ]
     }
 }
