@@ -185,17 +185,32 @@ fn masters_die_and_others_take_over() {
             .kill_unit("mariadb.service", "SIGKILL")
             .unwrap();
     });
-    eprintln!("{}\n{}\n{}", told(trials.db(1)), told(trials.db(2)), told(trials.db(3)));
+    eprintln!(
+        "{}\n{}\n{}",
+        told(trials.db(1)),
+        told(trials.db(2)),
+        told(trials.db(3))
+    );
     trials.settle(1);
 
     trials.trial("host lost", 2, || trials.db(1).power_off().unwrap());
     trials.db(1).power_on().unwrap();
-    eprintln!("{}\n{}\n{}", told(trials.db(1)), told(trials.db(2)), told(trials.db(3)));
+    eprintln!(
+        "{}\n{}\n{}",
+        told(trials.db(1)),
+        told(trials.db(2)),
+        told(trials.db(3))
+    );
     trials.settle(2);
 
     trials.trial("frozen", 1, || trials.db(2).freeze().unwrap());
     trials.db(2).thaw().unwrap();
-    eprintln!("{}\n{}\n{}", told(trials.db(1)), told(trials.db(2)), told(trials.db(3)));
+    eprintln!(
+        "{}\n{}\n{}",
+        told(trials.db(1)),
+        told(trials.db(2)),
+        told(trials.db(3))
+    );
     trials.settle(1);
 
     trials.trial("agent killed and kept down", 2, || {
@@ -213,14 +228,24 @@ fn masters_die_and_others_take_over() {
         .db(1)
         .must(&["systemctl", "restart", "agentd"])
         .unwrap();
-    eprintln!("{}\n{}\n{}", told(trials.db(1)), told(trials.db(2)), told(trials.db(3)));
+    eprintln!(
+        "{}\n{}\n{}",
+        told(trials.db(1)),
+        told(trials.db(2)),
+        told(trials.db(3))
+    );
     trials.settle(2);
 
     trials.trial("agent stopped", 1, || {
         trials.db(2).kill_unit("agentd.service", "SIGSTOP").unwrap();
     });
     trials.db(2).kill_unit("agentd.service", "SIGCONT").unwrap();
-    eprintln!("{}\n{}\n{}", told(trials.db(1)), told(trials.db(2)), told(trials.db(3)));
+    eprintln!(
+        "{}\n{}\n{}",
+        told(trials.db(1)),
+        told(trials.db(2)),
+        told(trials.db(3))
+    );
     trials.settle(1);
 
     trials.trial("mysqld stopped", 2, || {

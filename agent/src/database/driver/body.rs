@@ -90,6 +90,13 @@ impl Body {
 
     /// Looks at the server.
     pub(super) async fn observe(&self) -> Result<Observation, ServerError> {
+        if self.has_ended() {
+            // Who connects to the socket of a server that is gone may wait for long: systemd may hold it.
+            return Err(ServerError::NoProcess {
+                place: self.server.name().to_owned(),
+                cause: "its process has ended".to_owned(),
+            });
+        }
         let seen = self.server.observe(self.timeout() * PATIENCE).await;
         if let Ok(seen) = &seen {
             self.process.note(seen.pid_file.as_deref());
@@ -118,8 +125,9 @@ impl Body {
         if error.alive() {
             return false;
         }
-        let known = self.known();
-        let Some(known) = known else { return false };
+        let Some(known) = self.known() else {
+            return false;
+        };
         // A process that is being killed closes its connections first, and then gives back its memory.
         let dying = matches!(error, ServerError::Lost { .. });
         for _ in 0..DYING {
@@ -128,7 +136,12 @@ impl Body {
             }
             tokio::time::sleep(DYING_PAUSE).await;
         }
-        !known.runs() && matches!(self.process.find(), Ok(None))
+        self.has_ended()
+    }
+
+    /// Whether the process that was last seen to answer has ended, and no other runs in its place.
+    fn has_ended(&self) -> bool {
+        self.known().is_some_and(|known| !known.runs()) && matches!(self.process.find(), Ok(None))
     }
 
     fn known(&self) -> Option<Identity> {
@@ -248,38 +261,40 @@ impl Body {
     /// Accepts writes, unless it is too late for that.
     pub(super) async fn open(&self, until: Ms) -> Result<(), String> {
         crash::point("database: open");
+        // Before the first client's commit, or that one waits for nobody.
+        let forever = Duration::from_hours(24 * 30);
+        let semi = self.seat.semi_sync && self.seat.chain.len() > 1;
+        self.semi_sync(semi, false, forever).await?;
         let left = until.saturating_sub(now());
-        let enough = ms(self.timeout()) / 2;
-        if left <= enough {
+        if left <= ms(self.timeout()) / 2 {
             return Err("the lease ran out before the server could be opened".to_owned());
         }
         let patience = self.timeout().min(Duration::from_millis(left));
-        self.server
-            .open(patience)
-            .await
-            .map_err(|error| error.to_string())?;
-        let forever = Duration::from_hours(24 * 30);
-        let semi = self.seat.semi_sync && self.seat.chain.len() > 1;
-        self.semi_sync(semi, false, forever).await;
-        Ok(())
+        let opened = self.server.open(patience).await;
+        opened.map_err(|error| error.to_string())
     }
 
     /// Replication that waits, where the document wants that; elsewhere what is set up there is left alone.
-    async fn semi_sync(&self, source: bool, replica: bool, patience: Duration) {
+    async fn semi_sync(
+        &self,
+        source: bool,
+        replica: bool,
+        patience: Duration,
+    ) -> Result<(), String> {
         if !self.seat.semi_sync {
-            return;
+            return Ok(());
         }
         let set = self
             .server
             .semi_sync(source, replica, patience, self.timeout());
-        if let Err(error) = set.await {
-            tracing::warn!(
-                event = "database-semi-sync-failed",
-                product = %self.seat.product,
-                error = %error,
-                "semi-synchronous replication could not be switched"
-            );
-        }
+        set.await
+            .map_err(|error| format!("semi-synchronous replication could not be switched: {error}"))
+    }
+
+    /// Whether a master may take this replica's word for a candidate's: whoever is never made master must not give it.
+    fn gives_its_word(&self) -> bool {
+        let seat = &self.seat;
+        seat.chain.iter().any(|member| member.name == seat.me) && !seat.never.contains(&seat.me)
     }
 
     /// Leads it to its source.
@@ -289,14 +304,16 @@ impl Body {
         source: &server::Source,
     ) -> Result<(), String> {
         crash::point("database: follow");
-        self.semi_sync(false, true, Duration::from_secs(10)).await;
+        let word = self.gives_its_word();
+        self.semi_sync(false, word, Duration::from_secs(10)).await?;
         let followed = self.server.follow(upstream, source, FOLLOW).await;
         followed.map_err(|error| error.to_string())
     }
 
     pub(super) async fn start(&self, upstream: &Server) -> Result<(), String> {
         crash::point("database: start replication");
-        self.semi_sync(false, true, Duration::from_secs(10)).await;
+        let word = self.gives_its_word();
+        self.semi_sync(false, word, Duration::from_secs(10)).await?;
         let started = self.server.start_replication(upstream, FOLLOW).await;
         started.map_err(|error| error.to_string())
     }

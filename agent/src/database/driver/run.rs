@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::body::{self, Body, now};
+use super::catchup::{Fetched, catch_up};
 use super::friends::{self, Friends};
 use super::letter::{self, Reply};
 use super::names::{Names, Versions};
@@ -59,6 +60,8 @@ pub(super) enum Heard {
     Fed(Result<(), String>),
     Verdict(Verdict),
     Told(String),
+    /// What other replicas had more, before this one opens.
+    Fetched(Fetched),
     /// The servers that a wish is about were looked at just now.
     Wish(Wish, oneshot::Sender<Result<String, String>>),
 }
@@ -325,6 +328,7 @@ impl Run {
             Heard::Fed(result) => self.hear_fed(result),
             Heard::Verdict(verdict) => self.hear_verdict(verdict),
             Heard::Told(trouble) => self.picture.note(trouble),
+            Heard::Fetched(fetched) => self.hear_fetched(&fetched),
             Heard::Wish(wish, answer) => {
                 let _ = answer.send(self.grant(&wish));
             }
@@ -419,6 +423,28 @@ impl Run {
         }
         self.step(Event::Did(task, result.is_ok()));
         self.look();
+    }
+
+    fn hear_fetched(&mut self, fetched: &Fetched) {
+        if let Some((from, count)) = &fetched.from {
+            tracing::warn!(
+                event = "database-caught-up",
+                product = %self.seat.product,
+                server = %from,
+                transactions = count,
+                "another replica had received more of the dead master: it was fetched"
+            );
+        }
+        for (name, why) in &fetched.missed {
+            tracing::warn!(
+                event = "database-not-caught-up",
+                product = %self.seat.product,
+                server = %name,
+                error = %why,
+                "whether this replica had received more of the dead master is not known, or it could not be fetched"
+            );
+        }
+        self.story.fetched(fetched);
     }
 
     fn hear_hold(&mut self, hold: Result<Option<Hold>, HoldError>) {
@@ -703,13 +729,30 @@ impl Run {
             .as_ref()
             .and_then(|name| friends::source(&seat, name));
         let (bucket, epoch) = (Arc::clone(&self.bucket), self.machine.known_epoch());
+        // The old master has its own way of telling: it is closed, or dead.
+        let old = self
+            .versions
+            .last()
+            .and_then(|lease| lease.previous.as_ref());
+        let others = self
+            .friends
+            .all()
+            .filter(|(name, _)| old.is_none_or(|old| old.owner != **name))
+            .map(|(name, friend)| (name.clone(), Arc::clone(friend)))
+            .collect();
+        let tell_too = tell.clone();
         let doing = async move {
             let nobody = || "its source is not known here".to_owned();
             match task {
                 Task::Close => body.close().await,
                 Task::Kill => Arc::clone(&body).kill().await,
                 Task::StopReceiving => body.stop_receiving().await,
-                Task::Drain => body.drain(drain).await,
+                Task::Drain => {
+                    body.drain(drain).await?;
+                    let fetched = catch_up(&body, &seat, others, drain).await?;
+                    let _ = tell_too.send(Heard::Fetched(fetched));
+                    Ok(())
+                }
                 Task::Arm { until } => body.arm(until).await,
                 Task::Forget => body.forget().await,
                 Task::Open { until } => body.open(until).await,

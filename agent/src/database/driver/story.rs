@@ -1,6 +1,7 @@
 //! The event of a change of master: what was seen before, what was done, what can be lost.
 
 use super::body::now;
+use super::catchup::Fetched;
 use super::seat::Seat;
 use super::told::Picture;
 use crate::database::event::{Cause, Event, FORMAT, Loss, Step};
@@ -19,6 +20,8 @@ pub(super) struct Story {
     /// What this server had when it opened.
     promoted: Option<(Flavour, String)>,
     told: Option<u64>,
+    /// Each of the other replicas was asked, and had nothing more in the end.
+    all_asked: bool,
 }
 
 impl Story {
@@ -48,6 +51,7 @@ impl Story {
             cause: Some(cause),
             promoted: None,
             told: None,
+            all_asked: false,
         }
     }
 
@@ -71,6 +75,17 @@ impl Story {
             Task::Forget => "source forgotten",
             _ => return,
         });
+    }
+
+    pub(super) fn fetched(&mut self, fetched: &Fetched) {
+        self.all_asked = fetched.missed.is_empty();
+        if let Some((from, count)) = &fetched.from {
+            self.step(&format!("{count} transactions fetched from {from}"));
+        }
+        for (name, why) in &fetched.missed {
+            self.seen
+                .push(format!("{name} may have received more: {why}"));
+        }
     }
 
     pub(super) fn opened(&mut self) {
@@ -117,7 +132,8 @@ impl Story {
                 had: previous.gtid.clone(),
                 promoted,
                 at_least,
-                none: cause == Cause::Switchover || (seat.semi_sync && at_least == 0),
+                none: cause == Cause::Switchover
+                    || (seat.semi_sync && at_least == 0 && self.all_asked),
             }
         });
         Some(Event {

@@ -39,7 +39,10 @@ impl Machine {
         if self.ask.is_some() {
             return;
         }
-        let Some(health) = self.fresh_health(rules, now).filter(|_| self.judged) else {
+        // A process that is gone has no position to be compared.
+        let gone = |health: &Health| self.closed && health.life == Life::Gone;
+        let health = self.fresh_health(rules, now);
+        let Some(health) = health.filter(|it| self.judged || gone(it)) else {
             self.observe(out);
             return;
         };
