@@ -163,9 +163,8 @@ impl Body {
         {
             Ok(server::Beat::Written) => Beat::Done,
             Ok(server::Beat::ReadOnly) => Beat::ReadOnly,
-            Err(ServerError::Full { .. }) => Beat::Full,
-            // Somebody holds all writes back, a backup or a person: that is their doing, and no dead server.
-            Err(ServerError::Said { code: 1205, .. }) => Beat::Full,
+            // Full; or (1205) somebody holds all writes back, a backup or a person: their doing, and no dead server.
+            Err(ServerError::Full { .. } | ServerError::Said { code: 1205, .. }) => Beat::Full,
             Err(ServerError::NoProcess { .. }) => Beat::Gone,
             Err(error) if self.is_gone(&error).await => Beat::Gone,
             Err(error) => {
