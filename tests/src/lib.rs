@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod database;
 pub mod documents;
+pub mod histories;
 pub mod iam;
 pub mod machine;
 pub mod model;

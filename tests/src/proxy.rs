@@ -4,7 +4,8 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -14,6 +15,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
+
+/// How often the program `fault-proxy` looks into the file with its orders.
+pub const ORDERS_EVERY: Duration = Duration::from_millis(20);
 
 /// How the proxy treats requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +56,30 @@ pub enum Mode {
     Puts(Box<Mode>),
 }
 
+impl FromStr for Mode {
+    type Err = String;
+
+    /// `pass`, `refuse`, `reset`, `stall`, `stale`, `lost-reply`, `twice`, `delay:MILLISECONDS`, `status:CODE`,
+    /// `puts:MODE`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (word, rest) = text.split_once(':').unwrap_or((text, ""));
+        let unknown = || format!("no mode of the proxy: {text}");
+        Ok(match word {
+            "pass" => Self::Pass,
+            "refuse" => Self::Refuse,
+            "reset" => Self::Reset,
+            "stall" => Self::Stall,
+            "stale" => Self::Stale,
+            "lost-reply" => Self::LostReply,
+            "twice" => Self::Twice,
+            "delay" => Self::Delay(Duration::from_millis(rest.parse().map_err(|_| unknown())?)),
+            "status" => Self::Status(rest.parse().map_err(|_| unknown())?),
+            "puts" => Self::Puts(Box::new(rest.parse()?)),
+            _ => return Err(unknown()),
+        })
+    }
+}
+
 /// A running proxy, in a thread of this process. Dropped: stopped, its connections cut.
 #[derive(Debug)]
 pub struct Proxy {
@@ -69,6 +97,8 @@ pub struct Proxy {
 struct State {
     upstream: SocketAddr,
     taken: AtomicUsize,
+    /// How some clients are treated, unlike the others.
+    clients: Mutex<HashMap<IpAddr, Mode>>,
     /// The last answers 200 to a GET, by the request line.
     passed: Mutex<HashMap<String, Message>>,
 }
@@ -76,13 +106,19 @@ struct State {
 impl Proxy {
     /// Starts a proxy before `upstream`, on a free port of 127.0.0.1, that passes everything.
     pub fn start(upstream: SocketAddr) -> io::Result<Self> {
-        let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), upstream)
+    }
+
+    /// The same, listening elsewhere.
+    pub fn start_at(listen: SocketAddr, upstream: SocketAddr) -> io::Result<Self> {
+        let listener = StdListener::bind(listen)?;
         let address = listener.local_addr()?;
         let (mode, modes) = watch::channel(Mode::Pass);
         let (stop, stopped) = oneshot::channel();
         let state = Arc::new(State {
             upstream,
             taken: AtomicUsize::new(0),
+            clients: Mutex::default(),
             passed: Mutex::default(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -120,6 +156,17 @@ impl Proxy {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Treats these clients so from their next request on, and all others as [`Proxy::set`] says. A port cannot be
+    /// closed to some: [`Mode::Refuse`] resets their connections.
+    pub fn set_for(&self, clients: HashMap<IpAddr, Mode>) {
+        let mut treated = self
+            .state
+            .clients
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *treated = clients;
     }
 
     /// How many requests were taken so far, whatever became of them.
@@ -231,7 +278,11 @@ async fn handle(
         .next()
         .unwrap_or_default()
         .into();
-    let mode = match modes.borrow().clone() {
+    let own = client.peer_addr().ok().and_then(|peer| {
+        let clients = state.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.get(&peer.ip()).cloned()
+    });
+    let mode = match own.unwrap_or_else(|| modes.borrow().clone()) {
         Mode::Puts(mode) if line.starts_with("PUT ") => *mode,
         Mode::Puts(_) => Mode::Pass,
         mode => mode,

@@ -10,6 +10,10 @@ use std::time::Duration;
 /// The environment variable that names the hit to die at: the process sends itself SIGKILL at the N-th point it passes.
 pub const CRASH_AT: &str = "AGENTD_CRASH_AT";
 
+/// The environment variable that names a file: the process sends itself SIGKILL at the point whose name stands in the
+/// file, once, for the file is removed before. So a test can say where while the process runs.
+pub const CRASH_IF: &str = "AGENTD_CRASH_IF";
+
 /// The environment variable that names a file: as long as it is there, the thread stays at the point that it came to.
 pub const HANG_WHILE: &str = "AGENTD_HANG_WHILE";
 
@@ -27,7 +31,7 @@ pub fn point(name: &str) {
     let at = std::env::var(CRASH_AT)
         .ok()
         .and_then(|text| text.parse::<u32>().ok());
-    if at == Some(hit) {
+    if at == Some(hit) || is_asked_for(name) {
         tracing::error!(
             event = "crash-asked-for",
             point = name,
@@ -37,6 +41,15 @@ pub fn point(name: &str) {
         let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
     }
     hang(name);
+}
+
+/// Whether the file says to die here. Where it cannot be removed nobody dies: it would be again and again.
+fn is_asked_for(name: &str) -> bool {
+    let Some(file) = std::env::var_os(CRASH_IF) else {
+        return false;
+    };
+    std::fs::read_to_string(&file).is_ok_and(|asked| asked.trim() == name)
+        && std::fs::remove_file(&file).is_ok()
 }
 
 /// As a call of the system does that never returns: the whole thread, and with it the daemon's loop.

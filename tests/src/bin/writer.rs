@@ -7,12 +7,15 @@
 
 use std::io::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
 use node_agent::database::server::credentials::{Account, Secret};
 use node_agent::database::server::{Place, ServerError, Session, Statement, Target};
 use node_agent::system::clock::boottime;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Writes numbered rows into shop.orders until its time is over.
 #[derive(Debug, Parser)]
@@ -35,9 +38,25 @@ struct Options {
     /// How long an answer is waited for, in milliseconds.
     #[arg(long, default_value_t = 1000)]
     patience: u64,
-    /// How long it goes on, in seconds.
+    /// How long it goes on, in seconds, unless SIGTERM ends it: then the write under way is still recorded.
     #[arg(long = "for", default_value_t = 30)]
     seconds: u64,
+    /// Writes nothing, and holds as many connections as it gets, at most so many.
+    #[arg(long, default_value_t = 0)]
+    hold: usize,
+}
+
+/// Holds connections until its time is over.
+async fn hold(options: &Options) {
+    let mut held = Vec::new();
+    let end = boottime() + Duration::from_secs(options.seconds);
+    while boottime() < end {
+        match connect(options).await {
+            Ok(session) if held.len() < options.hold => held.push(session),
+            // Full: as soon as somebody else's place becomes free it is taken too.
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
 }
 
 fn millis() -> u64 {
@@ -79,10 +98,21 @@ async fn main() {
     let options = Options::parse();
     let patience = Duration::from_millis(options.patience);
     let end = boottime() + Duration::from_secs(options.seconds);
+    if options.hold > 0 {
+        return hold(&options).await;
+    }
+    let ended = Arc::new(AtomicBool::new(false));
+    if let Ok(mut term) = signal(SignalKind::terminate()) {
+        let ended = Arc::clone(&ended);
+        tokio::spawn(async move {
+            term.recv().await;
+            ended.store(true, Ordering::Relaxed);
+        });
+    }
     let mut out = std::io::stdout().lock();
     let mut held: Option<(Session, u32)> = None;
     let mut id = options.first;
-    while boottime() < end {
+    while boottime() < end && !ended.load(Ordering::Relaxed) {
         let sent = millis();
         let mut server = 0;
         let done = match held.take() {

@@ -1,7 +1,7 @@
 //! A product's database on booted machines: a chain of three, a snapshot server, a web machine, a bucket, agents.
 //!
 //! ```text
-//! db-1 10.77.0.31 ◄── db-2 .32 ◄── db-3 .33      web-1 .11: writers, mysql-master in /etc/hosts
+//! db-1 10.77.0.31 ◄── db-2 .32 ◄── db-3 .33      web-1 .11, web-2 .12: writers, mysql-master in /etc/hosts
 //!        ▲
 //!        └── db-4 .34 (snapshots)                the test .1: the bucket
 //! ```
@@ -18,7 +18,7 @@ use super::PEER;
 use super::record::Record;
 use crate::machine::{
     AddedFile, Fleet, FleetBucket, Image, Machine, MachineSpec, Output, TEST_ADDRESS, Trouble,
-    agent_config, built, wait_until, with_agent_and,
+    agent_config, built, wait_until, with_agent_and, with_credentials,
 };
 
 /// The database servers: the chain, then the snapshot server.
@@ -28,8 +28,10 @@ pub const SERVERS: [(&str, &str); 4] = [
     ("db-3", "10.77.0.33"),
     ("db-4", "10.77.0.34"),
 ];
-/// The web machine.
-pub const WEB: (&str, &str) = ("web-1", "10.77.0.11");
+/// The web machines.
+pub const WEBS: [(&str, &str); 2] = [("web-1", "10.77.0.11"), ("web-2", "10.77.0.12")];
+/// Where the servers' data lies: a disk of its own where [`Setup::fragile`] says so.
+pub const DATA: &str = "/var/lib/mysql";
 
 /// What the test needs of the packaged file's comments: a number of its own, the network, and accounts.
 const CNF: &str = include_str!("../../../packaging/mariadb/agentd.cnf");
@@ -49,6 +51,45 @@ pub fn database_config(more: &str) -> String {
     ))
 }
 
+/// What fleet is to be booted.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// How many database machines: db-1 to db-4.
+    pub databases: usize,
+    /// How many web machines: one or two.
+    pub webs: usize,
+    /// More of agentd.toml's top, on all machines: whole lines.
+    pub top: String,
+    /// More of `[database]`, on the database machines.
+    pub database: String,
+    /// More of the servers' configuration.
+    pub cnf: String,
+    /// Whether the database machines run agents from their boot on.
+    pub agents: bool,
+    /// The bucket stands behind a proxy that fails on purpose, and each server has a disk of its own, of so many megabytes.
+    pub fragile: Option<u32>,
+}
+
+impl Setup {
+    /// So many database machines, one web machine, agents everywhere.
+    pub fn new(databases: usize) -> Self {
+        Self {
+            databases,
+            webs: 1,
+            top: String::new(),
+            database: String::new(),
+            cnf: String::new(),
+            agents: true,
+            fragile: None,
+        }
+    }
+
+    fn config(&self, more: &str) -> String {
+        // The top of the file comes before its first section.
+        format!("{}{more}", self.top)
+    }
+}
+
 /// The machines, running.
 #[derive(Debug)]
 pub struct DatabaseFleet<'fleet> {
@@ -56,6 +97,8 @@ pub struct DatabaseFleet<'fleet> {
     pub databases: Vec<Machine>,
     /// web-1.
     pub web: Machine,
+    /// web-2, if it was asked for.
+    pub second_web: Option<Machine>,
     /// The bucket.
     pub bucket: FleetBucket<'fleet>,
 }
@@ -69,28 +112,45 @@ impl<'fleet> DatabaseFleet<'fleet> {
         more: &str,
         agents: bool,
     ) -> Result<Self, Trouble> {
-        let bucket = FleetBucket::start(fleet)?;
-        bucket.publish(&document(count, 1))?;
+        let mut setup = Setup::new(count);
+        more.clone_into(&mut setup.database);
+        setup.agents = agents;
+        Self::boot_as(fleet, &setup)
+    }
+
+    /// Boots what `setup` says, with the document published.
+    pub fn boot_as(fleet: &'fleet Fleet, setup: &Setup) -> Result<Self, Trouble> {
+        let bucket = if setup.fragile.is_some() {
+            FleetBucket::start_behind_proxy(fleet)?
+        } else {
+            FleetBucket::start(fleet)?
+        };
+        bucket.publish(&document(setup, 1, false))?;
         let mut specs = Vec::new();
-        for &(name, address) in SERVERS.iter().take(count) {
-            specs.push(database(name, address, more, agents)?);
+        for &(name, address) in SERVERS.iter().take(setup.databases) {
+            specs.push(database(name, address, setup)?);
         }
-        let web = MachineSpec::new(WEB.0, Image::Debian, WEB.1);
-        let mut web = with_agent_and(web, &agent_config(""))?;
-        web.files.push(AddedFile {
-            path: "/usr/local/bin/writer".into(),
-            bytes: std::fs::read(built("writer")?)
-                .map_err(|e| Trouble::caused("cannot read the writer", e))?,
-            mode: 0o755,
-        });
-        specs.push(web);
+        for (name, address) in WEBS.iter().take(setup.webs.max(1)) {
+            let web = MachineSpec::new(name, Image::Debian, address);
+            let mut web = with_agent_and(web, &setup.config(&agent_config("")))?;
+            web.files.push(AddedFile {
+                path: "/usr/local/bin/writer".into(),
+                bytes: std::fs::read(built("writer")?)
+                    .map_err(|e| Trouble::caused("cannot read the writer", e))?,
+                mode: 0o755,
+            });
+            specs.push(web);
+        }
         let mut databases = fleet.boot_all(specs)?;
-        let web = databases
+        let mut webs = databases.split_off(setup.databases.min(databases.len()));
+        let second_web = (setup.webs > 1).then(|| webs.pop()).flatten();
+        let web = webs
             .pop()
             .ok_or_else(|| Trouble::new("no machine was booted"))?;
         Ok(Self {
             databases,
             web,
+            second_web,
             bucket,
         })
     }
@@ -178,26 +238,26 @@ fn swallow(machine: &Machine, from: &str) -> Result<(), Trouble> {
     machine.must(&["nft", &rules]).map(drop)
 }
 
-fn database(name: &str, address: &str, more: &str, agent: bool) -> Result<MachineSpec, Trouble> {
-    let number: u32 = address
-        .rsplit('.')
-        .next()
-        .and_then(|last| last.parse().ok())
-        .unwrap_or(0);
+fn database(name: &str, address: &str, setup: &Setup) -> Result<MachineSpec, Trouble> {
+    let number = server_id(address);
     let cnf = format!(
         "{CNF}\nserver_id = {number}\nbind_address = 0.0.0.0\nskip_name_resolve\n\
-         init_file = /etc/mysql/accounts.sql\ninnodb_buffer_pool_size = 32M\n"
+         init_file = /etc/mysql/accounts.sql\ninnodb_buffer_pool_size = 32M\n{}",
+        setup.cnf
     );
     let credentials = format!("[peer]\nuser = \"{}\"\npassword = \"{}\"\n", PEER.0, PEER.1);
-    let spec = MachineSpec::new(name, Image::Debian, address)
+    let mut spec = MachineSpec::new(name, Image::Debian, address)
         .file("/etc/mysql/mariadb.conf.d/zz-agentd.cnf", cnf)
         .file("/etc/mysql/accounts.sql", ACCOUNTS)
         .enable("mariadb.service");
-    let config = database_config(more);
-    let mut spec = if agent {
+    if let Some(megabytes) = setup.fragile {
+        spec = spec.data(DATA, megabytes);
+    }
+    let config = setup.config(&database_config(&setup.database));
+    let mut spec = if setup.agents {
         with_agent_and(spec, &config)?
     } else {
-        spec.with_agent_installed(&config)?
+        with_credentials(spec.with_agent_installed(&config)?)
     };
     spec.files.push(AddedFile {
         path: "/etc/agentd/database.toml".into(),
@@ -207,11 +267,17 @@ fn database(name: &str, address: &str, more: &str, agent: bool) -> Result<Machin
     Ok(spec)
 }
 
-/// The fleet document: the product `shop` with `count` database servers, the fourth of them for snapshots.
-pub fn document(count: usize, version: u64) -> Value {
+/// The `server_id` of the server at this address: its last number.
+pub fn server_id(address: &str) -> u32 {
+    let last = address.rsplit('.').next();
+    last.and_then(|last| last.parse().ok()).unwrap_or(0)
+}
+
+/// The fleet document: the product `shop` with its database servers, the fourth of them for snapshots.
+pub fn document(setup: &Setup, version: u64, semi_sync: bool) -> Value {
     let mut servers = serde_json::Map::new();
     let mut chain = Vec::new();
-    for &(name, address) in SERVERS.iter().take(count) {
+    for &(name, address) in SERVERS.iter().take(setup.databases) {
         servers.insert(
             name.into(),
             json!({"address": address, "zone": "test", "roles": ["db"], "products": ["shop"]}),
@@ -220,16 +286,21 @@ pub fn document(count: usize, version: u64) -> Value {
             chain.push(name);
         }
     }
-    servers.insert(
-        WEB.0.into(),
-        json!({"address": WEB.1, "zone": "test", "roles": ["web"], "products": ["shop"]}),
-    );
+    for &(name, address) in WEBS.iter().take(setup.webs.max(1)) {
+        servers.insert(
+            name.into(),
+            json!({"address": address, "zone": "test", "roles": ["web"], "products": ["shop"]}),
+        );
+    }
     let mut database = json!({"chain": chain, "aliases": {"master": ["mysql-master"]}});
-    if count > 3
-        && let Some(fields) = database.as_object_mut()
-    {
-        let snapshots = json!({"server": "db-4", "every": "15m"});
-        fields.insert("snapshots".into(), snapshots);
+    if let Some(fields) = database.as_object_mut() {
+        if setup.databases > 3 {
+            let snapshots = json!({"server": "db-4", "every": "15m"});
+            fields.insert("snapshots".into(), snapshots);
+        }
+        if semi_sync {
+            fields.insert("semi_sync".into(), true.into());
+        }
     }
     json!({"signatures": [], "signed": {
         "format": 1, "fleet": "test", "version": version,

@@ -6,5 +6,8 @@ mod machines;
 mod record;
 
 pub use alone::{Alone, PEER, chain};
-pub use machines::{DatabaseFleet, SERVERS, WEB, database_config, document, rows, sql, try_sql};
+pub use machines::{
+    DATA, DatabaseFleet, SERVERS, Setup, WEBS, database_config, document, rows, server_id, sql,
+    try_sql,
+};
 pub use record::{Became, Record, Write};

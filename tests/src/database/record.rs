@@ -89,16 +89,32 @@ impl Record {
     ///
     /// An answer of the last one that was on its way while the next one gave its first is no turn.
     pub fn reigns(&self) -> Vec<u32> {
-        let mut reigns: Vec<(u32, u64)> = Vec::new();
+        let reigns = self.reigns_with_writes();
+        reigns.into_iter().map(|(server, _)| server).collect()
+    }
+
+    /// The same, each with what was acknowledged in it.
+    pub fn reigns_with_writes(&self) -> Vec<(u32, Vec<&Write>)> {
+        let mut reigns: Vec<(u32, Vec<&Write>)> = Vec::new();
         for write in self.acknowledged() {
-            let before = reigns.iter().rev().nth(1).map(|(server, _)| *server);
-            match reigns.last() {
-                Some((server, _)) if *server == write.server => {}
-                Some((_, since)) if before == Some(write.server) && write.sent <= *since => {}
-                _ => reigns.push((write.server, write.ended)),
+            let last = reigns.len().saturating_sub(1);
+            let since = reigns.last().and_then(|(_, writes)| writes.first());
+            let late = since.is_some_and(|first| write.sent <= first.ended);
+            let at = match reigns.last() {
+                Some((server, _)) if *server == write.server => Some(last),
+                Some(_) if late => last.checked_sub(1).filter(|&before| {
+                    reigns
+                        .get(before)
+                        .is_some_and(|(server, _)| *server == write.server)
+                }),
+                _ => None,
+            };
+            match at.and_then(|at| reigns.get_mut(at)) {
+                Some((_, writes)) => writes.push(write),
+                None => reigns.push((write.server, vec![write])),
             }
         }
-        reigns.into_iter().map(|(server, _)| server).collect()
+        reigns
     }
 
     /// The longest time between two acknowledgements, in milliseconds: the outage that clients saw.

@@ -169,6 +169,11 @@ impl Home {
         })
     }
 
+    /// The PID, on the host, of the first process of its namespaces.
+    pub(super) fn keeper(&self) -> u32 {
+        self.keeper
+    }
+
     /// A number that no other machine or server of the fleet has.
     pub(super) fn number(&self) -> u32 {
         self.count.fetch_add(1, Ordering::Relaxed)
@@ -285,6 +290,11 @@ impl NetChild {
                 self.said(),
             ))
         }
+    }
+
+    /// Kills it; returns when it is gone and its port is free.
+    pub fn stop(&self) -> Result<(), Trouble> {
+        self.group.kill()
     }
 
     /// Stops it where it is: connections stay open and get no answer.

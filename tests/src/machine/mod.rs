@@ -103,6 +103,8 @@ pub struct MachineSpec {
     pub files: Vec<AddedFile>,
     /// Units enabled before it boots.
     pub enable: Vec<String>,
+    /// A directory with a file system of its own, and how many megabytes it has.
+    pub data: Option<(String, u32)>,
 }
 
 impl MachineSpec {
@@ -115,7 +117,16 @@ impl MachineSpec {
             address: address.into(),
             files: Vec::new(),
             enable: Vec::new(),
+            data: None,
         }
+    }
+
+    /// With this directory on a small disk of its own, with what the image has there: one that can be filled, or made
+    /// to hang ([`Machine::hang_disk`]), alone.
+    #[must_use]
+    pub fn data(mut self, path: &str, megabytes: u32) -> Self {
+        self.data = Some((path.into(), megabytes));
+        self
     }
 
     /// Booted from this root file system, which must not lie under /tmp or /run: see [`disks`].

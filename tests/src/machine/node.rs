@@ -16,6 +16,22 @@ const BOOT: Duration = Duration::from_mins(1);
 /// How long a shutdown may take: longer than the deadline of the units under test.
 const SHUTDOWN: Duration = Duration::from_secs(100);
 
+/// A disk of its own for a directory: $1: the machine; $2: the directory; $3: megabytes.
+const DATA: &str = r#"set -eu
+directory=/run/machines/$1/root$2
+disk=/run/machines/$1/data
+truncate -s "$3M" "$disk.image"
+mkfs.ext4 -q -m 0 "$disk.image"
+mkdir -p "$directory" "$disk"
+mount -o loop "$disk.image" "$disk"
+cp -a "$directory/." "$disk"
+rmdir "$disk/lost+found"
+mount --move "$disk" "$directory"
+"#;
+/// For how long a disk may hang at most, whatever becomes of the test: a file system that hangs for good cannot be got
+/// rid of but by a restart of the host.
+const HANGS: &str = "60";
+
 /// Writes standard input to a file. $1: path; $2: mode. Whole or not at all, as an administrator's editor would.
 const WRITE: &str = r#"mkdir -p "$(dirname "$1")" && cat >"$1.adding" && chmod "$2" "$1.adding" && mv "$1.adding" "$1""#;
 
@@ -71,6 +87,18 @@ impl Machine {
             &[&["sh", "-c", script, "plug"], &arguments[..]].concat(),
             b"",
         )?;
+        if let Some((path, megabytes)) = &spec.data {
+            let argv = [
+                "sh",
+                "-c",
+                DATA,
+                "data",
+                &machine.name,
+                path,
+                &megabytes.to_string(),
+            ];
+            machine.home.inside(&argv, b"")?;
+        }
         for file in &spec.files {
             machine.add_offline(file)?;
         }
@@ -250,6 +278,35 @@ impl Machine {
     /// Lets it run on.
     pub fn thaw(&self) -> Result<(), Trouble> {
         self.group.freeze(false)
+    }
+
+    /// Makes the disk of [`MachineSpec::data`] hang: whoever writes there waits, and cannot be killed. For a minute at most.
+    pub fn hang_disk(&self, path: &str) -> Result<(), Trouble> {
+        // Outside of the fleet's process namespace: it must outlive a test that is killed.
+        let script = r#"fsfreeze --freeze "$1" && {
+            setsid --fork sh -c 'sleep "$2"; fsfreeze --unfreeze "$1"' thaw "$1" "$2" >/dev/null 2>&1; }"#;
+        self.disk(&["sh", "-c", script, "hang", &self.below(path), HANGS])
+    }
+
+    /// It works again. No error if it does already.
+    pub fn thaw_disk(&self, path: &str) -> Result<(), Trouble> {
+        let script = r#"fsfreeze --unfreeze "$1" 2>/dev/null || true"#;
+        self.disk(&["sh", "-c", script, "thaw", &self.below(path)])
+    }
+
+    fn below(&self, path: &str) -> String {
+        format!("/run/machines/{}/root{path}", self.name)
+    }
+
+    fn disk(&self, argv: &[&str]) -> Result<(), Trouble> {
+        let target = self.home.keeper().to_string();
+        let enter = ["nsenter", "--target", &target, "--mount", "--"];
+        process::must(&[&enter, argv].concat(), b"", COMMAND).map(drop)
+    }
+
+    /// Whether it is on.
+    pub fn is_on(&self) -> bool {
+        self.lock().is_some()
     }
 
     /// Boots from its disk; returns when systemd has done all that it starts at boot.
