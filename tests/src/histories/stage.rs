@@ -23,7 +23,7 @@ const PRISTINE: &str = "/var/lib/mysql-pristine";
 /// Where an agent is told at which step to die.
 pub(super) const CRASH: &str = "/run/agentd-crash";
 /// How long the fleet may take to become whole from nothing.
-const WHOLE: Duration = Duration::from_secs(60);
+const WHOLE: Duration = Duration::from_mins(1);
 
 /// The machines.
 #[derive(Debug)]
