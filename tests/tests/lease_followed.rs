@@ -370,3 +370,137 @@ fn every_machine_of_the_product_follows_and_cuts_what_still_talks_to_the_old_mas
         resolved(web_1) == "10.77.0.31"
     });
 }
+
+/// `web-1` alone, on the document of five machines with a second database server, with the usual pace of polls.
+fn one_web_machine<'fleet>(
+    fleet: &'fleet Fleet,
+    document: &Value,
+) -> (FleetBucket<'fleet>, Machine) {
+    let bucket = FleetBucket::start(fleet).unwrap();
+    bucket.publish(document).unwrap();
+    let spec = MachineSpec::new("web-1", Image::Debian, "10.77.0.11")
+        // Asked for a reload, it takes its time.
+        .file("/etc/systemd/system/apache2.service.d/slow.conf", "[Service]\nExecReload=\nExecReload=/bin/sh -c 'test ! -e /run/slow || sleep 25; /usr/sbin/apachectl graceful'\n");
+    let machine = with_agent_and(spec, &agent_config("")).unwrap();
+    let machine = fleet.boot_all(vec![machine]).unwrap().remove(0);
+    (bucket, machine)
+}
+
+fn two_databases() -> Value {
+    let mut document: Value = serde_json::from_str(include_str!("../fleets/five.json")).unwrap();
+    let signed = &mut document["signed"];
+    signed["servers"]["db-2"] =
+        json!({"address": "10.77.0.32", "roles": ["database"], "products": ["shop"]});
+    signed["products"]["shop"]["database"]["chain"] = json!(["db-1", "db-2"]);
+    document
+}
+
+fn soon(machine: &Machine, what: &str, holds: impl Fn() -> bool) -> Duration {
+    wait_until(what, SOON * 2, holds).unwrap_or_else(|e| {
+        let log = machine.journal("agentd.service").unwrap_or_default();
+        panic!("{e}\n{log}");
+    })
+}
+
+#[test]
+fn a_run_that_hangs_in_a_step_does_not_keep_the_name_of_the_old_master() {
+    let fleet = Fleet::new().unwrap();
+    let mut document = two_databases();
+    let (bucket, web) = one_web_machine(&fleet, &document);
+    let put = |epoch, owner| {
+        let lease = lease(epoch, owner, LeaseState::Serving);
+        bucket.put("prod/leases/shop.json", &lease).unwrap();
+    };
+    put(1, "db-1");
+    soon(&web, "the document", || resolved(&web) == "10.77.0.31");
+    let status = || {
+        web.run(&["agentctl", "status"])
+            .map_or_else(|_| String::new(), |it| it.stdout)
+    };
+    soon(&web, "the first run's end", || status().contains("epoch 1"));
+
+    // A new version whose sites take long to be taken on.
+    web.must(&["touch", "/run/slow"]).unwrap();
+    document["signed"]["version"] = json!(2);
+    document["signed"]["products"]["shop"]["sites"]["www"]["domains"] = json!([
+        "shop.example.com",
+        "www.shop.example.com",
+        "new.shop.example.com"
+    ]);
+    bucket.publish(&document).unwrap();
+    let hangs = || {
+        let said = web.run(&["systemctl", "show", "-p", "ActiveState", "apache2"]);
+        said.is_ok_and(|said| said.stdout.contains("reloading"))
+    };
+    soon(&web, "the step that hangs", hangs);
+
+    for (epoch, owner, address) in [
+        (2, "db-2", "10.77.0.32"),
+        (3, "db-1", "10.77.0.31"),
+        (4, "db-2", "10.77.0.32"),
+    ] {
+        put(epoch, owner);
+        let took = soon(&web, owner, || resolved(&web) == address);
+        assert!(hangs(), "the run has ended: this shows nothing");
+        println!("epoch {epoch}: {took:?}");
+        assert!(took < Duration::from_secs(4), "{took:?}");
+    }
+    // The status is not that of before the run either.
+    assert!(status().contains("epoch 4"), "{}", status());
+    // Nothing is undone by the run's own end, and both runs are told of.
+    soon(&web, "the run's end", || !hangs());
+    let told = || web.must(&["agentctl", "history"]).unwrap();
+    soon(&web, "the run's record", || told().contains("sites"));
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(resolved(&web), "10.77.0.32");
+    let why = web
+        .must(&["agentctl", "why", "/etc/hosts", "mysql-master"])
+        .unwrap();
+    assert!(why.contains("leases/shop.json, epoch 4: db-2"), "{why}");
+    assert!(status().contains("converged"), "{}", status());
+}
+
+#[test]
+fn a_change_that_is_announced_is_followed_within_a_fraction_of_a_poll() {
+    let fleet = Fleet::new().unwrap();
+    let (bucket, web) = one_web_machine(&fleet, &two_databases());
+    let put = |epoch, owner, state, to: Option<&str>| {
+        let bytes = lease(epoch, owner, state);
+        let mut lease: Value = serde_json::from_slice(&bytes).unwrap();
+        if let Some(to) = to {
+            lease["to"] = json!(to);
+        }
+        let bytes = serde_json::to_vec(&lease).unwrap();
+        bucket.put("prod/leases/shop.json", &bytes).unwrap();
+    };
+    put(1, "db-1", LeaseState::Serving, None);
+    soon(&web, "the document", || resolved(&web) == "10.77.0.31");
+    let mut worst = Duration::ZERO;
+    for epoch in 1..6 {
+        let (old, new, address) = if epoch % 2 == 1 {
+            ("db-1", "db-2", "10.77.0.32")
+        } else {
+            ("db-2", "db-1", "10.77.0.31")
+        };
+        // As a master does: it announces for two seconds, closes, and the other one takes the lease.
+        put(epoch, old, LeaseState::Serving, Some(new));
+        std::thread::sleep(Duration::from_millis(2200));
+        put(epoch, old, LeaseState::Switching, Some(new));
+        std::thread::sleep(Duration::from_millis(200));
+        put(epoch + 1, new, LeaseState::Promoting, None);
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(
+            resolved(&web),
+            if epoch % 2 == 1 {
+                "10.77.0.31"
+            } else {
+                "10.77.0.32"
+            }
+        );
+        put(epoch + 1, new, LeaseState::Serving, None);
+        let took = soon(&web, new, || resolved(&web) == address);
+        println!("from the lease to the name: {took:?}");
+        worst = worst.max(took);
+    }
+    assert!(worst < Duration::from_millis(900), "{worst:?}");
+}

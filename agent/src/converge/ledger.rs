@@ -106,6 +106,47 @@ impl Ledger {
     }
 }
 
+/// What the ledger has of one step.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Part {
+    paths: BTreeMap<PathBuf, Owned>,
+    known: Option<KnownStep>,
+    list: Option<Vec<String>>,
+}
+
+impl Part {
+    /// A ledger that has this and nothing else.
+    pub(super) fn alone(self, step: &StepName) -> Ledger {
+        let mut ledger = Ledger::default();
+        ledger.replace(step, self);
+        ledger
+    }
+}
+
+impl Ledger {
+    /// What it has of one step. Without units: for steps that have none.
+    pub(super) fn part(&self, step: &StepName) -> Part {
+        let paths = self.of_step(step);
+        Part {
+            paths: (paths.map(|(path, owned)| (path.clone(), owned.clone()))).collect(),
+            known: self.steps.get(step).cloned(),
+            list: self.lists.get(step).cloned(),
+        }
+    }
+
+    /// From now on it has exactly this of the step.
+    pub(super) fn replace(&mut self, step: &StepName, part: Part) {
+        self.paths.retain(|_, owned| owned.step != *step);
+        self.paths.extend(part.paths);
+        self.steps.remove(step);
+        self.steps
+            .extend(part.known.map(|known| (step.clone(), known)));
+        self.lists.remove(step);
+        self.lists
+            .extend(part.list.map(|list| (step.clone(), list)));
+    }
+}
+
 impl Form {
     /// The form of a wish.
     pub const fn of(content: &Content) -> Self {

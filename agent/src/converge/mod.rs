@@ -7,6 +7,7 @@
 mod apply;
 pub mod follow;
 mod good;
+mod hosts;
 pub mod intake;
 pub mod journal;
 pub mod ledger;
@@ -25,14 +26,15 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use hosts::Led;
 pub use offline::plan_offline;
 pub use plan::Plan;
 pub use seal::{Sealed, seal};
-pub use session::{NotReady, Session};
+pub use session::{NotReady, Session, lock_runs};
 
 use apply::Applier;
 use ledger::Ledger;
-use observe::Observed;
+use observe::{Observed, Scope};
 use pending::Pending;
 
 use crate::fleet::{Document, Name};
@@ -106,7 +108,7 @@ impl Converger {
 
     /// What a run would do now. Writes nothing, runs no command but queries.
     pub async fn plan(&self, intent: &Intent) -> Result<Plan, RunError> {
-        Ok(self.observe(intent).await?.plan())
+        Ok(self.observe(intent, Scope::All).await?.plan())
     }
 
     /// One run. Failures of steps are rows of the record, not errors.
@@ -122,7 +124,7 @@ impl Converger {
     ) -> Result<RunRecord, RunError> {
         let (started, clock) = (clock::now(), std::time::Instant::now());
         progress("looking at the box");
-        let observed = self.observe(intent).await?;
+        let observed = self.observe(intent, Scope::All).await?;
         let plan = observed.plan();
         self.sweep(&observed, &plan);
         let Observed {
@@ -130,6 +132,7 @@ impl Converger {
             ledger,
             pending,
             quarantine,
+            hosts,
             ..
         } = observed;
         let recorded = (ledger.clone(), pending.clone(), quarantine.clone());
@@ -145,22 +148,29 @@ impl Converger {
             run,
             started,
             booting: self.booting.load(Ordering::Relaxed),
+            sweeps: true,
+            hosts,
+            superseded: false,
             progress,
             ledger,
             pending,
             quarantine,
         };
         let steps = applier.apply(&plan).await;
+        // Where nobody lets go of it: a crash could not do more harm than going on.
+        let hosts_lock = hosts::lock_patiently(&self.files).await?;
+        applier.take_over_hosts()?;
         applier.settle(&plan, &steps);
         let Applier {
             mut ledger,
             mut pending,
             quarantine,
+            superseded,
             ..
         } = applier;
 
         // Warnings are no obstacle: all that is asked for is there.
-        let all_true = !report::is_failed(&steps, &plan.problems);
+        let all_true = !superseded && !report::is_failed(&steps, &plan.problems);
         if all_true && ledger.good.as_ref() != Some(&document.digest) {
             good::save(&self.files, &document, &intent.document.fleet)?;
             ledger.good = Some(document.digest.clone());
@@ -169,6 +179,7 @@ impl Converger {
         if ledger != recorded.0 || observed_pending(&recorded.1) {
             ledger.save(&self.files)?;
         }
+        drop(hosts_lock);
         if quarantine != recorded.2 {
             quarantine.save(&self.files)?;
         }

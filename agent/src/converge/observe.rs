@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Part};
 use super::pending::Pending;
 use super::plan::{self, Plan, Situation};
 use super::quarantine::Quarantine;
 use super::{Converger, Intent, RunError, good};
 use crate::fleet::{Fleet, ServerState};
 use crate::node;
-use crate::report::{DocumentId, Problem, Severity};
-use crate::resource::{self, Desired, Step};
+use crate::report::{DocumentId, Problem, Severity, StepName};
+use crate::resource::{self, Desired, Facts, HOSTS_STEP, Hosts, Resource, Step};
 use crate::settings::GuardSettings;
 use crate::system::chain;
 use crate::system::file::{Files, Found};
@@ -27,6 +27,8 @@ pub(super) struct Observed {
     pub(super) ledger: Ledger,
     pub(super) pending: Pending,
     pub(super) quarantine: Quarantine,
+    /// What the ledger on disk had of `/etc/hosts`.
+    pub(super) hosts: Part,
     pub(super) found: BTreeMap<PathBuf, Result<Found, String>>,
     units: Option<BTreeMap<String, UnitState>>,
     guard: Option<GuardSettings>,
@@ -49,16 +51,34 @@ impl Observed {
     }
 }
 
+/// How much of the box is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    All,
+    /// The agent's lines of `/etc/hosts`: files only, no command is run.
+    Hosts,
+}
+
 impl Converger {
     /// Looks at the box for `intent`. Writes nothing.
-    pub(super) async fn observe(&self, intent: &Intent) -> Result<Observed, RunError> {
+    pub(super) async fn observe(
+        &self,
+        intent: &Intent,
+        scope: Scope,
+    ) -> Result<Observed, RunError> {
         let fleet = &intent.document.fleet;
         let files = &self.files;
+        let step = StepName(HOSTS_STEP.into());
         let pending = Pending::load(files)?;
-        let ledger = pending.merged_into(Ledger::load(files)?);
+        let ledger = Ledger::load(files)?;
+        let hosts = ledger.part(&step);
+        let ledger = match scope {
+            Scope::All => pending.merged_into(ledger),
+            Scope::Hosts => hosts.clone().alone(&step),
+        };
         let quarantine = Quarantine::load(files, &intent.document.id.digest)?;
         let mut desired = self
-            .wishes(fleet, intent)
+            .wishes(fleet, intent, scope)
             .await
             .ok_or_else(|| RunError::NotInDocument(intent.node.clone()))?;
 
@@ -69,7 +89,7 @@ impl Converger {
         let guard = (!fleet.confirm && !retired).then_some(self.guard);
         let troubled = !plan::verdicts(&desired, &ledger, &quarantine, guard).is_empty();
         let fallback = match troubled.then(|| good::load(files)).transpose()?.flatten() {
-            Some(good) => self.wishes(&good.fleet, intent).await,
+            Some(good) => self.wishes(&good.fleet, intent, scope).await,
             None => None,
         };
 
@@ -101,14 +121,22 @@ impl Converger {
             ledger,
             pending,
             quarantine,
+            hosts,
             found,
             units,
             guard,
         })
     }
 
-    async fn wishes(&self, fleet: &Fleet, intent: &Intent) -> Option<Desired> {
+    async fn wishes(&self, fleet: &Fleet, intent: &Intent, scope: Scope) -> Option<Desired> {
         let view = node::view(fleet, &intent.node, intent.hosts, &intent.elections)?;
+        if scope == Scope::Hosts {
+            let mut facts = Facts::default();
+            // What stands outside the block only makes warnings, and the next whole run looks for those.
+            let observed = Hosts.observe(&view, &self.platform, &self.files, &mut facts);
+            let _ = observed.await;
+            return Some(Hosts.desired(&view, &self.platform, &facts));
+        }
         let (facts, problems) = resource::observe_all(&view, &self.platform, &self.files).await;
         let mut desired = resource::desired_all(&view, &self.platform, &facts);
         desired.problems.extend(problems);

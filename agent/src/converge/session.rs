@@ -17,6 +17,7 @@ use crate::report::DatabaseStatus;
 use crate::settings::{RUN_DIR, Settings};
 use crate::system::file::{FileError, Files};
 use crate::system::lock::Lock;
+use crate::system::root::Root;
 
 /// The pause between two tries for the run lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
@@ -35,7 +36,7 @@ pub struct Session {
     /// What this box knows of itself.
     pub clues: Clues,
     /// What makes the box so.
-    pub converger: Converger,
+    pub converger: Arc<Converger>,
 }
 
 /// There is nothing to converge to. `Display` says what to do.
@@ -57,7 +58,7 @@ impl Session {
             intake,
             follower: Follower::open(&files)?,
             clues: Clues::gather(&settings).await,
-            converger: Converger::new(&settings),
+            converger: Arc::new(Converger::new(&settings)),
             settings,
         })
     }
@@ -155,24 +156,33 @@ impl Session {
         Ok((intent, found_by))
     }
 
-    /// Takes the lock that every run holds, waiting at most `patience`. `None`: somebody else's run goes on.
-    ///
-    /// `progress` is called while waiting, so that a wait does not look like a hang.
+    /// Takes the lock that every run holds: see [`lock_runs`].
     pub async fn lock(
         &self,
         patience: Duration,
         progress: &dyn Fn(&str),
     ) -> Result<Option<Lock>, FileError> {
-        let path = Path::new(RUN_DIR).join("run.lock");
-        let deadline = tokio::time::Instant::now() + patience;
-        loop {
-            match Lock::try_take(&self.settings.root, &path)? {
-                None if tokio::time::Instant::now() < deadline => {
-                    progress("waiting for another run to end");
-                    tokio::time::sleep(LOCK_PAUSE).await;
-                }
-                lock => return Ok(lock),
+        lock_runs(&self.settings.root, patience, progress).await
+    }
+}
+
+/// Takes the lock that every run holds, waiting at most `patience`. `None`: somebody else's run goes on.
+///
+/// `progress` is called while waiting, so that a wait does not look like a hang.
+pub async fn lock_runs(
+    root: &Root,
+    patience: Duration,
+    progress: &dyn Fn(&str),
+) -> Result<Option<Lock>, FileError> {
+    let path = Path::new(RUN_DIR).join("run.lock");
+    let deadline = tokio::time::Instant::now() + patience;
+    loop {
+        match Lock::try_take(root, &path)? {
+            None if tokio::time::Instant::now() < deadline => {
+                progress("waiting for another run to end");
+                tokio::time::sleep(LOCK_PAUSE).await;
             }
+            lock => return Ok(lock),
         }
     }
 }

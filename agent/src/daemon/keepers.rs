@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::control::messages::{Answer, DatabaseAnswer, DatabaseAsk, DatabaseOrder};
+use super::errands::carry_out;
 use crate::control::server::OrderRequest;
 use crate::converge::Session;
-use crate::database::driver::{Driver, Handle, Seat, Wish};
+use crate::database::driver::{Driver, Seat};
 use crate::database::server::credentials::{self, Credentials};
 use crate::fleet::names::Port;
 use crate::fleet::{Database, Fleet, Name};
@@ -20,10 +20,6 @@ use crate::system::chain;
 const SOCKETS: [&str; 2] = ["/var/lib/mysql/mysql.sock", "/run/mysqld/mysqld.sock"];
 /// Drivers that end have this long together: a master renews once more.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// An order that takes longer than this is not waited for any more; it goes on.
-const ORDER: Duration = Duration::from_mins(5);
-/// Between two looks at how an order goes on.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// The drivers that run.
 #[derive(Debug, Default)]
@@ -128,7 +124,11 @@ impl Keepers {
             let notes = std::mem::take(&mut database.notes);
             let kept = self.running.get(&database.product);
             if let Some(status) = kept.and_then(|(_, driver)| driver.status()) {
-                *database = status;
+                let followed = std::mem::replace(database, status);
+                if database.lease.is_none() {
+                    // Why none could be read, most likely.
+                    database.alarms.extend(followed.alarms);
+                }
             } else if database.part == Part::Unmanaged {
                 database.alarms.extend(self.trouble.clone());
             }
@@ -191,112 +191,5 @@ fn seat(
         bucket: settings.bucket.clone(),
         s3: settings.s3.clone(),
         state_dir: PathBuf::from(STATE_DIR),
-    }
-}
-
-/// Says an order to the driver, and tells whoever waits how it goes on, until it is done.
-async fn carry_out(request: OrderRequest, me: Name, handle: Handle) {
-    let answer = match wish(&request.ask) {
-        Err(message) => Answer::Failed { message },
-        Ok(wish) if request.ask.noop => Answer::Database(DatabaseAnswer::said(steps(&wish, &me))),
-        Ok(wish) => match handle.wish(wish.clone()).await {
-            Err(message) => Answer::Failed { message },
-            Ok(begun) => {
-                let _ = request.progress.try_send(begun);
-                match follow(&request, &wish, &me, &handle).await {
-                    Ok(said) => Answer::Database(DatabaseAnswer::said(said)),
-                    Err(message) => Answer::Failed { message },
-                }
-            }
-        },
-    };
-    let _ = request.answer.send(answer);
-}
-
-fn wish(ask: &DatabaseAsk) -> Result<Wish, String> {
-    match &ask.order {
-        DatabaseOrder::Switchover { to } => Ok(Wish::Switchover(to.clone())),
-        DatabaseOrder::TakeOver { old_master_is_off } => Ok(Wish::TakeOver {
-            off: *old_master_is_off,
-        }),
-        DatabaseOrder::Rejoin { .. } => Ok(Wish::Rejoin),
-        DatabaseOrder::Hold { .. } => Err("a hold is no driver's".to_owned()),
-    }
-}
-
-/// What would be done, for `--noop`.
-fn steps(wish: &Wish, me: &Name) -> String {
-    match wish {
-        Wish::Switchover(to) => format!(
-            "{me} would announce {} in the lease; refuse writes and end its clients' connections; write its last position \
-             into the lease; and wait until the other server has all of it, owns the lease and accepts writes. If that \
-             does not come to pass within some seconds, {me} takes writes again",
-            to.as_ref().map_or("the first that can", Name::as_str)
-        ),
-        Wish::TakeOver { off } => format!(
-            "{me} would wait until the lease is stale, look at the old master and have it refuse writes{}; own the lease; \
-             apply what it has received; and accept writes, whatever is known to be lost",
-            if *off { ", if it can be reached," } else { "" }
-        ),
-        Wish::Rejoin => {
-            format!("{me} would replicate from the master again, if that has all that {me} has")
-        }
-    }
-}
-
-async fn follow(
-    request: &OrderRequest,
-    wish: &Wish,
-    me: &Name,
-    handle: &Handle,
-) -> Result<String, String> {
-    let began = tokio::time::Instant::now();
-    let mut last = String::new();
-    // The order is in the machine by now; its first status is a tick away.
-    let mut begun = false;
-    while began.elapsed() < ORDER {
-        tokio::time::sleep(LOOK).await;
-        let Some(status) = handle.status() else {
-            continue;
-        };
-        match &status.doing {
-            Some(doing) => {
-                begun = true;
-                if *doing != last {
-                    last.clone_from(doing);
-                    let _ = request.progress.try_send(doing.clone());
-                }
-            }
-            None if begun || began.elapsed() > Duration::from_secs(2) => {
-                return ended(wish, me, &status);
-            }
-            None => {}
-        }
-    }
-    Err("it takes long, and goes on: see agentctl db status".to_owned())
-}
-
-fn ended(wish: &Wish, me: &Name, status: &DatabaseStatus) -> Result<String, String> {
-    let owner = status.lease.as_ref().map(|lease| &lease.owner);
-    let epoch = status.lease.as_ref().map_or(0, |lease| lease.epoch);
-    let product = &status.product;
-    match (wish, owner) {
-        (Wish::Switchover(_), Some(owner)) if owner != me => Ok(format!(
-            "{owner} is the master of {product} now, in epoch {epoch}"
-        )),
-        (Wish::Switchover(_), _) => Err(format!(
-            "the other server did not take over, and {me} is the master of {product} again: see agentctl db status"
-        )),
-        (Wish::TakeOver { .. }, Some(owner)) if owner == me && status.part == Part::Master => Ok(
-            format!("{me} is the master of {product} now, in epoch {epoch}"),
-        ),
-        (Wish::TakeOver { .. }, _) => {
-            Err(format!("{me} has not taken over: see agentctl db status"))
-        }
-        (Wish::Rejoin, _) if status.part == Part::Quarantined => Err(format!(
-            "{me} is still kept out: {}",
-            status.alarms.join("; ")
-        )),
-        (Wish::Rejoin, _) => Ok(format!("{me} replicates again")),
     }
 }

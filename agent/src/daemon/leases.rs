@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
+use super::pace::Pace;
 use crate::bucket::{backoff, phase};
 use crate::converge::Session;
 use crate::converge::follow::Answers;
@@ -32,6 +33,7 @@ pub(super) struct Leases {
     asked: Instant,
     /// When they are asked for again; `None`: none of this box's products has a database.
     next: Option<Instant>,
+    pace: Pace,
     /// Whether they were ever heard.
     heard_once: bool,
     /// The masters as the last run left them in `/etc/hosts`.
@@ -48,6 +50,7 @@ impl Leases {
             asking: None,
             asked: Instant::now(),
             next: None,
+            pace: Pace::default(),
             heard_once: false,
             applied: Masters::new(),
             again: Vec::new(),
@@ -104,9 +107,11 @@ impl Leases {
             session.settings.lease_poll
         };
         let first = !std::mem::replace(&mut self.heard_once, true);
+        let restless = session.follower.is_restless(Instant::now());
+        let poll = self.pace.pause(poll, restless);
         self.next = Some(match session.follower.failures() {
             // As for the document: who booted together does not ask together.
-            0 if first => self.asked + phase(who, poll),
+            0 if first && !restless => self.asked + phase(who, poll),
             0 => self.asked + poll,
             failures => Instant::now() + backoff(poll, failures).min(LONGEST_WAIT.max(poll)),
         });

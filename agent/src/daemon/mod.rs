@@ -3,16 +3,24 @@
 mod agent;
 mod args;
 mod drift;
+mod errands;
 mod fights;
+mod following;
+mod hearing;
 mod keepers;
 mod leases;
 mod log;
 mod once;
 mod orders;
+mod pace;
 mod picture;
 mod poll;
+mod running;
 mod services;
+mod showing;
 mod signals;
+mod signs;
+mod stay;
 mod systemd;
 
 use std::process::ExitCode;
@@ -57,7 +65,7 @@ fn run(args: &Args) -> Result<u8, Box<dyn std::error::Error>> {
     let code = match (args.noop, args.once) {
         (true, _) => runtime.block_on(once::noop(settings)),
         (false, true) => runtime.block_on(once::once(settings)),
-        (false, false) => runtime.block_on(agent::stay(settings)),
+        (false, false) => runtime.block_on(stay::stay(settings)),
     };
     // A lookup that hangs in a thread of its own must not hold the end up.
     runtime.shutdown_timeout(std::time::Duration::from_millis(100));

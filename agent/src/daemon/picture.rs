@@ -210,6 +210,13 @@ impl Picture {
         }
     }
 
+    /// A change of master was followed, outside of any run.
+    pub(super) fn led(&mut self, record: &RunRecord) {
+        self.counters.changes += 1;
+        self.changed = Some(record.started);
+        self.last_run = Some(record.clone());
+    }
+
     /// How many runs in a row the most stubborn step has failed that another try may help; 0: none.
     pub(super) fn failing(&self) -> u32 {
         self.failing

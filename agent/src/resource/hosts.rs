@@ -21,6 +21,9 @@ use crate::system::platform::Platform;
 /// Where the file stands, on every Unix.
 pub const PATH: &str = "/etc/hosts";
 
+/// The one step of this resource.
+pub const STEP: &str = "hosts";
+
 /// What `/etc/hosts` says outside the agent's lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostsFacts {
@@ -70,7 +73,7 @@ impl Resource for Hosts {
         if view.hosts.is_empty() {
             return Desired::default();
         }
-        let name = StepName("hosts".into());
+        let name = StepName(STEP.into());
         let rows = rows(&view.hosts);
         let text = render(&rows);
         let wished: BTreeSet<(IpAddr, String)> = rows

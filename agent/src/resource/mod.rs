@@ -18,7 +18,7 @@ use std::net::IpAddr;
 
 pub use cache::Caches;
 pub use cron::Cron;
-pub use hosts::{Hosts, HostsFacts, HostsLine, PATH as HOSTS};
+pub use hosts::{Hosts, HostsFacts, HostsLine, PATH as HOSTS, STEP as HOSTS_STEP};
 pub use sites::Sites;
 pub use step::{
     Activation, BLOCK_BEGIN, BLOCK_END, Check, Content, Entry, GuardedList, LineOrigin, Phase,

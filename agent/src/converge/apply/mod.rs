@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::journal;
-use super::ledger::{Form, Ledger, Owned, digest_of};
+use super::ledger::{Form, Ledger, Owned, Part, digest_of};
 use super::pending::Pending;
-use super::plan::{Plan, Verdict};
+use super::plan::{Plan, PlannedStep, Verdict};
 use super::quarantine::Quarantine;
 use crate::report::{DocumentId, Outcome, StepRecord};
-use crate::resource::Step;
+use crate::resource::{HOSTS_STEP, Step};
 use crate::system::file::{FileError, Files, Found};
 use crate::system::platform::Platform;
 
@@ -31,6 +31,12 @@ pub(super) struct Applier<'a> {
     pub(super) started: Timestamp,
     /// The machine is still starting: a stopped service that starts after the agent is left to systemd.
     pub(super) booting: bool,
+    /// Whether what killed processes left beside the files that are written is cleared away.
+    pub(super) sweeps: bool,
+    /// What the ledger on disk has of the lines of `/etc/hosts`, as far as this run knows.
+    pub(super) hosts: Part,
+    /// Somebody else has written those lines since: what this run has planned of them is of the past.
+    pub(super) superseded: bool,
     pub(super) progress: &'a dyn Fn(&str),
     pub(super) ledger: Ledger,
     pub(super) pending: Pending,
@@ -42,17 +48,26 @@ impl Applier<'_> {
     pub(super) async fn apply(&mut self, plan: &Plan) -> Vec<StepRecord> {
         let mut rows = Vec::new();
         for step in &plan.steps {
-            let mut row = step.record();
-            if step.verdict == Verdict::Do {
-                (self.progress)(&format!("applying {}", step.name));
-                let clock = std::time::Instant::now();
-                self.step(step, &mut row).await;
-                row.took_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
-                log(&row);
+            if step.verdict != Verdict::Do {
+                rows.push(step.record());
+            } else if step.is_hosts() {
+                rows.extend(self.hosts_step(step, plan).await);
+            } else {
+                rows.push(self.alone(step).await);
             }
-            rows.push(row);
         }
         rows
+    }
+
+    /// Carries one step out, whatever else the plan has.
+    pub(super) async fn alone(&mut self, step: &PlannedStep) -> StepRecord {
+        let mut row = step.record();
+        (self.progress)(&format!("applying {}", step.name));
+        let clock = std::time::Instant::now();
+        self.step(step, &mut row).await;
+        row.took_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
+        log(&row);
+        row
     }
 
     /// Brings the ledger up to what is true now: everything that is wanted and was not left undone.
@@ -67,16 +82,19 @@ impl Applier<'_> {
             })
             .map(|row| &row.step)
             .collect();
+        let superseded = self.superseded;
         for step in plan
             .wanted
             .iter()
             .filter(|step| !undone.contains(&step.name))
+            .filter(|step| !(superseded && step.name.0 == HOSTS_STEP))
         {
             self.settle_step(step, plan);
         }
     }
 
-    fn settle_step(&mut self, step: &Step, plan: &Plan) {
+    /// The same for one of the wanted steps.
+    pub(super) fn settle_step(&mut self, step: &Step, plan: &Plan) {
         let written: BTreeSet<&Path> = plan
             .steps
             .iter()

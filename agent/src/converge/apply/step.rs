@@ -115,8 +115,10 @@ impl Applier<'_> {
         }
         self.ledger.dirs.extend(dirs);
 
-        for dir in changed_dirs(step) {
-            self.files.sweep(dir)?;
+        if self.sweeps {
+            for dir in changed_dirs(step) {
+                self.files.sweep(dir)?;
+            }
         }
         for change in step.at(When::Prepare) {
             note_switch(&mut switched.restore, change);
@@ -414,7 +416,7 @@ impl PlannedStep {
     /// Whether a crash in the middle could leave something that the next plan would not see: then it is
     /// recorded first. Replacing one file of the agent's own that needs no activation is all or nothing by itself;
     /// what is new to the agent would be taken for something that had been there before.
-    fn needs_record(&self, machine: bool, ledger: &Ledger) -> bool {
+    pub(in super::super) fn needs_record(&self, machine: bool, ledger: &Ledger) -> bool {
         let activates = machine
             && !(self.known.activate.is_empty() && self.units.is_empty() && self.probes.is_empty());
         let alone = matches!(

@@ -10,12 +10,14 @@ mod told;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use crate::bucket::{Bucket, Tag};
-use crate::database::lease::Lease;
+use crate::bucket::{Bucket, BucketErrorKind, Tag};
+use crate::database::lease::{Lease, LeaseState};
 use crate::database::store::{LeaseStore, Read, StoreError};
 use crate::fleet::Name;
 use crate::node::Elections;
@@ -25,6 +27,9 @@ use crate::system::{chain, clock};
 
 use judge::{Verdict, judge};
 use kept::Kept;
+
+/// A lease that was not renewed for this part of its time to live is overdue: it is renewed some ten times in it.
+const OVERDUE: f32 = 0.3;
 
 /// What this box knows of the leases of its products.
 #[derive(Debug)]
@@ -46,10 +51,14 @@ struct HeardOf {
     lease: Option<Lease>,
     /// When the bucket last said that this is the present one.
     confirmed: Option<Timestamp>,
+    /// When a version of it was first seen that is not the one before.
+    renewed: Option<Instant>,
     /// Why what the bucket has is not followed.
     refused: Option<Trouble>,
     /// Why the bucket did not answer.
     unanswered: Option<Trouble>,
+    /// It is nothing that passes by itself: no right to read it, no such bucket.
+    forbidden: bool,
 }
 
 /// One question for each product, asked at once.
@@ -139,6 +148,18 @@ impl Follower {
         })
     }
 
+    /// Whether a change of master is under way, as far as the leases tell, or near: one is not renewed any more.
+    pub fn is_restless(&self, now: Instant) -> bool {
+        (self.heard.values())
+            .filter(|heard| heard.refused.is_none() && heard.unanswered.is_none())
+            .filter_map(|heard| Some((heard.lease.as_ref()?, heard.renewed?)))
+            .any(|(lease, renewed)| {
+                let changing = lease.state != LeaseState::Serving || lease.to.is_some();
+                let usual = Duration::from_millis(lease.ttl_ms).mul_f32(OVERDUE);
+                changing || now.saturating_duration_since(renewed) > usual
+            })
+    }
+
     /// Rounds in a row in which some lease did not come: for waiting longer.
     pub const fn failures(&self) -> u32 {
         self.failures
@@ -184,6 +205,7 @@ impl Follower {
                 answered(heard, product);
                 heard.tag = Some(stored.tag);
                 heard.confirmed = Some(now);
+                heard.renewed = Some(Instant::now());
                 take(&mut self.kept, heard, product, stored.lease, now);
                 return false;
             }
@@ -212,6 +234,10 @@ impl Follower {
                 return false;
             }
         };
+        heard.forbidden = matches!(
+            &error,
+            StoreError::Bucket(error) if !matches!(error.kind, BucketErrorKind::Unavailable)
+        );
         let why = chain(&error);
         if let Some(trouble) = &mut heard.unanswered {
             trouble.why = why;

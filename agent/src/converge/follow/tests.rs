@@ -274,3 +274,65 @@ mod properties {
         }
     }
 }
+
+#[test]
+fn it_is_restless_while_a_change_is_under_way_or_a_lease_is_overdue() {
+    let mut web = Web::new();
+    let restless = |web: &Web, after: u64| {
+        let then = Instant::now() + Duration::from_secs(after);
+        web.follower.is_restless(then)
+    };
+    assert!(!restless(&web, 60), "there is no lease");
+    web.sees(lease("shop", "db-1"));
+    assert!(!restless(&web, 2));
+    assert!(restless(&web, 4), "of ten seconds to live");
+    web.hear(Ok(Read::Unchanged));
+    assert!(
+        restless(&web, 4),
+        "the bucket answers, the owner does not renew"
+    );
+    let announced = Lease {
+        to: Some("db-2".parse().unwrap()),
+        ..lease("shop", "db-1")
+    };
+    web.sees(announced);
+    assert!(restless(&web, 0));
+    for state in [
+        LeaseState::Switching,
+        LeaseState::Released,
+        LeaseState::Promoting,
+    ] {
+        web.sees(Lease {
+            state,
+            ..lease("shop", "db-1")
+        });
+        assert!(restless(&web, 0), "{state}");
+    }
+    // Where the bucket does not answer, haste is of no use.
+    web.hear(Err(unavailable()));
+    assert!(!restless(&web, 60));
+    web.sees(lease("shop", "db-1"));
+    assert!(!restless(&web, 0));
+}
+
+#[test]
+fn a_lease_that_may_not_be_read_is_an_alarm_at_once_and_one_that_is_late_is_not() {
+    let mut web = Web::new();
+    web.hear(Err(unavailable()));
+    assert_eq!(web.status().alarms, [""; 0]);
+    let StoreError::Bucket(mut denied) = unavailable() else {
+        panic!("another error");
+    };
+    denied.kind = BucketErrorKind::Denied;
+    web.hear(Err(StoreError::Bucket(denied)));
+    let alarms = web.status().alarms;
+    assert_eq!(alarms.len(), 1);
+    assert!(
+        alarms[0].contains("would not be followed here")
+            && alarms[0].contains("access denied")
+            && alarms[0].contains("get leases/shop.json"),
+        "{alarms:?}"
+    );
+    web.sees(lease("shop", "db-1"));
+    assert_eq!(web.status().alarms, [""; 0]);
+}

@@ -1,10 +1,16 @@
 //! What a box that only follows leases tells of its products' databases.
 
+use jiff::SignedDuration;
+
 use super::{Follower, HeardOf};
 use crate::database::lease::LeaseState;
 use crate::fleet::{Database, Fleet, Name};
 use crate::node::databases;
 use crate::report::{DatabaseServer, DatabaseStatus, FailoverStatus, LeaseStatus, Part, Place};
+use crate::system::clock;
+
+/// A bucket that is silent for so long is no passing trouble.
+const TOLERATED: SignedDuration = SignedDuration::from_mins(1);
 
 impl Follower {
     /// The databases of the products of `node`, as far as leases tell. `port`: where the document does not say.
@@ -29,6 +35,7 @@ impl Follower {
         let master = databases::master(database, elected);
         let mut alarms: Vec<String> = Vec::new();
         let mut notes: Vec<String> = Vec::new();
+        alarms.extend(unread(product, &heard));
         alarms.extend(heard.refused.as_ref().map(|refused| refused.why.clone()));
         if let Some(elected) = elected
             && !database.chain.contains(&elected.owner)
@@ -72,6 +79,26 @@ impl Follower {
             notes,
         }
     }
+}
+
+/// What a lease that cannot be read means. A short silence of the bucket wakes nobody; a right that is missing does not
+/// come by itself.
+fn unread(product: &Name, heard: &HeardOf) -> Option<String> {
+    let trouble = heard.unanswered.as_ref()?;
+    let silent = clock::now().duration_since(trouble.since);
+    (heard.forbidden || silent > TOLERATED).then(|| {
+        let right = if heard.forbidden {
+            format!(
+                " This machine needs the right to get leases/{product}.json: packaging/iam has the policies."
+            )
+        } else {
+            String::new()
+        };
+        format!(
+            "the lease cannot be read since {}, so a change of master would not be followed here: {}.{right}",
+            trouble.since, trouble.why
+        )
+    })
 }
 
 /// The lease, if the last one that was read is one to go by.

@@ -1,5 +1,6 @@
 //! Runs on a scratch root with real documents, and transactions against a stand-in for systemctl.
 
+mod hosts;
 mod runs;
 mod seal;
 mod transactions;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Box;
 use crate::converge::apply::Applier;
-use crate::converge::ledger::Ledger;
+use crate::converge::ledger::{Ledger, Part};
 use crate::converge::pending::Pending;
 use crate::converge::plan::{self, Situation};
 use crate::converge::quarantine::Quarantine;
@@ -104,6 +104,9 @@ impl Machine {
             run: 1,
             started: clock::now(),
             booting: false,
+            sweeps: true,
+            hosts: Part::default(),
+            superseded: false,
             progress: &progress,
             ledger,
             pending: self.pending.clone(),

@@ -25,9 +25,9 @@ pub enum DbCommand {
     #[command(
         long_about = "Hand the master's part to another server; nothing is lost, writes stop for about a second.\n\n\
             Waits until the other one is nearly level, closes the master, waits until the other one has everything, and \
-            hands over the lease. Where it does not come level in time, the master goes on as before. Type it on any of the product's \
-            database servers.",
-        after_help = "Exit code: 0 handed over (--noop: could be); 1 not.\n\n\
+            hands over the lease. Where it does not come level in time, the master goes on as before. Type it on the master: \
+            `agentctl db status` on any machine of the product says which that is.",
+        after_help = "Exit code: 0 handed over (--noop: could be); 1 not; 3 the agent is not running.\n\n\
             Examples:\n  agentctl db switchover shop --noop      # only say the steps\n  agentctl db switchover shop\n  agentctl db switchover shop --to db-3"
     )]
     Switchover {
@@ -50,7 +50,7 @@ pub enum DbCommand {
             the master. What the old master had and this server never received is lost; the event says how much that is at least.\n\n\
             --old-master-is-off is your word that nobody can write to the old master any more. The agent believes you: switch the \
             machine off first.",
-        after_help = "Exit code: 0 this server is the master (--noop: could be); 1 not.\n\n\
+        after_help = "Exit code: 0 this server is the master (--noop: could be); 1 not; 3 the agent is not running.\n\n\
             Examples:\n  agentctl db takeover shop --noop\n  agentctl db takeover shop --old-master-is-off"
     )]
     Takeover {
@@ -70,7 +70,8 @@ pub enum DbCommand {
         long_about = "Change no master by itself until `agentctl db resume`: for work on the servers.\n\n\
             The master goes on renewing its lease, and still closes itself where it cannot. Switching over by a person's order \
             stays possible. Type it on any of the product's database servers; it holds for all of them.",
-        after_help = "Examples:\n  agentctl db pause shop --reason 'new disks in db-2'\n  agentctl db resume shop"
+        after_help = "Exit code: 0 it holds; 1 not; 3 the agent is not running.\n\n\
+            Examples:\n  agentctl db pause shop --reason 'new disks in db-2'\n  agentctl db resume shop"
     )]
     Pause {
         /// The product
@@ -82,7 +83,9 @@ pub enum DbCommand {
     },
 
     /// Let the master be changed by itself again
-    #[command(after_help = "Example:\n  agentctl db resume shop")]
+    #[command(
+        after_help = "Exit code: 0 it holds no more; 1 not; 3 the agent is not running.\n\nExample:\n  agentctl db resume shop"
+    )]
     Resume {
         /// The product
         #[arg(value_name = "PRODUCT")]
@@ -94,7 +97,7 @@ pub enum DbCommand {
         long_about = "Let this machine's server, which is kept out, replicate from the master again.\n\n\
             A server is kept out when it has transactions that the master lacks. They were saved to the bucket; \
             look at them first. --discard is your word that the master goes on without them.",
-        after_help = "Exit code: 0 it replicates (--noop: could); 1 not.\n\n\
+        after_help = "Exit code: 0 it replicates (--noop: could); 1 not; 3 the agent is not running.\n\n\
             Examples:\n  agentctl db rejoin shop --noop\n  agentctl db rejoin shop --discard"
     )]
     Rejoin {

@@ -10,6 +10,9 @@ use super::failure::Failure;
 
 pub use args::DbCommand;
 
+/// What the commands exit with where the agent does not run (contract).
+const NOT_RUNNING: u8 = 3;
+
 /// Shows, or gives an order.
 pub fn db(global: &Global, command: &DbCommand, console: Console) -> Result<u8, Failure> {
     match (command, command.ask()) {

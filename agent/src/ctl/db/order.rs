@@ -6,7 +6,8 @@ use super::super::args::Global;
 use super::super::console::Console;
 use super::super::failure::Failure;
 use super::super::place;
-use crate::control::client;
+use super::NOT_RUNNING;
+use crate::control::client::{self, ControlError};
 use crate::control::messages::DatabaseAsk;
 use crate::report::text::shown;
 
@@ -14,7 +15,15 @@ use crate::report::text::shown;
 pub fn order(global: &Global, ask: DatabaseAsk, console: Console) -> Result<u8, Failure> {
     let root = place::root(global)?;
     let noop = ask.noop;
-    let done = client::order(&root, ask, &mut |doing| console.progress(doing))?;
+    let done = client::order(&root, ask, &mut |doing| console.progress(doing));
+    let done = done.map_err(|error| {
+        let gone = matches!(error, ControlError::NotRunning { .. });
+        let mut failure = Failure::from(error);
+        if gone {
+            failure.code = NOT_RUNNING;
+        }
+        failure
+    })?;
     console.print(&done, |paint| {
         let mut text = String::new();
         for (number, step) in (1..).zip(&done.steps) {

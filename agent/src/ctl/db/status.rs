@@ -6,15 +6,13 @@ use super::super::args::Global;
 use super::super::console::Console;
 use super::super::failure::Failure;
 use super::super::{look, place};
+use super::NOT_RUNNING;
 use crate::control::client::{self, ControlError};
 use crate::fleet::Name;
 use crate::report::text::{self, ago};
 use crate::report::{DatabaseStatus, Status};
 use crate::system::clock;
 use crate::system::file::Files;
-
-/// What the command exits with where the agent does not run.
-const NOT_RUNNING: u8 = 3;
 
 #[derive(Serialize)]
 struct Said<'a> {

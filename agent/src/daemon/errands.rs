@@ -1,0 +1,252 @@
+//! Carrying out what a person orders of a database that is kept here: said to its driver, followed until it is done.
+
+use std::time::Duration;
+
+use crate::control::messages::{Answer, DatabaseAnswer, DatabaseAsk, DatabaseOrder};
+use crate::control::server::OrderRequest;
+use crate::database::driver::{Handle, Wish};
+use crate::fleet::Name;
+use crate::report::{DatabaseStatus, Part, Place};
+
+/// An order that takes longer than this is not waited for any more; it goes on.
+const ORDER: Duration = Duration::from_mins(5);
+/// Between two looks at how an order goes on.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Says an order to the driver, and tells whoever waits how it goes on, until it is done.
+pub(super) async fn carry_out(request: OrderRequest, me: Name, handle: Handle) {
+    let answer = match wish(&request.ask) {
+        Err(message) => Answer::Failed { message },
+        Ok(wish) if request.ask.noop => match would(&wish, &me, handle.status().as_ref()) {
+            Ok(steps) => Answer::Database(DatabaseAnswer {
+                steps,
+                said: Vec::new(),
+            }),
+            Err(message) => Answer::Failed { message },
+        },
+        Ok(wish) => match handle.wish(wish.clone()).await {
+            Err(message) => Answer::Failed { message },
+            Ok(begun) => {
+                let _ = request.progress.try_send(begun);
+                match follow(&request, &wish, &me, &handle).await {
+                    Ok(said) => Answer::Database(DatabaseAnswer::said(said)),
+                    Err(message) => Answer::Failed { message },
+                }
+            }
+        },
+    };
+    let _ = request.answer.send(answer);
+}
+
+fn wish(ask: &DatabaseAsk) -> Result<Wish, String> {
+    match &ask.order {
+        DatabaseOrder::Switchover { to } => Ok(Wish::Switchover(to.clone())),
+        DatabaseOrder::TakeOver { old_master_is_off } => Ok(Wish::TakeOver {
+            off: *old_master_is_off,
+        }),
+        DatabaseOrder::Rejoin { .. } => Ok(Wish::Rejoin),
+        DatabaseOrder::Hold { .. } => Err("a hold is no driver's".to_owned()),
+    }
+}
+
+/// What would be done, in order, for `--noop`; or why it could not be.
+fn would(wish: &Wish, me: &Name, status: Option<&DatabaseStatus>) -> Result<Vec<String>, String> {
+    let status = status.ok_or("the database's keeper has just started: ask again in a moment")?;
+    let product = &status.product;
+    match wish {
+        Wish::Switchover(to) => {
+            if status.part != Part::Master {
+                let master = (status.lease.as_ref()).map(|lease| &lease.owner);
+                return Err(match master {
+                    Some(master) if master != me => format!(
+                        "{me} is not the master of {product}: type this on {master}, who is"
+                    ),
+                    _ => format!("nobody is the master of {product} now: see agentctl db status"),
+                });
+            }
+            let to = match to {
+                Some(to) => able(to, status)?,
+                None => status.failover.successor.as_ref().ok_or_else(|| {
+                    format!("nobody could take {product} over now: agentctl db status says why")
+                })?,
+            };
+            Ok(vec![
+                format!(
+                    "{me} announces {to} in the lease, for about two seconds: machines that follow it look more often"
+                ),
+                format!("{me} refuses writes, and ends its clients' connections"),
+                format!("{me} writes its last position into the lease"),
+                format!("{to} applies everything up to there, owns the lease, and takes writes"),
+                format!(
+                    "the product's machines lead the master's names to {to}; {me} replicates from it"
+                ),
+                format!("if {to} is not there within some seconds, {me} takes writes again"),
+            ])
+        }
+        Wish::TakeOver { off } => {
+            if status.part == Part::Master {
+                return Err(format!("{me} is the master of {product} already"));
+            }
+            let reached = if *off { ", if it can be reached" } else { "" };
+            Ok(vec![
+                format!("{me} waits until the lease has run out"),
+                format!("{me} looks at the old master and has it refuse writes{reached}"),
+                format!("{me} owns the lease, and applies all that it has received"),
+                format!("{me} takes writes; what it never received is lost"),
+            ])
+        }
+        Wish::Rejoin => {
+            if status.part != Part::Quarantined {
+                return Err(format!("{me} is not kept out of {product}"));
+            }
+            Ok(vec![format!(
+                "{me} replicates from the master again, if that has all that {me} has"
+            )])
+        }
+    }
+}
+
+/// The server of that name, if it could be handed over to.
+fn able<'s>(to: &Name, status: &'s DatabaseStatus) -> Result<&'s Name, String> {
+    let servers = &status.servers;
+    let Some(server) = servers.iter().find(|server| server.name == *to) else {
+        let names: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
+        return Err(format!(
+            "{to} is no server of {}: those are {}",
+            status.product,
+            names.join(", ")
+        ));
+    };
+    match (server.place, &server.obstacles) {
+        (Place::Master, _) => Err(format!("{to} is the master already")),
+        (Place::Snapshots, _) => Err(format!(
+            "{to} takes the snapshots, and is never made the master: add it to the chain first"
+        )),
+        (Place::Replica, Some(obstacles)) if !obstacles.is_empty() => Err(format!(
+            "{to} could not take over now: {}",
+            obstacles.join("; ")
+        )),
+        (Place::Replica, _) => Ok(&server.name),
+    }
+}
+
+async fn follow(
+    request: &OrderRequest,
+    wish: &Wish,
+    me: &Name,
+    handle: &Handle,
+) -> Result<String, String> {
+    let began = tokio::time::Instant::now();
+    let mut last = String::new();
+    // The order is in the machine by now; its first status is a tick away.
+    let mut begun = false;
+    while began.elapsed() < ORDER {
+        tokio::time::sleep(LOOK).await;
+        let Some(status) = handle.status() else {
+            continue;
+        };
+        match &status.doing {
+            Some(doing) => {
+                begun = true;
+                if *doing != last {
+                    last.clone_from(doing);
+                    let _ = request.progress.try_send(doing.clone());
+                }
+            }
+            None if begun || began.elapsed() > Duration::from_secs(2) => {
+                return ended(wish, me, &status);
+            }
+            None => {}
+        }
+    }
+    Err("it takes long, and goes on: see agentctl db status".to_owned())
+}
+
+fn ended(wish: &Wish, me: &Name, status: &DatabaseStatus) -> Result<String, String> {
+    let owner = status.lease.as_ref().map(|lease| &lease.owner);
+    let epoch = status.lease.as_ref().map_or(0, |lease| lease.epoch);
+    let product = &status.product;
+    match (wish, owner) {
+        (Wish::Switchover(_), Some(owner)) if owner != me => Ok(format!(
+            "{owner} is the master of {product} now, in epoch {epoch}"
+        )),
+        (Wish::Switchover(_), _) => Err(format!(
+            "the other server did not take over, and {me} is the master of {product} again: see agentctl db status"
+        )),
+        (Wish::TakeOver { .. }, Some(owner)) if owner == me && status.part == Part::Master => Ok(
+            format!("{me} is the master of {product} now, in epoch {epoch}"),
+        ),
+        (Wish::TakeOver { .. }, _) => {
+            Err(format!("{me} has not taken over: see agentctl db status"))
+        }
+        (Wish::Rejoin, _) if status.part == Part::Quarantined => Err(format!(
+            "{me} is still kept out: {}",
+            status.alarms.join("; ")
+        )),
+        (Wish::Rejoin, _) => Ok(format!("{me} replicates again")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    /// What db-1 knows, the master of a chain of three of which the third has stopped applying.
+    fn status(part: &str) -> DatabaseStatus {
+        let server = |name: &str, place: &str, obstacles| json!({"name": name, "address": "", "place": place, "obstacles": obstacles});
+        serde_json::from_value(json!({
+            "product": "shop", "part": part, "master": "db-1",
+            "lease": {"epoch": 3, "owner": "db-1", "state": "serving", "gtid": "", "armed": true,
+                "since": "2026-11-22T20:00:00Z", "renewed": "2026-11-22T20:00:00Z", "confirmed": "2026-11-22T20:00:00Z"},
+            "servers": [server("db-1", "master", json!(null)), server("db-2", "replica", json!([])),
+                server("db-3", "replica", json!(["it does not apply"])), server("db-4", "snapshots", json!(null))],
+            "failover": {"automatic": true, "obstacles": [], "successor": "db-2"},
+            "alarms": [], "notes": [],
+        }))
+        .unwrap()
+    }
+
+    fn switchover(me: &str, part: &str, to: Option<&str>) -> Result<Vec<String>, String> {
+        let wish = Wish::Switchover(to.map(name));
+        would(&wish, &name(me), Some(&status(part)))
+    }
+
+    #[test]
+    fn the_steps_of_a_switchover_name_the_servers() {
+        let steps = switchover("db-1", "master", None).unwrap();
+        assert!(steps.len() > 3);
+        assert!(steps[0].starts_with("db-1 announces db-2"), "{steps:?}");
+        let steps = switchover("db-1", "master", Some("db-2")).unwrap();
+        assert!(steps[3].starts_with("db-2 applies"), "{steps:?}");
+    }
+
+    #[test]
+    fn what_could_not_be_done_is_said_with_what_to_do() {
+        let no = |me: &str, part: &str, to: Option<&str>| switchover(me, part, to).unwrap_err();
+        let said = no("db-2", "candidate", None);
+        assert_eq!(
+            said,
+            "db-2 is not the master of shop: type this on db-1, who is"
+        );
+        let said = no("db-1", "master", Some("db-3"));
+        assert_eq!(said, "db-3 could not take over now: it does not apply");
+        let said = no("db-1", "master", Some("db-4"));
+        assert!(said.contains("takes the snapshots"), "{said}");
+        let said = no("db-1", "master", Some("db-9"));
+        assert!(said.contains("db-1, db-2, db-3"), "{said}");
+        let said = no("db-1", "master", Some("db-1"));
+        assert_eq!(said, "db-1 is the master already");
+        let status = status("candidate");
+        let rejoin = would(&Wish::Rejoin, &name("db-2"), Some(&status));
+        assert_eq!(rejoin.unwrap_err(), "db-2 is not kept out of shop");
+        assert!(would(&Wish::Rejoin, &name("db-2"), None).is_err());
+        let off = Wish::TakeOver { off: true };
+        assert!(would(&off, &name("db-2"), Some(&status)).is_ok());
+    }
+}

@@ -1,0 +1,93 @@
+//! Showing how the box is: in the status file, at the socket, in `systemctl status`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::agent::Agent;
+use crate::report::{DatabaseStatus, Health, Status, Trigger};
+use crate::system::chain;
+
+/// The status file is written this often even if nothing changed: its age shows that the daemon lives.
+pub(super) const HEARTBEAT: Duration = Duration::from_mins(1);
+
+impl Agent {
+    /// Shows how the box is, when no run goes on.
+    pub(super) fn publish(&mut self) {
+        let Some(status) = self.show() else { return };
+        let urgent = self
+            .asking
+            .as_ref()
+            .is_some_and(|asking| asking.trigger != Trigger::Poll);
+        let doing = if urgent {
+            "asking the bucket"
+        } else {
+            "waiting"
+        };
+        self.signs.rest(&headline(&status), doing);
+    }
+
+    /// Shows how the box is, to whoever asks and in the status file. `None`: that could not be written.
+    pub(super) fn show(&mut self) -> Option<Arc<Status>> {
+        self.picture.databases = self.databases();
+        let due = Instant::now() >= self.next_write;
+        match self.picture.publish(&self.files, &self.session, due) {
+            Ok(status) => {
+                if due {
+                    self.next_write = Instant::now() + HEARTBEAT;
+                }
+                self.status.send_replace(Some(Arc::clone(&status)));
+                Some(status)
+            }
+            Err(error) => {
+                // A full disk must not keep the socket from telling.
+                tracing::warn!(
+                    event = "status-not-written",
+                    error = chain(&error),
+                    "the status file is old"
+                );
+                self.status
+                    .send_replace(Some(Arc::new(self.picture.status(&self.session))));
+                None
+            }
+        }
+    }
+
+    /// What is known of the databases of this box's products.
+    fn databases(&self) -> Vec<DatabaseStatus> {
+        let mut databases = self.session.databases();
+        let notes = databases.iter_mut().map(|database| &mut database.notes);
+        for notes in notes {
+            notes.extend(self.leases.uncut.clone());
+        }
+        self.keepers.tell(&mut databases);
+        databases
+    }
+}
+
+/// One line for `systemctl status`.
+fn headline(status: &Status) -> String {
+    let name = status
+        .node
+        .name
+        .as_ref()
+        .map_or("this box", |name| name.as_str());
+    let on = status
+        .document
+        .as_ref()
+        .map_or_else(String::new, |document| {
+            format!(" on {} version {}", document.id.fleet, document.id.version)
+        });
+    match status.health {
+        Health::Converged => format!("{name}: converged{on}"),
+        Health::Degraded | Health::Waiting => {
+            let reason = status
+                .reasons
+                .first()
+                .map(String::as_str)
+                .unwrap_or_default();
+            format!("{name}: not converged{on}: {reason}")
+        }
+    }
+}
