@@ -110,7 +110,10 @@ impl Body {
             });
         }
         if seen.is_ok() {
-            if let Ok(Some(found)) = self.process.find() {
+            // Not each time: whoever connects and says nothing is a warning in the server's log.
+            if self.known().is_none_or(|known| !known.runs())
+                && let Ok(Some(found)) = self.process.find()
+            {
                 *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
             }
             // For the day on which it has no connection left. That it cannot be had now is no news.
@@ -288,6 +291,37 @@ impl Body {
             .semi_sync(source, replica, patience, self.timeout());
         set.await
             .map_err(|error| format!("semi-synchronous replication could not be switched: {error}"))
+    }
+
+    /// What semi-synchronous replication should be, as a source and as a replica.
+    pub(super) fn wanted_semi_sync(&self, master: bool) -> (bool, bool) {
+        let semi = self.seat.semi_sync;
+        (
+            semi && master && self.seat.chain.len() > 1,
+            semi && !master && self.gives_its_word(),
+        )
+    }
+
+    /// Switches it on a server that works. A replica's word counts from its next connection to the source on: that one
+    /// is made anew, while what was received goes on being applied.
+    pub(super) async fn switch_semi_sync(
+        &self,
+        (source, replica): (bool, bool),
+        receives: bool,
+    ) -> Result<(), String> {
+        let patience = Duration::from_hours(24 * 30);
+        let text = |error: ServerError| {
+            format!("semi-synchronous replication could not be switched: {error}")
+        };
+        let (server, deadline) = (&self.server, self.timeout() * 3);
+        server
+            .semi_sync(source, replica, patience, deadline)
+            .await
+            .map_err(text)?;
+        if receives {
+            server.receive_anew(deadline).await.map_err(text)?;
+        }
+        Ok(())
     }
 
     /// Whether a master may take this replica's word for a candidate's: whoever is never made master must not give it.

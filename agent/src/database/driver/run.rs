@@ -29,7 +29,7 @@ use crate::database::protocol::{
     Step, Task,
 };
 use crate::database::semantics::{self, Verdict};
-use crate::database::server::{Observation, ServerError, surplus};
+use crate::database::server::{Observation, ServerError, ThreadState, surplus};
 use crate::database::store::LeaseStore;
 use crate::fleet::Name;
 use crate::report::{ChangeStatus, DatabaseStatus};
@@ -60,6 +60,8 @@ pub(super) enum Heard {
     Fed(Result<(), String>),
     Verdict(Verdict),
     Told(String),
+    /// Semi-synchronous replication was switched.
+    Switched(Result<(), String>),
     /// What other replicas had more, before this one opens.
     Fetched(Fetched),
     /// The servers that a wish is about were looked at just now.
@@ -124,6 +126,10 @@ pub(super) struct Run {
     /// Looks in a row that saw transactions written here.
     local_writes: u32,
     asked_to: Option<oneshot::Sender<Result<String, String>>>,
+    /// The document has wanted semi-synchronous replication.
+    semi_wanted: bool,
+    /// It is being switched.
+    switching: bool,
     verdict: Option<Verdict>,
     epoch_at_start: u64,
     story: Story,
@@ -162,6 +168,8 @@ impl Run {
             errant: 0,
             local_writes: 0,
             asked_to: None,
+            semi_wanted: false,
+            switching: false,
             verdict: None,
             epoch_at_start: known_epoch,
             story: Story::default(),
@@ -328,6 +336,7 @@ impl Run {
             Heard::Fed(result) => self.hear_fed(result),
             Heard::Verdict(verdict) => self.hear_verdict(verdict),
             Heard::Told(trouble) => self.picture.note(trouble),
+            Heard::Switched(done) => self.hear_switched(done),
             Heard::Fetched(fetched) => self.hear_fetched(&fetched),
             Heard::Wish(wish, answer) => {
                 let _ = answer.send(self.grant(&wish));
@@ -369,8 +378,57 @@ impl Run {
         }
         self.picture.observation = Some(seen);
         self.step(Event::Health(health));
+        self.keep_semi_sync();
         if self.observe_again {
             self.look();
+        }
+    }
+
+    /// The document may say something else of semi-synchronous replication than when the server was opened or led to
+    /// its source. Where it never wanted it, what a person has set up is left alone.
+    fn keep_semi_sync(&mut self) {
+        self.semi_wanted |= self.seat.semi_sync;
+        let master = match self.machine.state() {
+            State::Serving => true,
+            State::Following => false,
+            _ => return,
+        };
+        let Some(Ok(seen)) = &self.picture.observation else {
+            return;
+        };
+        if !self.semi_wanted || self.task.is_some() || self.switching {
+            return;
+        }
+        let want = self.body.wanted_semi_sync(master);
+        let has = (
+            seen.semi_sync.source_enabled,
+            seen.semi_sync.replica_enabled,
+        );
+        if want == has || (!master && seen.replication.is_none()) {
+            return;
+        }
+        self.switching = true;
+        let receives = seen
+            .replication
+            .as_ref()
+            .is_some_and(|it| it.io.state == ThreadState::Running);
+        let (body, tell) = (Arc::clone(&self.body), self.tell.clone());
+        tokio::spawn(async move {
+            let done = body.switch_semi_sync(want, receives).await;
+            let _ = tell.send(Heard::Switched(done));
+        });
+    }
+
+    fn hear_switched(&mut self, done: Result<(), String>) {
+        self.switching = false;
+        match done {
+            Ok(()) => tracing::info!(
+                event = "database-semi-sync",
+                product = %self.seat.product,
+                wanted = self.seat.semi_sync,
+                "semi-synchronous replication was switched as the document says"
+            ),
+            Err(why) => self.picture.note(why),
         }
     }
 

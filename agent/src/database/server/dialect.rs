@@ -70,6 +70,8 @@ pub trait Dialect: std::fmt::Debug + Send + Sync {
 
     /// Stops receiving, and only that: what was received goes on being applied.
     fn stop_receiving(&self) -> Statement;
+    /// Receives again, with the applying thread at work.
+    fn start_receiving(&self) -> Statement;
     /// Stops both threads. Only once everything received is applied.
     fn stop(&self) -> Statement;
     /// Starts both threads.

@@ -128,6 +128,10 @@ impl Dialect for MariaDb {
         Statement::new("STOP SLAVE IO_THREAD")
     }
 
+    fn start_receiving(&self) -> Statement {
+        Statement::new("START SLAVE IO_THREAD")
+    }
+
     fn stop(&self) -> Statement {
         Statement::new("STOP SLAVE")
     }

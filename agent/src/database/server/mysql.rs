@@ -158,6 +158,10 @@ impl Dialect for MySql {
         Statement::new("STOP REPLICA IO_THREAD")
     }
 
+    fn start_receiving(&self) -> Statement {
+        Statement::new("START REPLICA IO_THREAD")
+    }
+
     fn stop(&self) -> Statement {
         Statement::new("STOP REPLICA")
     }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use super::super::gtid::{Containment, Gtids};
 use super::dialect::Source;
 use super::error::ServerError;
-use super::observation::{Observation, ThreadState};
+use super::observation::{Observation, Replication, ThreadState};
 use super::one::{Server, within};
 use super::session::Statement;
 
@@ -40,6 +40,21 @@ impl Server {
         let dialect = self.dialect(deadline).await?;
         let stop = dialect.stop_receiving();
         self.hands().tell(&stop, deadline).await.map(drop)
+    }
+
+    /// Connects to the source anew, for settings that count from then on. Only where the applying thread runs: that
+    /// keeps what was received.
+    pub async fn receive_anew(&self, deadline: Duration) -> Result<(), ServerError> {
+        let seen = self.observe(deadline).await?;
+        let applies = |it: &Replication| it.sql.state == ThreadState::Running;
+        if !seen.replication.as_ref().is_some_and(applies) {
+            return self.refuse("it does not apply what it receives".to_owned());
+        }
+        let dialect = self.dialect(deadline).await?;
+        for statement in [dialect.stop_receiving(), dialect.start_receiving()] {
+            self.hands().tell(&statement, deadline).await?;
+        }
+        Ok(())
     }
 
     /// Waits until all that was received is applied; the position reached. Receiving should be stopped, or the goal moves.
