@@ -66,6 +66,14 @@ impl Positions {
         Self { last }
     }
 
+    /// Those that this server wrote.
+    #[must_use]
+    pub fn written_by(&self, server: u32) -> Self {
+        let mut own = self.clone();
+        own.last.retain(|(_, writer), _| *writer == server);
+        own
+    }
+
     fn tips(&self) -> BTreeMap<u32, (u32, u64)> {
         let mut tips: BTreeMap<u32, (u32, u64)> = BTreeMap::new();
         for (&(domain, server), &sequence) in &self.last {

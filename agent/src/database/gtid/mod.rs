@@ -130,6 +130,15 @@ impl Gtids {
         }
     }
 
+    /// Those that this server wrote; `MySQL`'s sets name servers otherwise, and are returned as they are.
+    #[must_use]
+    pub fn written_by(&self, server_id: u32) -> Self {
+        match self {
+            Self::MariaDb(own) => Self::MariaDb(own.written_by(server_id)),
+            Self::MySql(_) => self.clone(),
+        }
+    }
+
     /// What is in these and not in `other`. Of `MariaDB`'s, which name only ends, the ends beyond `other`.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {

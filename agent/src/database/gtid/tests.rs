@@ -34,6 +34,15 @@ fn what_servers_say_reads_and_prints_the_same() {
 }
 
 #[test]
+fn what_a_server_wrote_itself_is_told_from_what_it_applies() {
+    // In the middle of applying, the binary log is one ahead of the position as a replica.
+    let (log, replica) = (mariadb("0-31-105"), mariadb("0-31-104"));
+    assert!(!log.minus(&replica).is_empty());
+    assert!(log.written_by(32).minus(&replica).is_empty());
+    assert_eq!(log.written_by(31), log);
+}
+
+#[test]
 fn what_no_server_says_is_refused() {
     for text in [
         "0",

@@ -59,18 +59,22 @@ impl Dialect for MariaDb {
         let switch = |column| facts.switch(column).ok_or(Unreadable::Column(column));
         let slave = gtids(text("slave_pos")?)?;
         let written = gtids(text("binlog_pos")?)?.union(&gtids(text("binlog_state")?)?);
+        let server_id = facts
+            .number("server_id")
+            .ok_or(Unreadable::Column("server_id"))?;
         Ok(Observation {
             flavour: Flavour::MariaDb,
             version: text("version")?.to_owned(),
-            server_id: facts
-                .number("server_id")
-                .ok_or(Unreadable::Column("server_id"))?,
+            server_id,
             uptime_secs: status
                 .number("Uptime")
                 .ok_or(Unreadable::Column("Uptime"))?,
             read_only: switch("read_only")?,
-            // What it applied is written here too, and `gtid_slave_pos` is not moved by what it writes itself.
-            local_writes: gtids(text("binlog_pos")?)?.minus(&slave),
+            // What it applies is written here too, an instant before `gtid_slave_pos` says so; that is not moved by what
+            // it writes itself.
+            local_writes: gtids(text("binlog_pos")?)?
+                .written_by(server_id)
+                .minus(&slave),
             executed: written.union(&slave),
             replication: answers
                 .replication
