@@ -36,7 +36,8 @@ struct Options {
     /// Goes on after a history in which something did not hold
     #[arg(long)]
     keep_going: bool,
-    /// A line of JSON for each history goes to this file, and FILE.SEED.txt has the whole story of those that went wrong
+    /// A line of JSON for each history goes to this file, and FILE.SEED.txt has the whole story of those that went wrong, or
+    /// in which a server was kept out
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Prints what is drawn from the seeds, and does nothing

@@ -290,3 +290,6 @@ fn all_are_led_to_the_one_master(evidence: &Evidence) -> Vec<String> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,7 @@ static HISTORIES: AtomicU64 = AtomicU64::new(1);
 pub struct Played {
     /// What came of it.
     pub outcome: Outcome,
-    /// For people, where something does not hold: plan, timeline, records.
+    /// For people, where something does not hold or a server was kept out: plan, timeline, records.
     pub story: String,
     /// The fleet is not as it was: it must be put back to the beginning before the next history.
     pub spoiled: bool,
@@ -85,9 +85,8 @@ pub fn play(stage: &mut Stage<'_>, plan: &Plan) -> Result<Played, Trouble> {
     let evidence = stage.look(record, before, plan.semi_sync, unsettled)?;
     let outcome = Outcome::of(plan.clone(), &evidence, settled, millis(started.elapsed()));
     let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let story = if outcome.violations.is_empty() {
-        String::new()
-    } else {
+    let spoiled = !outcome.violations.is_empty() || !outcome.quarantined.is_empty();
+    let story = if spoiled {
         let mut story = format!("{plan}\n");
         for violation in &outcome.violations {
             let _ = writeln!(story, "  {violation}");
@@ -122,8 +121,9 @@ pub fn play(stage: &mut Stage<'_>, plan: &Plan) -> Result<Played, Trouble> {
             );
         }
         story
+    } else {
+        String::new()
     };
-    let spoiled = !outcome.violations.is_empty() || !outcome.quarantined.is_empty();
     Ok(Played {
         outcome,
         story,

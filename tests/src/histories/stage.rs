@@ -83,7 +83,6 @@ impl<'fleet> Stage<'fleet> {
             machine.must(&["sh", "-c", stop]).map(drop)
         })?;
         self.world.bucket.empty()?;
-        self.semi_sync = false;
         self.publish()?;
         let start = format!(
             "if [ -d {PRISTINE} ]; then find {DATA} -mindepth 1 -delete; cp -a {PRISTINE}/. {DATA}; \
@@ -119,8 +118,9 @@ impl<'fleet> Stage<'fleet> {
     /// Makes tables empty and semi-synchronous replication as it is to be, on a fleet that is whole.
     pub(super) fn prepare(&mut self, semi_sync: bool) -> Result<(), Trouble> {
         if semi_sync != self.semi_sync {
+            // From the beginning: a change of the document alone takes effect with the next change of master.
             self.semi_sync = semi_sync;
-            self.publish()?;
+            self.reset()?;
         }
         wait_until("semi-synchronous replication as asked for", WHOLE, || {
             self.master()
