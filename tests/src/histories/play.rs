@@ -3,9 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-use node_agent::system::clock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::plan::{Plan, Strike};
 use super::stage::Stage;
@@ -37,8 +35,11 @@ pub struct Played {
     pub spoiled: bool,
 }
 
-fn wall_micros() -> u64 {
-    u64::try_from(clock::now().as_microsecond()).unwrap_or(0)
+/// As journals count. The agent's own clock, for people, has whole seconds.
+#[expect(clippy::disallowed_methods, reason = "journals have the wall clock")]
+pub(super) fn wall_micros() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| u64::try_from(now.as_micros()).unwrap_or(0))
 }
 
 fn millis(time: Duration) -> u64 {

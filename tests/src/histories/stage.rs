@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use node_agent::database::lease::{Lease, LeaseState};
 use node_agent::fleet::Name;
-use node_agent::system::clock;
 
 use super::ask::{each, is_quarantined, leads_to, said};
 use super::fault::Target;
+use super::play::wall_micros;
 use super::times::Times;
 use crate::database::{DATA, DatabaseFleet, SERVERS, Setup, document, sql};
 use crate::machine::{Fleet, Machine, TEST_ADDRESS, Trouble, wait_until};
@@ -77,7 +77,7 @@ impl<'fleet> Stage<'fleet> {
     /// Everything as it was after the boot: empty servers, an empty bucket, agents that know nothing.
     pub fn reset(&mut self) -> Result<(), Trouble> {
         self.heal()?;
-        let stop = "systemctl stop agentd; systemctl kill --signal=KILL mariadb; systemctl stop mariadb.socket mariadb; \
+        let stop = "systemctl stop 'writer-*' agentd; systemctl kill --signal=KILL mariadb; systemctl stop mariadb.socket mariadb; \
              rm -rf /var/lib/agentd/* /run/agentd/status.json; nft flush ruleset";
         each(&self.machines(), |machine| {
             machine.must(&["sh", "-c", stop]).map(drop)
@@ -95,7 +95,7 @@ impl<'fleet> Stage<'fleet> {
     }
 
     fn begin(&self) -> Result<(), Trouble> {
-        let since = clock::now().as_microsecond();
+        let since = wall_micros();
         // Servers join while there is nothing on the master that they could lack.
         self.whole()
             .and_then(|()| {
@@ -106,7 +106,6 @@ impl<'fleet> Stage<'fleet> {
             })
             .and_then(|_| self.whole())
             .map_err(|e| {
-                let since = u64::try_from(since).unwrap_or(0);
                 Trouble::caused(e, format!("\n{}", self.timeline(since, &[])))
             })
     }
@@ -262,30 +261,29 @@ impl<'fleet> Stage<'fleet> {
              systemctl kill --signal=CONT agentd mariadb 2>/dev/null; \
              systemctl start --no-block agentd; [ ! -d {PRISTINE} ] || systemctl start --no-block mariadb"
         );
+        let databases: Vec<_> = self.databases().iter().map(|it| it.name()).collect();
         each(&self.machines(), |machine| {
             self.fleet.heal(machine)?;
-            if !machine.is_on() {
+            if machine.is_on() {
+                machine.thaw()?;
+            } else {
                 machine.switch_on()?;
-                // Its services start by themselves; a cut was in its memory.
-                return wait_until("systemd", WHOLE, || {
-                    let argv = ["systemctl", "is-system-running"];
-                    machine
-                        .run(&argv)
-                        .is_ok_and(|said| matches!(said.stdout.trim(), "running" | "degraded"))
-                })
-                .and_then(|_| machine.must(&["sh", "-c", &mend]))
-                .map(drop);
             }
-            machine.thaw()?;
-            if self
-                .world
-                .databases
-                .iter()
-                .any(|it| it.name() == machine.name())
-            {
+            if databases.contains(&machine.name()) {
                 machine.thaw_disk(DATA)?;
             }
-            machine.must(&["sh", "-c", &mend]).map(drop)
+            // Again and again: one that is booting takes no orders yet.
+            let mut said = String::new();
+            let done = wait_until("what was broken to be mended", WHOLE, || {
+                match machine.must(&["sh", "-c", &mend]) {
+                    Ok(_) => true,
+                    Err(trouble) => {
+                        said = trouble.to_string();
+                        false
+                    }
+                }
+            });
+            done.map(drop).map_err(|e| Trouble::caused(e, said))
         })
     }
 
