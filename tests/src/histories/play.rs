@@ -19,6 +19,8 @@ const RANGE: u64 = 1_000_000;
 const CALM: Duration = Duration::from_millis(800);
 /// The longest history; writers end by themselves then.
 const LONGEST_SECS: u64 = 300;
+/// How long the fleet may take to become whole, beside six TTLs. A server whose disk was full tries again each minute.
+const PATIENCE: Duration = Duration::from_secs(65);
 /// Lines of the clients' records that are shown around each outage.
 const SHOWN: usize = 12;
 
@@ -71,7 +73,7 @@ pub fn play(stage: &mut Stage<'_>, plan: &Plan) -> Result<Played, Trouble> {
     });
     say("healing".into());
     stage.heal()?;
-    let patience = Duration::from_millis(stage.times.ttl * 6) + Duration::from_secs(45);
+    let patience = Duration::from_millis(stage.times.ttl * 6) + PATIENCE;
     let settled = stage.settle(patience);
     say(match &settled {
         Ok(_) => "whole".into(),

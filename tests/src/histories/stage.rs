@@ -34,6 +34,8 @@ pub struct Stage<'fleet> {
     setup: Setup,
     version: u64,
     semi_sync: bool,
+    /// The tables are there.
+    furnished: bool,
     /// Whom the bucket's proxy treats how, by the number of whoever asked for it.
     orders: Mutex<BTreeMap<usize, Vec<(String, String)>>>,
 }
@@ -51,13 +53,14 @@ impl<'fleet> Stage<'fleet> {
             ..Setup::new(SERVERS.len())
         };
         let world = DatabaseFleet::boot_as(fleet, &setup)?;
-        let stage = Self {
+        let mut stage = Self {
             fleet,
             world,
             times,
             setup,
             version: 1,
             semi_sync: false,
+            furnished: false,
             orders: Mutex::default(),
         };
         each(&stage.databases(), |machine| {
@@ -94,20 +97,20 @@ impl<'fleet> Stage<'fleet> {
         self.begin()
     }
 
-    fn begin(&self) -> Result<(), Trouble> {
+    fn begin(&mut self) -> Result<(), Trouble> {
         let since = wall_micros();
+        self.furnished = false;
         // Servers join while there is nothing on the master that they could lack.
-        self.whole()
-            .and_then(|()| {
-                let tables = "CREATE DATABASE shop; \
-                     CREATE TABLE shop.orders (id BIGINT UNSIGNED PRIMARY KEY, note VARCHAR(100)) ENGINE=InnoDB; \
-                     CREATE TABLE shop.others (id BIGINT UNSIGNED PRIMARY KEY, note VARCHAR(100)) ENGINE=InnoDB";
-                sql(self.master()?, tables)
-            })
+        let begun = self.whole().and_then(|()| {
+            let tables = "CREATE DATABASE shop; \
+                 CREATE TABLE shop.orders (id BIGINT UNSIGNED PRIMARY KEY, note VARCHAR(100)) ENGINE=InnoDB; \
+                 CREATE TABLE shop.others (id BIGINT UNSIGNED PRIMARY KEY, note VARCHAR(100)) ENGINE=InnoDB";
+            sql(self.master()?, tables)
+        });
+        self.furnished = begun.is_ok();
+        begun
             .and_then(|_| self.whole())
-            .map_err(|e| {
-                Trouble::caused(e, format!("\n{}", self.timeline(since, &[])))
-            })
+            .map_err(|e| Trouble::caused(e, format!("\n{}", self.timeline(since, &[]))))
     }
 
     fn whole(&self) -> Result<(), Trouble> {
@@ -214,9 +217,36 @@ impl<'fleet> Stage<'fleet> {
                 return Some(format!("{name} does not replicate"));
             }
         }
+        if let Some(why) = self.takes_no_write(&lease) {
+            return Some(why);
+        }
         let mut astray = self.webs().into_iter();
         let astray = astray.find(|web| leads_to(web).as_deref() != address)?;
         Some(format!("{} is not led to {}", astray.name(), lease.owner))
+    }
+
+    /// Why a client's write on the owner of the lease does not come back, once the tables are there.
+    fn takes_no_write(&self, lease: &Lease) -> Option<String> {
+        if !self.furnished {
+            return None;
+        }
+        let master = self.databases().into_iter();
+        let master = master
+            .filter(|it| it.name() == lease.owner.as_str())
+            .last()?;
+        let write = "REPLACE INTO shop.others VALUES (0, 'whole')";
+        let account = ["--host", master.address(), "--user=app", "--password=app"];
+        let argv = [&["mariadb"], &account[..], &["-e", write]].concat();
+        let patience = Duration::from_millis(self.times.ttl.min(2000));
+        match self.world.web.run_with(&argv, b"", patience) {
+            Ok(said) if said.success() => None,
+            Ok(said) => Some(format!(
+                "{} takes no write: {}",
+                lease.owner,
+                said.stderr.trim()
+            )),
+            Err(trouble) => Some(trouble.to_string()),
+        }
     }
 
     /// Waits until the fleet is whole: how long that took. An error says what is missing.
