@@ -5,6 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 
+/// The environment variable that names a file with seconds by which the wall clock is wrong: so a test lets it jump while
+/// the process runs. Only in builds with debug assertions.
+pub const WRONG_BY: &str = "AGENTD_CLOCK_WRONG_BY";
+
 /// Now by the wall clock, in whole seconds: for logs, reports and expiry, never for deadlines.
 #[expect(
     clippy::disallowed_methods,
@@ -14,8 +18,17 @@ pub fn now() -> Timestamp {
     let since_epoch = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
-    Timestamp::from_second(i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX))
-        .unwrap_or(Timestamp::UNIX_EPOCH)
+    let right = i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX);
+    Timestamp::from_second(right.saturating_add(wrong_by())).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn wrong_by() -> i64 {
+    if !cfg!(debug_assertions) {
+        return 0;
+    }
+    let file = std::env::var_os(WRONG_BY);
+    let text = file.and_then(|file| std::fs::read_to_string(file).ok());
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Time since boot, suspend included: for deadlines and ages. It never jumps; it starts again at a boot.

@@ -189,7 +189,7 @@ fn epochs_have_events(evidence: &Evidence) -> Vec<String> {
     found
 }
 
-/// I5: every server ends equal to the master, or is kept out.
+/// I5: every server ends equal to the master, or is kept out, with reason.
 fn servers_are_alike(evidence: &Evidence) -> Vec<String> {
     let Some(master) = evidence.master() else {
         return vec!["I5 there is no master to compare with".into()];
@@ -207,6 +207,16 @@ fn servers_are_alike(evidence: &Evidence) -> Vec<String> {
         } else if server.rows != master.rows || server.checksum != master.checksum {
             found.push(format!(
                 "I5 {name} differs from {} and is not kept out",
+                master.name
+            ));
+        }
+    }
+    for server in evidence.servers.iter().filter(|server| server.quarantined) {
+        let same = server.rows == master.rows && server.checksum == master.checksum;
+        if server.level && same && server.name != master.name {
+            let name = &server.name;
+            found.push(format!(
+                "I5 {name} is kept out, and has what {} has and no more",
                 master.name
             ));
         }

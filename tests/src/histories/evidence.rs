@@ -14,6 +14,9 @@ use crate::machine::{Machine, Trouble, wait_until};
 /// How long a replica may take to apply what the master has, once nobody writes any more.
 const CATCH_UP_SECS: u64 = 20;
 
+/// For how long a server must be told as kept out.
+const DOUBT: Duration = Duration::from_secs(3);
+
 /// A server at the end of a history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AtEnd {
@@ -139,13 +142,15 @@ fn at_end(machine: &Machine, position: Option<&str>, owner: &str) -> AtEnd {
         return end;
     };
     end.writable = said.writable;
-    end.quarantined = is_quarantined(machine);
+    // What is told for a moment, while it looks again, does not count.
+    let told = wait_until("no quarantine", DOUBT, || !is_quarantined(machine));
+    end.quarantined = told.is_err();
+    let patience = if end.quarantined { 1 } else { CATCH_UP_SECS };
     let wait = format!(
-        "SELECT MASTER_GTID_WAIT('{}', {CATCH_UP_SECS})",
+        "SELECT MASTER_GTID_WAIT('{}', {patience})",
         position.unwrap_or_default()
     );
-    end.level = machine.name() == owner
-        || (!end.quarantined && sql(machine, &wait).is_ok_and(|said| said == "0"));
+    end.level = machine.name() == owner || sql(machine, &wait).is_ok_and(|said| said == "0");
     end.rows = rows(machine).ok();
     end.checksum = sql(machine, "CHECKSUM TABLE shop.orders, shop.others").unwrap_or_default();
     end

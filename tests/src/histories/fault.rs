@@ -122,6 +122,7 @@ faults! {
     SnapshotsAhead "snapshots-ahead" &[Target::Master], Long, "the candidates are cut off while the snapshot server receives, then the master's power is cut";
     Switchover "switchover" &[Target::Master, Target::Candidate], Moment, "a person hands over";
     TwoSwitchovers "two-switchovers" &[Target::Master], Moment, "two persons hand over at once, to different servers";
+    ClockJump "clock-jump" SERVERS, Any, "the agent's wall clock jumps by hours or days, forth or back, and back again";
     RestartMysqld "restart-mysqld" SERVERS, Moment, "systemctl restart of the database server";
 }
 

@@ -22,6 +22,8 @@ const DISK: u32 = 512;
 const PRISTINE: &str = "/var/lib/mysql-pristine";
 /// Where an agent is told at which step to die.
 pub(super) const CRASH: &str = "/run/agentd-crash";
+/// By how many seconds an agent's wall clock is wrong.
+pub(super) const CLOCK: &str = "/run/agentd-clock";
 /// How long the fleet may take to become whole from nothing.
 const WHOLE: Duration = Duration::from_mins(1);
 
@@ -64,7 +66,9 @@ impl<'fleet> Stage<'fleet> {
             orders: Mutex::default(),
         };
         each(&stage.databases(), |machine| {
-            let unit = format!("[Service]\nEnvironment=AGENTD_CRASH_IF={CRASH}\n");
+            let unit = format!(
+                "[Service]\nEnvironment=AGENTD_CRASH_IF={CRASH} AGENTD_CLOCK_WRONG_BY={CLOCK}\n"
+            );
             let path = "/etc/systemd/system/agentd.service.d/crash.conf";
             machine.write(path, unit.as_bytes())?;
             let script = format!(
@@ -287,7 +291,7 @@ impl<'fleet> Stage<'fleet> {
         self.world.bucket.treat(&[])?;
         let mend = format!(
             "for table in $(nft list tables inet | awk '$3 ~ /^cuts/ {{ print $3 }}'); do nft delete table inet $table; done; \
-             rm -f {CRASH} {DATA}/filler; systemctl stop 'fault-*' 2>/dev/null; \
+             rm -f {CRASH} {CLOCK} {DATA}/filler; systemctl stop 'fault-*' 2>/dev/null; \
              systemctl kill --signal=CONT agentd mariadb 2>/dev/null; \
              systemctl start --no-block agentd; [ ! -d {PRISTINE} ] || systemctl start --no-block mariadb"
         );

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::ask::{mend, swallow};
 use super::fault::{Fault, Target};
 use super::plan::Strike;
-use super::stage::{CRASH, Stage};
+use super::stage::{CLOCK, CRASH, Stage};
 use crate::database::DATA;
 use crate::machine::{Machine, Trouble};
 
@@ -154,6 +154,11 @@ impl Stage<'_> {
                     &statement,
                 ])?;
             }
+            Fault::ClockJump => {
+                let hours = i64::try_from(strike.variant).unwrap_or(0) - 500;
+                target.write(CLOCK, (hours * 3600).to_string().as_bytes())?;
+                return Ok(format!("by {hours} h"));
+            }
             Fault::StopSql => order(target, "STOP SLAVE SQL_THREAD")?,
             Fault::StopIo => order(target, "STOP SLAVE IO_THREAD")?,
             Fault::Errant => {
@@ -227,6 +232,7 @@ impl Stage<'_> {
             | Fault::BucketSlow
             | Fault::BucketLosesReplies
             | Fault::BucketTwice => self.treat(number, Vec::new()),
+            Fault::ClockJump => target.must(&["rm", "-f", CLOCK]).map(drop),
             Fault::HungDisk => target.thaw_disk(DATA),
             Fault::FullDisk => target
                 .must(&["rm", "-f", &format!("{DATA}/filler")])
