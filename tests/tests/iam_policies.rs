@@ -18,7 +18,7 @@ const SERVER: &str = "box-1";
 const ADMIN: &str = "arn:aws:iam::123456789012:role/Admin";
 
 /// Every kind of key that there is, of this holder and of another one, and some that are nobody's.
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 27] = [
     "prod/fleet.json",
     "prod/fleet.json.old",
     "prod/leases/shop.json",
@@ -28,6 +28,9 @@ const KEYS: [&str; 24] = [
     "prod/holds/video.json",
     "prod/events/shop/7.json",
     "prod/events/video/7.json",
+    "prod/surplus/shop/7-box-1.sql",
+    "prod/surplus/shop/7-box-2.sql",
+    "prod/surplus/video/7-box-1.sql",
     "prod/nodes/box-1.json",
     "prod/nodes/box-2.json",
     "prod/probes/box-1/lease.json",
@@ -103,6 +106,7 @@ fn table(role: &str) -> Vec<(&'static str, &'static [&'static str])> {
             (GET, &["prod/fleet.json"]),
             (GET, &ELECTIONS),
             (PUT, &ELECTIONS),
+            (PUT, &["prod/surplus/shop/7-box-1.sql"]),
             (LIST, &[""]),
             OWN_REPORT,
         ],
@@ -136,7 +140,7 @@ fn table(role: &str) -> Vec<(&'static str, &'static [&'static str])> {
             OWN_REPORT,
         ],
         "operator" => {
-            let (all, _) = KEYS.split_at(20);
+            let (all, _) = KEYS.split_at(23);
             vec![
                 (GET, all),
                 ("s3:GetObjectVersion", all),

@@ -44,7 +44,7 @@ fn wish(ask: &DatabaseAsk) -> Result<Wish, String> {
         DatabaseOrder::TakeOver { old_master_is_off } => Ok(Wish::TakeOver {
             off: *old_master_is_off,
         }),
-        DatabaseOrder::Rejoin { .. } => Ok(Wish::Rejoin),
+        DatabaseOrder::Rejoin { discard } => Ok(Wish::Rejoin { discard: *discard }),
         DatabaseOrder::Hold { .. } => Err("a hold is no driver's".to_owned()),
     }
 }
@@ -95,15 +95,32 @@ fn would(wish: &Wish, me: &Name, status: Option<&DatabaseStatus>) -> Result<Vec<
                 format!("{me} takes writes; what it never received is lost"),
             ])
         }
-        Wish::Rejoin => {
-            if status.part != Part::Quarantined {
+        Wish::Rejoin { discard } => {
+            if status.part != Part::Quarantined && !(*discard && stands(me, status)) {
                 return Err(format!("{me} is not kept out of {product}"));
+            }
+            if *discard {
+                return Ok(vec![
+                    format!("{me} saves what it has and the master lacks"),
+                    format!(
+                        "{me} throws away its databases, its binary log and its accounts, but the system's and agentd's"
+                    ),
+                    format!("{me} copies the master's over the network, as of one moment"),
+                    format!("{me} replicates from there on; until then nobody can fall back on it"),
+                ]);
             }
             Ok(vec![format!(
                 "{me} replicates from the master again, if that has all that {me} has"
             )])
         }
     }
+}
+
+/// Whether this server receives from nobody, and is no master: a copy could be all that helps it.
+fn stands(me: &Name, status: &DatabaseStatus) -> bool {
+    let own = status.servers.iter().find(|server| server.name == *me);
+    let seen = own.and_then(|server| server.seen.as_ref());
+    status.part != Part::Master && seen.is_some_and(|seen| seen.error.is_none() && !seen.receiving)
 }
 
 /// The server of that name, if it could be handed over to.
@@ -179,11 +196,16 @@ fn ended(wish: &Wish, me: &Name, status: &DatabaseStatus) -> Result<String, Stri
         (Wish::TakeOver { .. }, _) => {
             Err(format!("{me} has not taken over: see agentctl db status"))
         }
-        (Wish::Rejoin, _) if status.part == Part::Quarantined => Err(format!(
-            "{me} is still kept out: {}",
-            status.alarms.join("; ")
-        )),
-        (Wish::Rejoin, _) => Ok(format!("{me} replicates again")),
+        (Wish::Rejoin { .. }, _)
+            if status.part == Part::Quarantined
+                || (status.alarms.iter()).any(|alarm| alarm.starts_with("rejoining: ")) =>
+        {
+            Err(format!(
+                "{me} is still kept out: {}",
+                status.alarms.join("; ")
+            ))
+        }
+        (Wish::Rejoin { .. }, _) => Ok(format!("{me} replicates again")),
     }
 }
 
@@ -243,9 +265,13 @@ mod tests {
         let said = no("db-1", "master", Some("db-1"));
         assert_eq!(said, "db-1 is the master already");
         let status = status("candidate");
-        let rejoin = would(&Wish::Rejoin, &name("db-2"), Some(&status));
+        let rejoin = would(
+            &Wish::Rejoin { discard: false },
+            &name("db-2"),
+            Some(&status),
+        );
         assert_eq!(rejoin.unwrap_err(), "db-2 is not kept out of shop");
-        assert!(would(&Wish::Rejoin, &name("db-2"), None).is_err());
+        assert!(would(&Wish::Rejoin { discard: true }, &name("db-2"), None).is_err());
         let off = Wish::TakeOver { off: true };
         assert!(would(&off, &name("db-2"), Some(&status)).is_ok());
     }

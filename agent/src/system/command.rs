@@ -1,5 +1,6 @@
 //! Running commands: with a deadline, bounded output, and the whole process group killed when it overruns.
 
+mod running;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+
+pub use running::{End, Running};
 
 /// The most that is kept of each of standard output and standard error, in bytes: the last ones.
 pub const KEPT: usize = 64 * 1024;
@@ -289,7 +292,14 @@ impl Tail {
 
     /// What came, waiting a moment for the rest.
     async fn text(mut self) -> String {
-        let _ = timeout(DRAIN, &mut self.reader).await;
+        self.so_far(DRAIN).await
+    }
+
+    /// What came until the stream's end, or until `patience` is over.
+    async fn so_far(&mut self, patience: Duration) -> String {
+        if !self.reader.is_finished() {
+            let _ = timeout(patience, &mut self.reader).await;
+        }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         cut(&mut kept);
         String::from_utf8_lossy(&kept).into_owned()

@@ -96,7 +96,8 @@ pub enum DbCommand {
     #[command(
         long_about = "Let this machine's server, which is kept out, replicate from the master again.\n\n\
             A server is kept out when it has transactions that the master lacks. They were saved to the bucket; \
-            look at them first. --discard is your word that the master goes on without them.",
+            look at them first. --discard is your word that the master goes on without them: all that this server has is \
+            thrown away, and the master's data are copied.",
         after_help = "Exit code: 0 it replicates (--noop: could); 1 not; 3 the agent is not running.\n\n\
             Examples:\n  agentctl db rejoin shop --noop\n  agentctl db rejoin shop --discard"
     )]

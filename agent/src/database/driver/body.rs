@@ -1,6 +1,7 @@
 //! The server on this machine: looked at, made to beat, closed, opened, led to its source.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::database::gtid::Gtids;
 use crate::database::lease::Lease;
 use crate::database::protocol::{Beat, Health, Life, Ms, Replica, ServerId};
 use crate::database::server::{
-    self, Observation, Place, Process, Server, ServerError, Target, ThreadState,
+    self, Observation, Place, Process, Progress, Server, ServerError, Target, ThreadState,
 };
 use crate::settings::DeadmanUse;
 use crate::system::clock;
@@ -35,6 +36,9 @@ pub(super) struct Body {
     deadman: Option<Arc<dyn DeadMan>>,
     /// The process that was last seen to answer: one that has closed its socket may still write.
     known: Mutex<Option<Identity>>,
+    /// Events that ran on the master before were enabled here.
+    enabled: AtomicBool,
+    progress: Progress,
     seat: Arc<Seat>,
 }
 
@@ -67,6 +71,8 @@ impl Body {
             process: Process::of(&seat.socket),
             deadman,
             known: Mutex::default(),
+            enabled: AtomicBool::new(false),
+            progress: Progress::default(),
             seat: Arc::clone(seat),
         }
     }
@@ -183,7 +189,7 @@ impl Body {
     }
 
     /// Closes the gate, then the server.
-    pub(super) async fn close(&self) -> Result<(), String> {
+    pub(super) async fn close(self: &Arc<Self>) -> Result<(), String> {
         crash::point("database: close");
         if let Some(deadman) = &self.deadman
             && let Ok(Armed::Open(_) | Armed::Closed) = deadman.check().await
@@ -196,6 +202,9 @@ impl Body {
             .close(budget)
             .await
             .map_err(|error| error.to_string())?;
+        // Those that may write in spite of it would go on by the clock. Beside: the fence waits for nothing.
+        let body = Arc::clone(self);
+        tokio::spawn(async move { body.disable_events().await });
         tracing::info!(
             event = "database-closed",
             product = %self.seat.product,
@@ -330,6 +339,77 @@ impl Body {
         seat.chain.iter().any(|member| member.name == seat.me) && !seat.never.contains(&seat.me)
     }
 
+    /// Has no event run by the clock here: that is the master's. Best effort, for it must not stand in the way of more.
+    async fn disable_events(&self) {
+        self.enabled.store(false, Ordering::Relaxed);
+        match self.server.disable_events(self.timeout()).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(
+                event = "database-events-disabled",
+                product = %self.seat.product,
+                count,
+                "events of the server's scheduler run on the master only"
+            ),
+            Err(error) => self.events_failed(&error),
+        }
+    }
+
+    /// On the master: enables the events that ran on the one before, once; then notes which run.
+    pub(super) async fn mind_events(&self) {
+        let timeout = self.timeout();
+        if !self.enabled.load(Ordering::Relaxed) {
+            match self.server.enable_events(timeout).await {
+                Ok(count) => {
+                    self.enabled.store(true, Ordering::Relaxed);
+                    if count > 0 {
+                        tracing::info!(
+                            event = "database-events-enabled",
+                            product = %self.seat.product,
+                            count,
+                            "events of the server's scheduler that ran on the master before run here now"
+                        );
+                    }
+                }
+                Err(error) => {
+                    // What the server refused it would refuse again; the others are enabled.
+                    let refused = matches!(error, ServerError::Said { .. });
+                    self.enabled.store(refused, Ordering::Relaxed);
+                    return self.events_failed(&error);
+                }
+            }
+        }
+        if let Err(error) = self.server.note_events(timeout).await {
+            self.events_failed(&error);
+        }
+    }
+
+    fn events_failed(&self, error: &ServerError) {
+        tracing::warn!(
+            event = "database-events-failed",
+            product = %self.seat.product,
+            error = %error,
+            "events of the server's scheduler could not be enabled, disabled or noted"
+        );
+    }
+
+    /// How far a copy of the master is.
+    pub(super) fn progress(&self) -> Option<(u64, u64)> {
+        self.progress.get()
+    }
+
+    /// Makes it anew from the master.
+    pub(super) async fn reseed(
+        &self,
+        upstream: &Server,
+        source: &server::Source,
+    ) -> Result<(), String> {
+        crash::point("database: make anew");
+        let word = self.gives_its_word();
+        self.semi_sync(false, word, Duration::from_secs(10)).await?;
+        let copied = self.server.reseed(upstream, source, &self.progress).await;
+        copied.map_err(|error| crate::system::chain(&error))
+    }
+
     /// Leads it to its source.
     pub(super) async fn follow(
         &self,
@@ -337,14 +417,20 @@ impl Body {
         source: &server::Source,
     ) -> Result<(), String> {
         crash::point("database: follow");
+        self.disable_events().await;
         let word = self.gives_its_word();
         self.semi_sync(false, word, Duration::from_secs(10)).await?;
+        // A new server has nothing that a copy could cost anybody.
+        if self.server.wants_copy(upstream, FOLLOW).await == Ok(true) {
+            return self.reseed(upstream, source).await;
+        }
         let followed = self.server.follow(upstream, source, FOLLOW).await;
         followed.map_err(|error| error.to_string())
     }
 
     pub(super) async fn start(&self, upstream: &Server) -> Result<(), String> {
         crash::point("database: start replication");
+        self.disable_events().await;
         let word = self.gives_its_word();
         self.semi_sync(false, word, Duration::from_secs(10)).await?;
         let started = self.server.start_replication(upstream, FOLLOW).await;

@@ -13,6 +13,7 @@
 //! | `catchup` | before it opens: what another replica received and this one did not |
 //! | `friends` | the other servers: locks, looks at an old master |
 //! | `story` | the event of a change of master |
+//! | `surplus` | what the master lacks, kept for people |
 //! | `told` | what is told of it all: [`crate::report::DatabaseStatus`] |
 
 mod body;
@@ -23,6 +24,7 @@ mod names;
 mod run;
 pub mod seat;
 mod story;
+mod surplus;
 mod told;
 
 use std::thread::JoinHandle;
@@ -46,7 +48,10 @@ pub enum Wish {
         off: bool,
     },
     /// This server joins its master's history again.
-    Rejoin,
+    Rejoin {
+        /// It is made anew from the master: what it has and the master lacks is given up.
+        discard: bool,
+    },
 }
 
 /// What a driver is told.

@@ -3,7 +3,6 @@
 
 use std::mem::{Discriminant, discriminant};
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use super::letter::{self, Reply};
 use super::names::{Names, Versions};
 use super::seat::Seat;
 use super::story::Story;
+use super::surplus;
 use super::told::{Picture, Seen};
 use super::{Told, Wish};
 use crate::bucket::Bucket;
@@ -29,7 +29,7 @@ use crate::database::protocol::{
     Step, Task,
 };
 use crate::database::semantics::{self, Verdict};
-use crate::database::server::{Observation, ServerError, ThreadState, surplus};
+use crate::database::server::{Observation, ServerError, ThreadState};
 use crate::database::store::LeaseStore;
 use crate::fleet::Name;
 use crate::report::{ChangeStatus, DatabaseStatus};
@@ -39,16 +39,6 @@ use crate::system::clock;
 const TICK: Duration = Duration::from_millis(50);
 /// Between two looks at a person's hold, and at the other servers.
 const ASIDE: Duration = Duration::from_secs(5);
-/// The most bytes of a surplus that go into the bucket; a longer one stays on the machine.
-const SURPLUS_LIMIT: u64 = 256 * 1024 * 1024;
-
-/// What prints binary logs: the server's own tool, by its new name or the old one.
-const TOOLS: [&str; 3] = [
-    "/usr/bin/mariadb-binlog",
-    "/usr/bin/mysqlbinlog",
-    "/usr/local/bin/mysqlbinlog",
-];
-
 /// What comes back from work.
 pub(super) enum Heard {
     Event(Event),
@@ -130,6 +120,8 @@ pub(super) struct Run {
     semi_wanted: bool,
     /// It is being switched.
     switching: bool,
+    /// A person has given up what this server has and the master lacks.
+    discard: bool,
     verdict: Option<Verdict>,
     epoch_at_start: u64,
     story: Story,
@@ -170,6 +162,7 @@ impl Run {
             asked_to: None,
             semi_wanted: false,
             switching: false,
+            discard: false,
             verdict: None,
             epoch_at_start: known_epoch,
             story: Story::default(),
@@ -314,6 +307,10 @@ impl Run {
         });
         if matches!(self.verdict, Some(Verdict::Unknown(_))) {
             self.probe();
+        }
+        if matches!(self.machine.state(), State::Serving) {
+            let body = Arc::clone(&self.body);
+            tokio::spawn(async move { body.mind_events().await });
         }
         let patience = self.patience();
         for (name, friend) in self.friends.all() {
@@ -475,6 +472,9 @@ impl Run {
         }
         self.picture.did(task, result);
         self.story.did(task, result.is_ok());
+        if matches!(task, Task::Rejoin(_)) {
+            self.discard = false;
+        }
         if matches!(task, Task::Follow(_) | Task::Rejoin(_)) {
             // Why it was refused is counted against the master itself.
             self.look_aside();
@@ -774,6 +774,9 @@ impl Run {
         let limit = match task {
             Task::Close => seat.settings.times.fence_budget,
             Task::Drain => Duration::from_millis(drain),
+            // Each of their steps has a deadline of its own.
+            Task::SaveSurplus => Duration::from_hours(1),
+            Task::Follow(_) | Task::Rejoin(_) => Duration::from_hours(24 * 7),
             _ => Duration::from_secs(15),
         };
         let upstream = match task {
@@ -786,7 +789,8 @@ impl Run {
         let source = upstream
             .as_ref()
             .and_then(|name| friends::source(&seat, name));
-        let (bucket, epoch) = (Arc::clone(&self.bucket), self.machine.known_epoch());
+        let epoch = self.machine.known_epoch();
+        let discard = self.discard && matches!(task, Task::Rejoin(_));
         // The old master has its own way of telling: it is closed, or dead.
         let old = self
             .versions
@@ -816,12 +820,15 @@ impl Run {
                 Task::Open { until } => body.open(until).await,
                 Task::Follow(_) | Task::Rejoin(_) => {
                     let (friend, source) = (friend.ok_or_else(nobody)?, source.ok_or_else(nobody)?);
+                    if discard {
+                        return body.reseed(&friend.server, &source).await;
+                    }
                     body.follow(&friend.server, &source).await
                 }
                 Task::Start => body.start(&friend.ok_or_else(nobody)?.server).await,
                 Task::SaveSurplus => {
                     let friend = friend.ok_or_else(nobody)?;
-                    save(&body, &friend, &bucket, &seat, epoch).await
+                    surplus::keep(&body, &friend, &seat, epoch).await
                 }
             }
         };
@@ -847,7 +854,7 @@ impl Run {
     fn wish(&self, wish: Wish, answer: oneshot::Sender<Result<String, String>>) {
         let about = match &wish {
             Wish::Switchover(to) => to.clone().or_else(|| self.heir()),
-            Wish::TakeOver { .. } | Wish::Rejoin => None,
+            Wish::TakeOver { .. } | Wish::Rejoin { .. } => None,
         };
         let about = about.and_then(|name| Some((self.friends.get(&name)?, name)));
         let (tell, patience) = (self.tell.clone(), self.patience());
@@ -904,17 +911,35 @@ impl Run {
                 self.step(Event::Order(Order::TakeOver { off: *off }));
                 Ok(format!("{} takes over as soon as it is safe", self.seat.me))
             }
-            Wish::Rejoin => {
-                if !self.machine.is_quarantined(&self.rules) {
-                    return Err(format!("{} is not kept out of {product}", self.seat.me));
+            Wish::Rejoin { discard } => {
+                let me = &self.seat.me;
+                if owner.is_none() || owner.as_ref() == Some(me) {
+                    return Err(format!("{me} has no other master of {product} to follow"));
                 }
+                // Also a new server, and one whose copy broke off: it has nothing that the master lacks.
+                let empty = *discard && !self.replicates();
+                if !self.machine.is_quarantined(&self.rules) && !empty {
+                    return Err(format!("{me} is not kept out of {product}"));
+                }
+                let said = if *discard {
+                    format!("{me} is made anew from the master")
+                } else {
+                    format!("{me} joins if the master has all that it has")
+                };
+                self.discard = *discard;
                 self.step(Event::Order(Order::Rejoin));
-                Ok(
-                    "it joins if its master has all that it has; else restore it from a snapshot"
-                        .into(),
-                )
+                Ok(said)
             }
         }
+    }
+
+    /// Whether the local server receives from anybody, as far as is known.
+    fn replicates(&self) -> bool {
+        let Some(Ok(seen)) = &self.picture.observation else {
+            return false;
+        };
+        let state = seen.replication.as_ref().map(|it| it.io.state);
+        state == Some(ThreadState::Running)
     }
 
     fn heir(&self) -> Option<Name> {
@@ -972,6 +997,7 @@ impl Run {
         }
         self.last_told = at;
         self.picture.state = Some(self.machine.state());
+        self.picture.copying = self.body.progress();
         let blockers = self.blockers();
         status.send_replace(Some(self.picture.draw(
             &self.seat,
@@ -1021,49 +1047,4 @@ impl Run {
         let (own, _) = self.friends.own_lock();
         own.release().await;
     }
-}
-
-/// Saves what the master lacks: into a file here, and into the bucket.
-async fn save(
-    body: &Body,
-    friend: &friends::Friend,
-    bucket: &Bucket,
-    seat: &Seat,
-    epoch: u64,
-) -> Result<(), String> {
-    let text = |error: &dyn std::error::Error| crate::system::chain(error);
-    let patience = Duration::from_secs(10);
-    let other = friend
-        .server
-        .observe(patience)
-        .await
-        .map_err(|it| text(&it))?;
-    let dir = seat.state_dir.join("surplus");
-    std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
-    let file = dir.join(format!("{}-{epoch}.sql", seat.product));
-    let tool = TOOLS.iter().map(Path::new).find(|path| path.exists());
-    let tool = tool.ok_or_else(|| format!("none of {} is there", TOOLS.join(", ")))?;
-    surplus::save(body.server(), &other.executed, tool, &file, patience)
-        .await
-        .map_err(|error| text(&error))?;
-    let length = std::fs::metadata(&file)
-        .map_err(|error| error.to_string())?
-        .len();
-    tracing::warn!(
-        event = "database-surplus-saved",
-        product = %seat.product,
-        file = %file.display(),
-        bytes = length,
-        "transactions that the master lacks were saved"
-    );
-    if length > SURPLUS_LIMIT {
-        return Ok(());
-    }
-    let bytes = std::fs::read(&file).map_err(|error| error.to_string())?;
-    let key = format!("surplus/{}/{epoch}-{}.sql", seat.product, seat.me);
-    bucket
-        .put(&key, bytes, None)
-        .await
-        .map(drop)
-        .map_err(|error| text(&error))
 }

@@ -150,6 +150,8 @@ pub(super) struct Picture {
     pub(super) fenced: Option<(Timestamp, Fenced)>,
     pub(super) change: Option<ChangeStatus>,
     pub(super) deadman: Option<String>,
+    /// Bytes of a copy of the master that were copied, and about how many there are.
+    pub(super) copying: Option<(u64, u64)>,
     trouble: Option<Trouble>,
     failed: BTreeMap<&'static str, String>,
     noted: Option<String>,
@@ -173,6 +175,11 @@ impl Picture {
         match result {
             Ok(()) => {
                 self.failed.remove(what);
+                if matches!(task, Task::Follow(_) | Task::Rejoin(_)) {
+                    // The one does what the other could not.
+                    self.failed.remove(FOLLOWING);
+                    self.failed.remove(REJOINING);
+                }
                 if matches!(task, Task::Arm { .. }) {
                     self.deadman = None;
                 }
@@ -217,9 +224,10 @@ impl Picture {
         if quarantined {
             alarms.push(format!(
                 "{} has transactions that the master lacks: it is kept out. They are saved under {} and in the bucket; \
-                 restore this server from a snapshot, or apply them by hand",
+                 read them, apply by hand what is wanted on the master, then agentctl db rejoin {} --discard",
                 seat.me,
-                seat.state_dir.join("surplus").display()
+                seat.state_dir.join("surplus").display(),
+                seat.product
             ));
         }
         DatabaseStatus {
@@ -245,7 +253,7 @@ impl Picture {
                 since: hold.since,
             }),
             last_change: self.change.clone(),
-            doing: doing(machine, names),
+            doing: doing(machine, names, self.copying),
             alarms,
             notes,
         }
@@ -304,6 +312,13 @@ impl Picture {
         alarms.extend(stuck.map(|reason| format!("no takeover by {}: {reason}", seat.me)));
         for (what, why) in &self.failed {
             alarms.push(format!("{what}: {why}"));
+        }
+        if let Some((done, total)) = self.copying {
+            notes.push(format!(
+                "this server is being filled with a copy of the other's data: {} of about {} MB",
+                done / 1_000_000,
+                total / 1_000_000
+            ));
         }
         if let Some((at, why)) = &self.fenced {
             notes.push(format!("this server was closed at {at}: {why}"));
@@ -432,6 +447,9 @@ fn reasons(blockers: &[Reason]) -> Option<String> {
     (!words.is_empty()).then(|| words.join("; "))
 }
 
+const FOLLOWING: &str = "following the source";
+const REJOINING: &str = "rejoining";
+
 /// Work, as people call it.
 fn work(task: Task) -> &'static str {
     match task {
@@ -442,10 +460,10 @@ fn work(task: Task) -> &'static str {
         Task::Arm { .. } => "arming the dead-man",
         Task::Forget => "forgetting the source",
         Task::Open { .. } => "opening the server",
-        Task::Follow(_) => "following the source",
+        Task::Follow(_) => FOLLOWING,
         Task::Start => "starting replication",
         Task::SaveSurplus => "saving what the master lacks",
-        Task::Rejoin(_) => "rejoining",
+        Task::Rejoin(_) => REJOINING,
     }
 }
 
@@ -471,7 +489,7 @@ fn state(machine: &Machine) -> &'static str {
     }
 }
 
-fn doing(machine: &Machine, names: &Names) -> Option<String> {
+fn doing(machine: &Machine, names: &Names, copying: Option<(u64, u64)>) -> Option<String> {
     let to = match machine.state() {
         State::Announcing { to, .. } | State::Closing { to, .. } | State::Handed { to, .. } => {
             Some(to)
@@ -488,7 +506,15 @@ fn doing(machine: &Machine, names: &Names) -> Option<String> {
         (_, Some(Order::TakeOver { .. })) => {
             Some(format!("takeover by a person's order: {}", state(machine)))
         }
-        (_, Some(Order::Rejoin)) => Some("rejoining".to_owned()),
+        (_, Some(Order::Rejoin)) => Some(match copying {
+            Some((done, total)) => format!(
+                "rejoining: {} % of about {} MB copied",
+                // In tens: who waits sees a line for each.
+                done.saturating_mul(10) / total.max(1) * 10,
+                total / 1_000_000
+            ),
+            None => "rejoining".to_owned(),
+        }),
         (State::Promoting { .. } | State::Bidding | State::Fencing { .. }, None) => {
             Some(state(machine).to_owned())
         }

@@ -124,6 +124,21 @@ impl Positions {
         Self { last }
     }
 
+    /// The last transaction of each domain that both have: where two histories part. Only where a domain is one line of
+    /// history, and both know what each server wrote. A domain that they share nothing of is not in it.
+    #[must_use]
+    pub fn common(&self, other: &Self) -> Self {
+        let both = self.last.iter().filter_map(|(key, &sequence)| {
+            let there = *other.last.get(key)?;
+            // Of a server that wrote on after they parted, only what the other one knows is in both.
+            Some((*key, sequence.min(there)))
+        });
+        Self {
+            last: both.collect(),
+        }
+        .tip()
+    }
+
     /// By how many transactions this is ahead of `other`, over all domains.
     pub fn beyond(&self, other: &Self) -> u64 {
         let ends = other.tips();

@@ -149,6 +149,16 @@ impl Gtids {
         }
     }
 
+    /// Where these and `other` part: `MariaDB`'s last transactions in common, one a domain, `MySQL`'s whole intersection.
+    #[must_use]
+    pub fn common(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::MariaDb(own), Self::MariaDb(other)) => Self::MariaDb(own.common(other)),
+            (Self::MySql(own), Self::MySql(other)) => Self::MySql(own.minus(&own.minus(other))),
+            _ => Self::none(self.flavour()),
+        }
+    }
+
     /// How many transactions of these `other` lacks. Exact for `MySQL`; for `MariaDB` exact as long as the sequence
     /// numbers have no gaps, which the server makes none of.
     pub fn beyond(&self, other: &Self) -> u64 {

@@ -43,6 +43,29 @@ fn what_a_server_wrote_itself_is_told_from_what_it_applies() {
 }
 
 #[test]
+fn histories_part_after_the_last_transaction_that_both_have() {
+    // 31 was the master up to 9, which 32 has; then each wrote by itself.
+    for (own, other, common) in [
+        ("0-31-12", "0-31-9,0-32-20", "0-31-9"),
+        // 32 was the master before, too.
+        ("0-31-12,0-32-4", "0-31-9,0-32-20", "0-31-9"),
+        // 31 wrote nothing of what both have: its surplus is the only thing of its own.
+        ("0-31-12,0-33-8", "0-32-20,0-33-8", "0-33-8"),
+        ("0-31-12", "0-31-12,0-32-20", "0-31-12"),
+        ("0-31-12", "0-32-20", ""),
+        ("0-31-12,7-31-3", "0-31-9,0-32-20", "0-31-9"),
+        ("0-31-12,7-31-3", "0-31-9,7-31-3,7-32-5", "0-31-9,7-31-3"),
+    ] {
+        let parted = mariadb(own).common(&mariadb(other));
+        assert_eq!(parted, mariadb(common), "{own} and {other}");
+    }
+    assert_eq!(
+        mysql("A:1-9,B:1-3").common(&mysql("A:1-7,B:1-20")),
+        mysql("A:1-7,B:1-3")
+    );
+}
+
+#[test]
 fn what_no_server_says_is_refused() {
     for text in [
         "0",

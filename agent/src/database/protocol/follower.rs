@@ -156,12 +156,15 @@ impl Machine {
             return;
         }
         let owner = seen.view.owner;
+        if health.errant > 0 && !self.saved {
+            self.work(Task::SaveSurplus, out);
+            return;
+        }
+        if self.order == Some(Order::Rejoin) {
+            self.work(Task::Rejoin(owner), out);
+            return;
+        }
         if health.errant > 0 {
-            if !self.saved {
-                self.work(Task::SaveSurplus, out);
-            } else if self.order == Some(Order::Rejoin) {
-                self.work(Task::Rejoin(owner), out);
-            }
             return;
         }
         let patience = rules.timing.second_wait;

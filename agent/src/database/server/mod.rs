@@ -14,6 +14,7 @@
 //! It decides nothing: what is done when stands in `protocol`. Whatever it refuses, it refuses because the server's own
 //! behaviour would lose or mix transactions; the error says what a person can do.
 
+mod accounts;
 pub mod audit;
 pub mod credentials;
 mod dialect;
@@ -25,6 +26,8 @@ mod observation;
 mod one;
 mod process;
 mod replicate;
+mod reseed;
+mod scheduler;
 mod session;
 pub mod surplus;
 #[cfg(test)]
@@ -38,4 +41,5 @@ pub use mysql::MySql;
 pub use observation::{Observation, Replication, SemiSync, Thread, ThreadState};
 pub use one::{Beat, Closed, Server};
 pub use process::Process;
+pub use reseed::{Progress, ReseedError};
 pub use session::{Place, Row, Session, Statement, Target};

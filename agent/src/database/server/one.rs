@@ -33,6 +33,8 @@ pub struct Server {
     gate: Session,
     knife: Session,
     quiet_heart: Session,
+    clerk: Session,
+    own: Session,
 }
 
 /// What became of a heartbeat.
@@ -70,6 +72,13 @@ impl Server {
             // Only MariaDB wants more, and its statement is harmless to MySQL 8.0 and 8.4.
             heart: session(MariaDb.heartbeat_setup(true)),
             quiet_heart: session(MariaDb.heartbeat_setup(false)),
+            clerk: session(MariaDb.heartbeat_setup(true)),
+            own: session(
+                ["SET SESSION sql_log_bin = 0".to_owned()]
+                    .into_iter()
+                    .chain(patient())
+                    .collect(),
+            ),
             hands: session(patient()),
             gate: session(patient()),
             knife: session(patient()),
@@ -148,6 +157,16 @@ impl Server {
     /// The session that asks.
     pub(super) fn eyes(&self) -> &Session {
         &self.eyes
+    }
+
+    /// The session that writes what is replicated and is no heartbeat: it may wait for a replica.
+    pub(super) fn clerk(&self) -> &Session {
+        &self.clerk
+    }
+
+    /// The session whose statements are this server's own: they are not logged.
+    pub(super) fn own(&self) -> &Session {
+        &self.own
     }
 
     /// Whether it accepts writes of ordinary accounts.
@@ -323,6 +342,8 @@ impl Server {
             &self.hands,
             &self.gate,
             &self.knife,
+            &self.clerk,
+            &self.own,
         ];
         let ids = ours.into_iter().filter_map(Session::last_id);
         ids.map(u64::from).collect()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::super::gtid::{Containment, Gtids};
+use super::super::gtid::{Containment, Flavour, Gtids};
 use super::dialect::Source;
 use super::error::ServerError;
 use super::observation::{Observation, Replication, ThreadState};
@@ -235,12 +235,12 @@ impl Server {
         match other.executed.contains(&tip) {
             Containment::Yes => Ok(other),
             Containment::No => self.refuse(format!(
-                "it has transactions that {} lacks ({}): save them (agentctl db rejoin), then restore it from a snapshot",
+                "it has transactions that {} lacks ({}): once they are saved, agentctl db rejoin --discard makes it anew from the master",
                 upstream.name(),
                 tip.minus(&other.executed)
             )),
             Containment::Unknown => self.refuse(format!(
-                "nothing tells whether {} has all of {tip}: restore this server from a snapshot",
+                "nothing tells whether {} has all of {tip}: agentctl db rejoin --discard makes it anew from the master",
                 upstream.name()
             )),
         }
@@ -249,29 +249,50 @@ impl Server {
     /// A server without transactions, before a source that has some: only if neither has anything that was not written
     /// under replication's eyes.
     async fn fresh(&self, upstream: &Self, deadline: Duration) -> Result<(), ServerError> {
-        let schemas = Statement::new(format!(
-            "SELECT SUM(SCHEMA_NAME NOT IN ({SYSTEM_SCHEMAS})) AS n, SUM(SCHEMA_NAME = 'mysql') AS all_seen \
-             FROM information_schema.SCHEMATA"
-        ));
         for server in [self, upstream] {
-            let rows = server.eyes().ask(&schemas, deadline).await?;
-            let number = |column| rows.first().and_then(|row| row.number::<u64>(column));
-            // An account sees only what it may use, unless it may see all.
-            if number("all_seen") != Some(1) {
+            if server.schemas(deadline).await? > 0 {
                 return self.refuse(format!(
-                    "our account cannot see which databases {} has: GRANT SHOW DATABASES ON *.* to it",
-                    server.name()
-                ));
-            }
-            if number("n") != Some(0) {
-                return self.refuse(format!(
-                    "it has no transactions yet and {} has databases that replication alone would not bring: restore it \
-                     from a snapshot, which tells it where to go on (SET GLOBAL gtid_slave_pos)",
+                    "it has no transactions yet and {} has databases that replication alone would not bring: \
+                     agentctl db rejoin --discard throws away what is here and copies them, or restore a snapshot, \
+                     which tells it where to go on (SET GLOBAL gtid_slave_pos)",
                     server.name()
                 ));
             }
         }
         Ok(())
+    }
+
+    /// How many databases of people it has.
+    async fn schemas(&self, deadline: Duration) -> Result<u64, ServerError> {
+        let question = Statement::new(format!(
+            "SELECT SUM(SCHEMA_NAME NOT IN ({SYSTEM_SCHEMAS})) AS n, SUM(SCHEMA_NAME = 'mysql') AS all_seen \
+             FROM information_schema.SCHEMATA"
+        ));
+        let rows = self.eyes().ask(&question, deadline).await?;
+        let number = |column| rows.first().and_then(|row| row.number::<u64>(column));
+        // An account sees only what it may use, unless it may see all.
+        match (number("all_seen"), number("n")) {
+            (Some(1), Some(count)) => Ok(count),
+            _ => self.refuse(format!(
+                "our account cannot see which databases {} has: GRANT SHOW DATABASES ON *.* to it",
+                self.name()
+            )),
+        }
+    }
+
+    /// Whether this server has nothing at all, and `upstream` has something that replication would not bring: then a copy
+    /// of that one costs nothing that anybody has.
+    pub async fn wants_copy(
+        &self,
+        upstream: &Self,
+        deadline: Duration,
+    ) -> Result<bool, ServerError> {
+        let own = self.observe(deadline).await?;
+        Ok(own.flavour == Flavour::MariaDb
+            && own.executed.is_empty()
+            && own.replication.is_none()
+            && self.schemas(deadline).await? == 0
+            && upstream.schemas(deadline).await? > 0)
     }
 
     /// Switches semi-synchronous replication: `source` where this server is the master, `replica` where it is not.

@@ -104,6 +104,11 @@ impl Row {
         columns.iter().find_map(|column| self.get(column))
     }
 
+    /// The text of a row of one column, whatever that is called.
+    pub fn only(&self) -> Option<&str> {
+        self.0.values().next().map(String::as_str)
+    }
+
     /// A column that is a number.
     pub fn number<N: std::str::FromStr>(&self, column: &str) -> Option<N> {
         self.get(column)?.trim().parse().ok()
@@ -156,6 +161,11 @@ impl Session {
     /// Which server, for people.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where it goes, and as whom.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The rows that a statement answers with. A connection that broke since it was last used is made anew once:

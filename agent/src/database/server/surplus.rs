@@ -28,6 +28,9 @@ pub enum SurplusError {
 /// Writes what `server`, which must be on this machine, has beyond `other` into the file `into`, as the server's own
 /// tool prints it.
 ///
+/// It begins after the last transaction that both have: a position that the logs here do not have, such as the other's own
+/// last one, is an error to the tool.
+///
 /// `tool` is `mariadb-binlog` or `mysqlbinlog`, absolute. `MariaDB` from 10.8 on starts at the transaction itself;
 /// older ones and their tool refuse, and the error is theirs.
 pub async fn save(
@@ -38,10 +41,11 @@ pub async fn save(
     patience: Duration,
 ) -> Result<(), SurplusError> {
     let logs = logs(server, patience).await?;
+    let own = server.observe(patience).await?.executed;
     let line = line(
         server.dialect(patience).await?.flavour(),
         &logs,
-        other,
+        &own.common(other),
         tool,
         into,
         patience,
@@ -68,17 +72,19 @@ async fn logs(server: &Server, patience: Duration) -> Result<Vec<PathBuf>, Surpl
 fn line(
     flavour: Flavour,
     logs: &[PathBuf],
-    other: &Gtids,
+    common: &Gtids,
     tool: &Path,
     into: &Path,
     patience: Duration,
 ) -> CommandLine {
     let from = match flavour {
-        Flavour::MariaDb => format!("--start-position={}", other.tip()),
-        Flavour::MySql => format!("--exclude-gtids={other}"),
+        Flavour::MariaDb => format!("--start-position={common}"),
+        Flavour::MySql => format!("--exclude-gtids={common}"),
     };
-    let result = format!("--result-file={}", into.display());
-    let paths = logs.iter().map(|path| path.display().to_string());
-    let words = [tool.display().to_string(), from, result];
-    CommandLine::new(words.into_iter().chain(paths), patience)
+    let mut words = vec![tool.display().to_string()];
+    // The tool knows no empty position. Where they share nothing, all is surplus.
+    words.extend((!common.is_empty()).then_some(from));
+    words.push(format!("--result-file={}", into.display()));
+    words.extend(logs.iter().map(|path| path.display().to_string()));
+    CommandLine::new(words, patience)
 }

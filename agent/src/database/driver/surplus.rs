@@ -1,0 +1,69 @@
+//! What this server has and the master lacks, kept for people: in a file here, and in the bucket.
+
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use super::body::Body;
+use super::friends::Friend;
+use super::seat::Seat;
+use crate::bucket::Bucket;
+use crate::database::server::surplus;
+
+/// The most bytes of a surplus that go into the bucket; a longer one stays on the machine.
+const LIMIT: u64 = 256 * 1024 * 1024;
+/// One question, one reading of the binary logs, one upload. Nothing waits for it but a server that is kept out.
+const PATIENCE: Duration = Duration::from_mins(15);
+
+/// What prints binary logs: the server's own tool, by its new name or the old one.
+const TOOLS: [&str; 3] = [
+    "/usr/bin/mariadb-binlog",
+    "/usr/bin/mysqlbinlog",
+    "/usr/local/bin/mysqlbinlog",
+];
+
+/// Saves what `friend`, the master of `epoch`, lacks.
+pub(super) async fn keep(
+    body: &Body,
+    friend: &Friend,
+    seat: &Seat,
+    epoch: u64,
+) -> Result<(), String> {
+    let text = |error: &dyn std::error::Error| crate::system::chain(error);
+    let seen = friend.server.observe(Duration::from_secs(10)).await;
+    let other = seen.map_err(|error| text(&error))?;
+    let dir = seat.state_dir.join("surplus");
+    // It holds the product's data.
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&dir)
+        .map_err(|error| error.to_string())?;
+    let file = dir.join(format!("{}-{epoch}.sql", seat.product));
+    let tool = TOOLS.iter().map(Path::new).find(|path| path.exists());
+    let tool = tool.ok_or_else(|| format!("none of {} is there", TOOLS.join(", ")))?;
+    surplus::save(body.server(), &other.executed, tool, &file, PATIENCE)
+        .await
+        .map_err(|error| text(&error))?;
+    let length = std::fs::metadata(&file)
+        .map_err(|error| error.to_string())?
+        .len();
+    tracing::warn!(
+        event = "database-surplus-saved",
+        product = %seat.product,
+        file = %file.display(),
+        bytes = length,
+        "transactions that the master lacks were saved"
+    );
+    if length > LIMIT {
+        return Ok(());
+    }
+    let bytes = std::fs::read(&file).map_err(|error| error.to_string())?;
+    let key = format!("surplus/{}/{epoch}-{}.sql", seat.product, seat.me);
+    // Not with the protocol's own client: its second is for leases.
+    let mut s3 = seat.s3.clone();
+    s3.timeout = PATIENCE;
+    let bucket = Bucket::open(&seat.bucket, &s3).await;
+    let put = bucket.put(&key, bytes, None).await;
+    put.map(drop).map_err(|error| text(&error))
+}
