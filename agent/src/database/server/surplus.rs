@@ -84,6 +84,8 @@ fn line(
     let mut words = vec![tool.display().to_string()];
     // The tool knows no empty position. Where they share nothing, all is surplus.
     words.extend((!common.is_empty()).then_some(from));
+    // With the rows as comments that a person can read; what is applied is the same.
+    words.push("--verbose".to_owned());
     words.push(format!("--result-file={}", into.display()));
     words.extend(logs.iter().map(|path| path.display().to_string()));
     CommandLine::new(words, patience)
