@@ -91,7 +91,10 @@ fn an_old_master_with_a_surplus_is_kept_out_and_made_anew_when_a_person_says_so(
     });
     let saved = world.bucket.get(key).unwrap().unwrap();
     assert!(saved.contains("GTID 0-31-"), "{saved}");
-    assert!(saved.contains("surplus"), "nobody can read the rows: {saved}");
+    assert!(
+        saved.contains("surplus"),
+        "nobody can read the rows: {saved}"
+    );
     assert!(
         !saved.contains("GTID 0-32-"),
         "more than the surplus: {saved}"
