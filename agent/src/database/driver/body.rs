@@ -170,22 +170,33 @@ impl Body {
             .heartbeat(product, epoch, seq, logged, timeout)
             .await
         {
+            // With semi-synchronous replication the log also waits for replicas, and that is no dead disk.
+            Ok(server::Beat::Written) if !self.seat.semi_sync => {
+                match self.server.log_end(timeout).await {
+                    Ok(()) => Beat::Done,
+                    Err(error) => self.missed(&error).await,
+                }
+            }
             Ok(server::Beat::Written) => Beat::Done,
             Ok(server::Beat::ReadOnly) => Beat::ReadOnly,
             // Full; or (1205) somebody holds all writes back, a backup or a person: their doing, and no dead server.
             Err(ServerError::Full { .. } | ServerError::Said { code: 1205, .. }) => Beat::Full,
             Err(ServerError::NoProcess { .. }) => Beat::Gone,
-            Err(error) if self.is_gone(&error).await => Beat::Gone,
-            Err(error) => {
-                tracing::warn!(
-                    event = "database-heartbeat-failed",
-                    product,
-                    error = %error,
-                    "a heartbeat was not committed"
-                );
-                Beat::Failed
-            }
+            Err(error) => self.missed(&error).await,
         }
+    }
+
+    async fn missed(&self, error: &ServerError) -> Beat {
+        if self.is_gone(error).await {
+            return Beat::Gone;
+        }
+        tracing::warn!(
+            event = "database-heartbeat-failed",
+            product = %self.seat.product,
+            error = %error,
+            "a heartbeat was not committed"
+        );
+        Beat::Failed
     }
 
     /// Closes the gate, then the server.

@@ -84,6 +84,8 @@ pub trait Dialect: std::fmt::Debug + Send + Sync {
     fn forget(&self) -> Vec<Statement>;
     /// Follows `source` from `position` on, which is all that this server has. Both threads stand.
     fn follow(&self, source: &Source, position: &Gtids) -> Vec<Statement>;
+    /// Asks for the end of the binary log: answered only by a server whose binary log takes writes.
+    fn log_end(&self) -> Statement;
     /// Switches semi-synchronous replication, as a source and as a replica; `patience` before it falls back.
     fn semi_sync(&self, source: bool, replica: bool, patience: Duration) -> Vec<Statement>;
 

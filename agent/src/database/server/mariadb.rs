@@ -128,6 +128,10 @@ impl Dialect for MariaDb {
         Statement::new(format!("KILL HARD CONNECTION {id}"))
     }
 
+    fn log_end(&self) -> Statement {
+        Statement::new("SHOW BINLOG STATUS")
+    }
+
     fn stop_receiving(&self) -> Statement {
         Statement::new("STOP SLAVE IO_THREAD")
     }

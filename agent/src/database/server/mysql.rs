@@ -154,6 +154,11 @@ impl Dialect for MySql {
         Statement::new(format!("KILL CONNECTION {id}"))
     }
 
+    fn log_end(&self) -> Statement {
+        // The same lock, under a name that 8.0 and 8.4 have in common.
+        Statement::new("SELECT LOCAL FROM performance_schema.log_status")
+    }
+
     fn stop_receiving(&self) -> Statement {
         Statement::new("STOP REPLICA IO_THREAD")
     }

@@ -193,7 +193,7 @@ impl Server {
         Ok(())
     }
 
-    fn heart(&self, logged: bool) -> &Session {
+    pub(super) fn heart(&self, logged: bool) -> &Session {
         if logged {
             &self.heart
         } else {

@@ -311,6 +311,14 @@ impl Server {
         Ok(())
     }
 
+    /// Asks for the end of the binary log. A disk that is full or hangs under it stops every COMMIT, and then this is not
+    /// answered either: the server waits with the lock that it needs.
+    pub async fn log_end(&self, deadline: Duration) -> Result<(), ServerError> {
+        let dialect = self.dialect(deadline).await?;
+        let asked = self.heart(false).ask(&dialect.log_end(), deadline).await;
+        asked.map(drop)
+    }
+
     /// Waits until this server has `goal`, as a switchover does before it lets the other one open.
     pub async fn wait_has(&self, goal: &Gtids, deadline: Duration) -> Result<(), ServerError> {
         let until = Instant::now() + deadline;

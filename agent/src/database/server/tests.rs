@@ -37,6 +37,8 @@ fn statements(dialect: &dyn Dialect, position: &str) -> String {
         dialect.stop(),
         dialect.start(),
         dialect.start_applying(),
+        dialect.start_receiving(),
+        dialect.log_end(),
         dialect.wait_applied(&position, second),
     ];
     all.extend(dialect.forget());
