@@ -61,13 +61,15 @@ impl Machine {
         if ordered {
             return;
         }
-        if rules.never.contains(rules.me) {
+        // An owner that goes on changes nothing.
+        let mine = seen.view.owner == rules.me;
+        if rules.never.contains(rules.me) && !mine {
             reasons.push(Reason::Never);
         }
-        if self.held {
+        if self.held && !mine {
             reasons.push(Reason::Held);
         }
-        if !rules.automatic {
+        if !rules.automatic && !mine {
             reasons.push(Reason::Manual);
         }
         if self.drain_failed {

@@ -59,7 +59,7 @@ impl Machine {
                 }
             }
             // Another candidate may be able to do what this one could not.
-            (_, Life::Answers) if self.drain_failed && self.order.is_none() => {
+            (_, Life::Answers) if (self.drain_failed || self.sick) && self.order.is_none() => {
                 self.release(rules, now, seen, out);
             }
             (_, Life::Answers) => {
@@ -106,6 +106,8 @@ impl Machine {
             self.order = None;
             self.drain_failed = false;
         }
+        self.sick = false;
+        self.missed = false;
         self.confirmed = None;
         self.next_ask = now;
         self.enter(State::Claiming { since: now });

@@ -141,6 +141,7 @@ impl Machine {
         });
         if same_epoch.is_none() {
             self.drain_failed = false;
+            self.sick = false;
             self.direct = false;
             self.saved = false;
         }
@@ -173,6 +174,7 @@ impl Machine {
     }
 
     fn hear_beat(&mut self, now: Ms, sent: Ms, beat: Beat, out: &mut Vec<Action>) {
+        self.missed = beat == Beat::Failed;
         match beat {
             Beat::Done | Beat::Full => self.beat = Some(sent),
             Beat::Gone if self.state.owns() => self.begin_fencing(now, Fenced::Gone, out),

@@ -135,6 +135,10 @@ pub struct Machine {
     /// When the last heartbeat that was committed was asked for.
     beat: Option<Ms>,
     next_beat: Ms,
+    /// The last heartbeat was not committed, though the server runs.
+    missed: bool,
+    /// It closed because it could not commit: another one may be able to.
+    sick: bool,
     peers: BTreeMap<ServerId, Peer>,
     next_ping: Ms,
     own: Own,
@@ -184,6 +188,8 @@ impl Machine {
             beating: None,
             beat: None,
             next_beat: now,
+            missed: false,
+            sick: false,
             peers: BTreeMap::new(),
             next_ping: now,
             own: Own::default(),

@@ -76,6 +76,7 @@ impl Machine {
         } else {
             return false;
         };
+        self.sick = why == Fenced::Expired && self.missed;
         self.begin_fencing(now, why, out);
         true
     }

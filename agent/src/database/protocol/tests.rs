@@ -48,6 +48,8 @@ struct World {
     now: Ms,
     tag: u64,
     open: bool,
+    /// Its disk is full, or hangs: it answers, and commits nothing.
+    stuck: bool,
     bucket: Option<Answer>,
 }
 
@@ -59,6 +61,7 @@ impl World {
             now: 0,
             tag: 0,
             open: false,
+            stuck: false,
             bucket: None,
         };
         world.tell(healthy(true));
@@ -88,7 +91,9 @@ impl World {
                 Answer::Done(view(&proposal, self.tag))
             })),
             Action::Observe => healthy(!self.open),
-            Action::Beat => Event::Beat(if self.open {
+            Action::Beat => Event::Beat(if self.open && self.stuck {
+                Beat::Failed
+            } else if self.open {
                 Beat::Done
             } else {
                 Beat::ReadOnly
@@ -155,6 +160,39 @@ fn a_refused_renewal_stops_a_master_that_holds_all_locks_at_once() {
     world.bucket = Some(Answer::Refused);
     world.pass(20_000);
     assert!(world.open);
+}
+
+#[test]
+fn a_master_that_cannot_commit_lets_others_have_their_turn() {
+    let mut world = World::master();
+    world.stuck = true;
+    world.pass(7_000);
+    let (view, _) = world.machine.lease().unwrap();
+    assert_eq!(view.state, LeaseState::Released);
+    assert!(!world.open);
+    // Nobody came: it tries again.
+    world.pass(world.rules.timing.second_wait);
+    world.stuck = false;
+    world.pass(10_000);
+    assert!(world.open);
+}
+
+#[test]
+fn a_master_whose_server_was_started_anew_goes_on_also_where_masters_change_by_hand_only() {
+    let mut world = World::master();
+    world.rules.automatic = false;
+    world.tell(Event::Beat(Beat::Gone));
+    world.tell(Event::Health(Health {
+        life: Life::Gone,
+        read_only: true,
+        replica: None,
+        missing: 0,
+        errant: 0,
+        sane: true,
+    }));
+    world.open = false;
+    world.pass(3_000);
+    assert_eq!(world.machine.state(), State::Serving);
 }
 
 #[test]
