@@ -14,6 +14,8 @@ use crate::machine::{Machine, Trouble, wait_until};
 /// How long a replica may take to apply what the master has, once nobody writes any more.
 const CATCH_UP_SECS: u64 = 20;
 
+/// For how long a server that does not answer is asked again: one whose disk was full looks at it each minute.
+const ANSWERS: Duration = Duration::from_secs(75);
 /// For how long a server must be told as kept out.
 const DOUBT: Duration = Duration::from_secs(3);
 
@@ -138,7 +140,12 @@ fn at_end(machine: &Machine, position: Option<&str>, owner: &str) -> AtEnd {
         address: machine.address().to_owned(),
         ..AtEnd::default()
     };
-    let Some(said) = said(machine) else {
+    let mut answer = None;
+    let _ = wait_until("it to answer", ANSWERS, || {
+        answer = said(machine);
+        answer.is_some()
+    });
+    let Some(said) = answer else {
         return end;
     };
     end.writable = said.writable;
@@ -151,7 +158,12 @@ fn at_end(machine: &Machine, position: Option<&str>, owner: &str) -> AtEnd {
         position.unwrap_or_default()
     );
     end.level = machine.name() == owner || sql(machine, &wait).is_ok_and(|said| said == "0");
-    end.rows = rows(machine).ok();
-    end.checksum = sql(machine, "CHECKSUM TABLE shop.orders, shop.others").unwrap_or_default();
+    // A connection that is cut meanwhile, by a fence or a full disk, is no difference.
+    let _ = wait_until("its rows", ANSWERS, || {
+        end.rows = rows(machine).ok();
+        let sums = sql(machine, "CHECKSUM TABLE shop.orders, shop.others");
+        end.checksum = sums.unwrap_or_default();
+        end.rows.is_some() && !end.checksum.is_empty()
+    });
     end
 }
