@@ -11,10 +11,7 @@ use super::stage::Stage;
 use crate::database::{Record, rows, server_id, sql};
 use crate::machine::{Machine, Trouble, wait_until};
 
-/// How long a replica may take to apply what the master has, once nobody writes any more.
-const CATCH_UP_SECS: u64 = 20;
-
-/// For how long a server that does not answer is asked again: one whose disk was full looks at it each minute.
+/// For how long a server that does not answer, or is not level, is asked again: one whose disk was full looks at it each minute.
 const ANSWERS: Duration = Duration::from_secs(75);
 /// For how long a server must be told as kept out.
 const DOUBT: Duration = Duration::from_secs(3);
@@ -152,12 +149,16 @@ fn at_end(machine: &Machine, position: Option<&str>, owner: &str) -> AtEnd {
     // What is told for a moment, while it looks again, does not count.
     let told = wait_until("no quarantine", DOUBT, || !is_quarantined(machine));
     end.quarantined = told.is_err();
-    let patience = if end.quarantined { 1 } else { CATCH_UP_SECS };
     let wait = format!(
-        "SELECT MASTER_GTID_WAIT('{}', {patience})",
+        "SELECT MASTER_GTID_WAIT('{}', 1)",
         position.unwrap_or_default()
     );
-    end.level = machine.name() == owner || sql(machine, &wait).is_ok_and(|said| said == "0");
+    let is_level = || sql(machine, &wait).is_ok_and(|said| said == "0");
+    end.level = match (machine.name() == owner, end.quarantined) {
+        (true, _) => true,
+        (_, true) => is_level(),
+        (_, false) => wait_until("it to have caught up", ANSWERS, is_level).is_ok(),
+    };
     // A connection that is cut meanwhile, by a fence or a full disk, is no difference.
     let _ = wait_until("its rows", ANSWERS, || {
         end.rows = rows(machine).ok();
