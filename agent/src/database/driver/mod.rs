@@ -10,12 +10,14 @@
 //! | `run` | the loop: one event after the other, and the work that each calls for |
 //! | `letter` | requests to the bucket: what is written, what an answer means |
 //! | `body` | the server on this machine: looks, heartbeats, tasks |
+//! | `audit` | the server's settings and accounts |
 //! | `catchup` | before it opens: what another replica received and this one did not |
 //! | `friends` | the other servers: locks, looks at an old master |
 //! | `story` | the event of a change of master |
 //! | `surplus` | what the master lacks, kept for people |
 //! | `told` | what is told of it all: [`crate::report::DatabaseStatus`] |
 
+mod audit;
 mod body;
 mod catchup;
 mod friends;

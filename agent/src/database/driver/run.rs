@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::audit::{self, Audit};
 use super::body::{self, Body, now};
 use super::catchup::{Fetched, catch_up};
 use super::friends::{self, Friends};
@@ -39,6 +40,8 @@ use crate::system::clock;
 const TICK: Duration = Duration::from_millis(50);
 /// Between two looks at a person's hold, and at the other servers.
 const ASIDE: Duration = Duration::from_secs(5);
+/// Between two looks at the server's settings and accounts.
+const AUDIT: Duration = Duration::from_mins(1);
 /// What comes back from work.
 pub(super) enum Heard {
     Event(Event),
@@ -50,6 +53,8 @@ pub(super) enum Heard {
     Fed(Result<(), String>),
     Verdict(Verdict),
     Told(String),
+    /// The server's settings and accounts; `None`: it did not answer.
+    Audited(Option<Audit>),
     /// Semi-synchronous replication was switched.
     Switched(Result<(), String>),
     /// What other replicas had more, before this one opens.
@@ -108,6 +113,7 @@ pub(super) struct Run {
     observe_again: bool,
     next_look: u64,
     next_aside: u64,
+    next_audit: u64,
     next_check: u64,
     feeding: Option<u64>,
     feed_next: Option<u64>,
@@ -154,6 +160,7 @@ impl Run {
             observe_again: false,
             next_look: 0,
             next_aside: 0,
+            next_audit: 0,
             next_check: 0,
             feeding: None,
             feed_next: None,
@@ -237,6 +244,17 @@ impl Run {
         if at >= self.next_aside {
             self.next_aside = at + u64::try_from(ASIDE.as_millis()).unwrap_or(5_000);
             self.look_aside();
+        }
+        if at >= self.next_audit {
+            self.next_audit = at + u64::try_from(AUDIT.as_millis()).unwrap_or(60_000);
+            let (body, seat, tell) = (
+                Arc::clone(&self.body),
+                Arc::clone(&self.seat),
+                self.tell.clone(),
+            );
+            tokio::spawn(async move {
+                let _ = tell.send(Heard::Audited(audit::look(&body, &seat).await));
+            });
         }
         if at >= self.next_check && self.machine.armed() {
             self.next_check = at + 2 * self.rules.timing.renew;
@@ -333,6 +351,7 @@ impl Run {
             Heard::Fed(result) => self.hear_fed(result),
             Heard::Verdict(verdict) => self.hear_verdict(verdict),
             Heard::Told(trouble) => self.picture.note(trouble),
+            Heard::Audited(audit) => self.hear_audited(audit),
             Heard::Switched(done) => self.hear_switched(done),
             Heard::Fetched(fetched) => self.hear_fetched(&fetched),
             Heard::Wish(wish, answer) => {
@@ -416,6 +435,27 @@ impl Run {
         });
     }
 
+    fn hear_audited(&mut self, audit: Option<Audit>) {
+        let Some(audit) = audit else {
+            // It is asked again soon: nothing is staked on a server that was not looked at.
+            self.next_audit = self.next_audit.min(now() + 2 * self.rules.timing.renew);
+            return;
+        };
+        if self.picture.audit.as_ref() == Some(&audit) {
+            return;
+        }
+        let (alarms, notes) = audit.words();
+        for what in alarms.iter().chain(&notes) {
+            tracing::warn!(
+                event = "database-settings",
+                product = %self.seat.product,
+                what,
+                "a setting or an account of the database server is not as it must be"
+            );
+        }
+        self.picture.audit = Some(audit);
+    }
+
     fn hear_switched(&mut self, done: Result<(), String>) {
         self.switching = false;
         match done {
@@ -446,7 +486,14 @@ impl Run {
                 .find(|(of, _)| *of == address)
                 .map(|(_, id)| *id)
         };
-        body::health(seen, self.versions.last(), source, errant)
+        let mut health = body::health(seen, self.versions.last(), source, errant);
+        // Nothing is staked on a server that was not looked at.
+        health.sane &= self
+            .picture
+            .audit
+            .as_ref()
+            .is_some_and(|audit| !audit.is_grave());
+        health
     }
 
     fn hear_did(&mut self, number: u64, task: Task, result: &Result<(), String>) {

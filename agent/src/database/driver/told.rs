@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::audit::Audit;
 use super::names::Names;
 use super::seat::Seat;
 use crate::database::hold::Hold;
@@ -150,6 +151,8 @@ pub(super) struct Picture {
     pub(super) fenced: Option<(Timestamp, Fenced)>,
     pub(super) change: Option<ChangeStatus>,
     pub(super) deadman: Option<String>,
+    /// `None`: not looked at yet.
+    pub(super) audit: Option<Audit>,
     /// Bytes of a copy of the master that were copied, and about how many there are.
     pub(super) copying: Option<(u64, u64)>,
     trouble: Option<Trouble>,
@@ -310,6 +313,11 @@ impl Picture {
             )
         });
         alarms.extend(stuck.map(|reason| format!("no takeover by {}: {reason}", seat.me)));
+        if let Some(audit) = &self.audit {
+            let (grave, other) = audit.words();
+            alarms.extend(grave);
+            notes.extend(other);
+        }
         for (what, why) in &self.failed {
             alarms.push(format!("{what}: {why}"));
         }

@@ -1,0 +1,99 @@
+//! The server's settings and accounts, looked at now and then: what could make two masters stops the automation, the rest
+//! is told.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::body::Body;
+use super::seat::Seat;
+use crate::database::server::audit::{self, Finding};
+
+/// What reads option files as the server does: its own tool.
+const TOOL: &str = "/usr/bin/my_print_defaults";
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is wrong with a server's settings and accounts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Audit {
+    findings: Vec<Finding>,
+    /// Accounts that write to a server that refuses writes.
+    privileged: Vec<String>,
+}
+
+/// Looks at the local server and its option files; `None` where the server does not answer. What only its tool could
+/// tell is left out where that is not installed.
+pub(super) async fn look(body: &Body, seat: &Seat) -> Option<Audit> {
+    let mut findings = audit::running(body.server(), PATIENCE).await.ok()?;
+    if Path::new(TOOL).exists()
+        && let Ok(later) = audit::at_boot(TOOL, PATIENCE).await
+    {
+        findings.extend(later);
+    }
+    let credentials = &seat.credentials;
+    let ours = [
+        credentials.local.user.as_str(),
+        credentials.peer.user.as_str(),
+        credentials.replication().user.as_str(),
+    ];
+    let privileged = audit::privileged(body.server(), &ours, PATIENCE).await;
+    let privileged = privileged.unwrap_or_default();
+    Some(Audit {
+        findings,
+        privileged,
+    })
+}
+
+impl Audit {
+    /// Whether two masters, or lost transactions, could come of it.
+    pub(super) fn is_grave(&self) -> bool {
+        self.findings.iter().any(|finding| finding.grave)
+    }
+
+    /// In words: what stops the automation, and what is only told.
+    pub(super) fn words(&self) -> (Vec<String>, Vec<String>) {
+        let say = |finding: &Finding| {
+            format!(
+                "the database server's {} is {}: {}; write `{}` into its option file, and set it",
+                finding.setting, finding.is, finding.why, finding.want
+            )
+        };
+        let (grave, other): (Vec<_>, Vec<_>) = self.findings.iter().partition(|it| it.grave);
+        let mut notes: Vec<_> = other.into_iter().map(say).collect();
+        if !self.privileged.is_empty() {
+            notes.push(format!(
+                "these accounts write to a server that refuses writes, and a fence cannot keep them out: {}",
+                self.privileged.join(", ")
+            ));
+        }
+        let alarm = |finding| format!("{}. It is no candidate until then", say(finding));
+        (grave.into_iter().map(alarm).collect(), notes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(setting: &str, grave: bool) -> Finding {
+        Finding {
+            setting: setting.to_owned(),
+            is: "0".to_owned(),
+            want: format!("{setting} = 1"),
+            why: "because".to_owned(),
+            grave,
+        }
+    }
+
+    #[test]
+    fn what_is_grave_is_an_alarm_and_the_rest_a_note() {
+        let audit = Audit {
+            findings: vec![finding("read_only", true), finding("sync_binlog", false)],
+            privileged: vec!["'app'@'%'".to_owned()],
+        };
+        assert!(audit.is_grave());
+        let (alarms, notes) = audit.words();
+        assert!(alarms.len() == 1 && alarms.concat().contains("`read_only = 1`"));
+        assert!(notes.len() == 2 && notes.concat().contains("'app'@'%'"));
+        assert!(!Audit::default().is_grave());
+    }
+}
