@@ -11,6 +11,8 @@ use crate::system::chain;
 
 /// The status file is written this often even if nothing changed: its age shows that the daemon lives.
 pub(super) const HEARTBEAT: Duration = Duration::from_mins(1);
+/// The same where a product has a database: monitors read lag and the lease's age in the file.
+const DATABASE_HEARTBEAT: Duration = Duration::from_secs(10);
 
 impl Agent {
     /// Shows how the box is, when no run goes on.
@@ -35,7 +37,12 @@ impl Agent {
         match self.picture.publish(&self.files, &self.session, due) {
             Ok(status) => {
                 if due {
-                    self.next_write = Instant::now() + HEARTBEAT;
+                    let next = if status.databases.is_empty() {
+                        HEARTBEAT
+                    } else {
+                        DATABASE_HEARTBEAT
+                    };
+                    self.next_write = Instant::now() + next;
                 }
                 self.status.send_replace(Some(Arc::clone(&status)));
                 Some(status)

@@ -443,9 +443,13 @@ impl Picture {
     }
 }
 
-/// What stands against a takeover beside that the master lives.
+/// What stands against a takeover beside that the master lives, and beside what people want: that is told of the
+/// failover as a whole, and says nothing of this server.
 fn lasting(blockers: &[Reason]) -> Vec<String> {
-    let waits = |reason: &&Reason| reason.passes() || matches!(reason, Reason::MastersLock);
+    let waits = |reason: &&Reason| {
+        let other = matches!(reason, Reason::MastersLock | Reason::Held | Reason::Manual);
+        reason.passes() || other
+    };
     let lasting = blockers.iter().filter(|reason| !waits(reason));
     lasting.map(ToString::to_string).collect()
 }

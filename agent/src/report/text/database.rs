@@ -264,6 +264,8 @@ fn replication(server: &DatabaseServer, paint: Paint) -> String {
             let why = why.map_or_else(String::new, |why| format!(": {why}"));
             paint.alarm(&shown(&format!("{trouble} from {source}{why}")))
         }
+        // Servers tell it in whole seconds.
+        (None, Some(0)) => "level".into(),
         (None, Some(lag)) => format!("{} behind", took(lag)),
         (None, None) => "lag unknown".into(),
     }
@@ -275,7 +277,7 @@ fn failover(out: &mut String, status: &DatabaseStatus, paint: Paint) {
         (Some(true), Some(successor)) => format!("{successor} would take over by itself"),
         (Some(true), None) | (Some(false), _) => paint.alarm("nobody would take over by itself"),
         (None, Some(successor)) => format!("{successor} would be asked first"),
-        (None, None) => "not known on this machine".into(),
+        (None, None) => elsewhere(status),
     };
     painted(out, paint, "failover", &text);
     for obstacle in &failover.obstacles {
@@ -307,6 +309,21 @@ fn failover(out: &mut String, status: &DatabaseStatus, paint: Paint) {
     }
 }
 
+/// Where more is known.
+fn elsewhere(status: &DatabaseStatus) -> String {
+    let servers: Vec<&str> = (status.servers.iter())
+        .map(|server| server.name.as_str())
+        .collect();
+    if servers.is_empty() {
+        return "not known on this machine".into();
+    }
+    let servers = servers.join(", ");
+    shown(&format!(
+        "not known on this machine, nor whether a person holds it: agentctl db status on {servers}"
+    ))
+    .into_owned()
+}
+
 fn change_line(change: &ChangeStatus, now: Timestamp) -> String {
     let from = change
         .from
@@ -320,6 +337,7 @@ fn change_line(change: &ChangeStatus, now: Timestamp) -> String {
         other => other,
     };
     let lost = match (change.lost_none, change.lost_at_least) {
+        _ if change.from.is_none() => "there was nothing to lose".into(),
         (true, _) => "nothing lost".into(),
         (false, Some(0)) => "no loss is known".into(),
         (false, Some(number)) => format!(
