@@ -42,10 +42,12 @@ fn lease(epoch: u64, owner: &str, state: LeaseState) -> Vec<u8> {
         renewed: "2026-11-22T20:00:01Z".parse().unwrap(),
         ttl_ms: 10_000,
         planned: false,
+        opening: false,
         previous: (epoch > 1).then(|| Previous {
             owner: name("db-1"),
             epoch: epoch - 1,
             gtid: "0-1-41".into(),
+            complete: false,
         }),
     };
     lease.bytes().unwrap()

@@ -41,6 +41,7 @@ fn first(owner: &str) -> Lease {
         renewed: "2026-11-22T20:00:00Z".parse().unwrap(),
         ttl_ms: 10_000,
         planned: false,
+        opening: false,
         previous: None,
     }
 }
@@ -183,6 +184,7 @@ async fn taken_over_while_a_write_is_in_doubt_is_lost() {
             owner: name("db-1"),
             epoch: 1,
             gtid: "0-1-42".into(),
+            complete: false,
         }),
         epoch: 2,
         ..first("db-2")

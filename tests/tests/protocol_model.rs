@@ -28,7 +28,7 @@ fn no_history_makes_two_masters_loses_what_was_received_or_ends_without_a_master
 
 #[test]
 fn without_any_one_part_of_the_protocol_the_checker_finds_out() {
-    for (setup, property) in setups::broken() {
+    for (setup, property) in setups::broken(false) {
         let name = setup.name;
         let verdict = setup.check(MOST, 2, Some(property));
         let found = verdict

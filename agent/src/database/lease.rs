@@ -127,6 +127,10 @@ pub struct Previous {
     pub epoch: u64,
     /// The last position that he wrote into the lease.
     pub gtid: String,
+    /// He had closed his server before he wrote that, and the new owner has all of it: whoever has no more than that
+    /// lacks nothing with which this epoch began, and has nothing that its owner lacks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub complete: bool,
 }
 
 /// A product's lease, as the object `leases/<product>.json` has it.
@@ -157,6 +161,10 @@ pub struct Lease {
     /// The epoch began by a person's order: a failover soon after it is not the second one in a row.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub planned: bool,
+    /// While promoting: the server may be opened at any moment, or be open. A promoting lease that does not say so is
+    /// that of a server which takes no writes before a later one was written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub opening: bool,
     /// Who is to take over: while switching, and announced shortly before, while still serving.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Name>,
@@ -256,6 +264,9 @@ impl Lease {
                 return Err(format!("{state}, and yet there is `to`"));
             }
             _ => {}
+        }
+        if self.opening && self.state != LeaseState::Promoting {
+            return Err(format!("{}, and yet opening", self.state));
         }
         match &self.previous {
             None if self.epoch > 1 => Err(format!("epoch {} without `previous`", self.epoch)),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::file::Span;
 use super::mistakes::Mistakes;
 use super::section::Section;
+use crate::database::protocol::Timing;
 use crate::fleet::names::AbsolutePath;
 
 /// No machine's clock runs so wrong: the share by which its rate may be off.
@@ -71,52 +72,41 @@ pub enum FailoverUse {
 
 impl Default for Times {
     fn default() -> Self {
+        let timing = Timing::regional();
         Self {
-            renew: Duration::from_secs(1),
-            timeout: Duration::from_secs(1),
-            stop_serving: Duration::from_secs(5),
-            fence_budget: Duration::from_secs(3),
-            ttl: Duration::from_secs(10),
-            clock_error: 0.01,
+            renew: Duration::from_millis(timing.renew),
+            timeout: Duration::from_millis(timing.timeout),
+            stop_serving: Duration::from_millis(timing.stop_serving),
+            fence_budget: Duration::from_millis(timing.fence_budget),
+            ttl: Duration::from_millis(timing.ttl),
+            clock_error: Duration::from_micros(timing.clock_error_ppm).as_secs_f64(),
         }
     }
 }
 
 impl Times {
-    /// Why two masters at a time could not be ruled out with these, or the master would be closed without need.
-    ///
-    /// The rule is TTL·(1−ρ) ≥ (L+F)·(1+ρ): the fastest candidate's wait ends after the slowest master's fence.
-    pub fn mistakes(&self) -> Vec<String> {
-        let say = |span: Duration| humantime::format_duration(span).to_string();
-        let mut mistakes = Vec::new();
-        let closed = self.stop_serving + self.fence_budget;
-        let (soonest, latest) = (1.0 - self.clock_error, 1.0 + self.clock_error);
-        let (waits, closes) = (
-            self.ttl.as_secs_f64() * soonest,
-            closed.as_secs_f64() * latest,
-        );
-        if waits < closes {
-            mistakes.push(format!(
-                "a candidate would take over before the old master has surely stopped: ttl {} less clock_error {} is {waits:.2} s, \
-                 stop_serving {} and fence_budget {} with it are {closes:.2} s; raise ttl to {:.1} s or more, or lower one of the others",
-                say(self.ttl),
-                self.clock_error,
-                say(self.stop_serving),
-                say(self.fence_budget),
-                (closes / soonest * 10.0).ceil() / 10.0,
-            ));
+    /// As the protocol counts. What no setting says is derived from these, or as it is everywhere.
+    pub fn timing(&self) -> Timing {
+        let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let defaults = Timing::regional();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the settings bound it to between 0 and 0.2"
+        )]
+        let clock_error_ppm = (self.clock_error * 1_000_000.0).round() as u64;
+        Timing {
+            renew: ms(self.renew),
+            timeout: ms(self.timeout),
+            stop_serving: ms(self.stop_serving),
+            fence_budget: ms(self.fence_budget),
+            kill_after: ms(self.fence_budget) / 3,
+            ttl: ms(self.ttl),
+            clock_error_ppm,
+            // It must be possible to order what waits for the lease to run out.
+            order: defaults.order.max(ms(self.ttl).saturating_mul(3)),
+            ..defaults
         }
-        let one_lost = self.renew + 2 * self.timeout;
-        if one_lost > self.stop_serving {
-            mistakes.push(format!(
-                "one lost request would close the master: renew {} and twice timeout {} are {}, more than stop_serving {}",
-                say(self.renew),
-                say(self.timeout),
-                say(one_lost),
-                say(self.stop_serving),
-            ));
-        }
-        mistakes
     }
 }
 
@@ -177,8 +167,8 @@ impl Said {
                 format!("clock_error: a clock that is wrong by more than {WORST_CLOCK} is broken"),
             );
         } else {
-            for mistake in said.times().mistakes() {
-                mistakes.at(place.clone(), mistake);
+            for mistake in said.times().timing().mistakes() {
+                mistakes.at(place.clone(), mistake.to_string());
             }
         }
         said
@@ -202,6 +192,7 @@ impl Said {
 
     pub(super) fn complete(self) -> DatabaseSettings {
         let times = self.times();
+        let defaults = Timing::regional();
         let path = |path: AbsolutePath| PathBuf::from(path.as_str());
         DatabaseSettings {
             credentials: self.credentials.map(path),
@@ -213,13 +204,15 @@ impl Said {
             deadman: self.deadman.unwrap_or(DeadmanUse::Nft),
             failover: self.failover.unwrap_or(FailoverUse::Automatic),
             times,
-            cooldown: self.cooldown.map_or(Duration::from_mins(10), |span| span.0),
-            max_lost: self
-                .max_lost
-                .map_or(1000, |number| u64::try_from(number).unwrap_or(u64::MAX)),
+            cooldown: self
+                .cooldown
+                .map_or(Duration::from_millis(defaults.cooldown), |span| span.0),
+            max_lost: self.max_lost.map_or(defaults.max_lost, |number| {
+                u64::try_from(number).unwrap_or(u64::MAX)
+            }),
             second_wait: self
                 .second_wait
-                .map_or(Duration::from_secs(10), |span| span.0),
+                .map_or(Duration::from_millis(defaults.second_wait), |span| span.0),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The model checker by hand: `cargo run --release -p node-agent-tests --bin modelcheck [SETUP…] [--most STATES]`.
+//! The model checker by hand: `cargo run -p node-agent-tests --bin modelcheck [SETUP…] [--long] [--broken]`;
+//! ten times faster with `--config profile.dev.opt-level=2 --config 'profile.dev.package."*".opt-level=0'` after `cargo`.
 //!
 //! Searches each setup (all, unless some are named), prints how many states there are, and the shortest history of
 //! what does not hold. Exit status 1 where something does not.
@@ -25,6 +26,9 @@ struct Arguments {
     /// Protocols that lack something, instead: each must be found out.
     #[arg(long)]
     broken: bool,
+    /// With --broken: the same with nothing lacking, to see that it is that which makes the difference.
+    #[arg(long)]
+    whole: bool,
 }
 
 #[expect(clippy::print_stdout, reason = "a person reads it")]
@@ -36,7 +40,7 @@ fn main() -> std::process::ExitCode {
         "setup", "states", "depth", "seconds"
     );
     let setups: Vec<_> = if arguments.broken {
-        let broken = setups::broken().into_iter();
+        let broken = setups::broken(arguments.long).into_iter();
         broken
             .map(|(setup, wanted)| (setup, Some(wanted)))
             .collect()
@@ -50,6 +54,11 @@ fn main() -> std::process::ExitCode {
         if !named.is_empty() && !named.iter().any(|word| word == name) {
             continue;
         }
+        let setup = if arguments.whole {
+            setups::whole(&setup)
+        } else {
+            setup
+        };
         let started = Instant::now();
         let verdict = setup.check(arguments.most, arguments.threads, wanted);
         let word = match (verdict.broken.is_empty(), verdict.whole) {

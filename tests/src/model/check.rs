@@ -1,12 +1,11 @@
 //! What must always hold, and the runs of the checker.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use super::fault::Happening;
 use super::world::{Setup, World, Wrong};
-
-/// Ticks after which there must be a master again, where there can be one.
-const PATIENCE: u8 = 30;
 
 impl Model for Setup {
     type State = World;
@@ -42,14 +41,22 @@ impl Model for Setup {
             Property::always("a switchover loses nothing", |_, world: &World| {
                 world.wrong != Some(Wrong::Switchover)
             }),
-            Property::always("histories are not mixed", |_, world: &World| {
-                world.wrong != Some(Wrong::Mixed)
-            }),
-            Property::always("one failover in a cool-down", |_, world: &World| {
-                world.failovers <= 1
-            }),
-            Property::always("a master again", |_, world: &World| {
-                world.waiting < PATIENCE
+            Property::always(
+                "one failover in a cool-down",
+                |setup: &Setup, world: &World| world.failovers <= 1 || setup.timing.cooldown == 0,
+            ),
+            Property::always(OWN, |_, world: &World| world.wrong != Some(Wrong::Errant)),
+            Property::always(
+                "no moment without a master",
+                |setup: &Setup, world: &World| !setup.steady || !world.writable().is_empty(),
+            ),
+            // Looked for from some of the states only, chosen by what they are: it takes as long as a hundred states.
+            Property::always("a master again", |setup: &Setup, world: &World| {
+                let mut hasher = DefaultHasher::new();
+                world.hash(&mut hasher);
+                let number = hasher.finish();
+                !number.is_multiple_of(setup.look)
+                    || world.has_hope(setup, (number / setup.look).is_multiple_of(2))
             }),
             Property::sometimes("a failover", |_, world: &World| {
                 world.failovers > 0 && !world.writable().is_empty()
@@ -72,6 +79,9 @@ pub const FRESH: &str = "no takeover of a fresh lease";
 
 /// Who was refused a write of the lease does not go on.
 pub const STOPS: &str = "a master that is refused stops";
+
+/// What a server has that its masters lacked stays out.
+pub const OWN: &str = "nobody with a history of his own becomes master";
 
 /// What a run of the checker found.
 #[derive(Debug)]

@@ -60,7 +60,7 @@ impl World {
                 }
             }
             Action::Disarm => self.node_mut(id).gate = None,
-            Action::Record => {}
+            Action::Refuse(_) => {}
         }
     }
 
@@ -138,6 +138,10 @@ impl World {
     /// The work on a database server is done, as far as that can be.
     pub fn run(&mut self, setup: &Setup, id: u8) {
         let deadman = setup.deadman;
+        let upstream = self.reaches_source(id);
+        let reached: Vec<u8> = (0..setup.servers)
+            .filter(|&other| self.linked(id, other) && self.node(other).server.up)
+            .collect();
         let node = self.node_mut(id);
         let Some(task) = node.task else {
             return;
@@ -201,28 +205,32 @@ impl World {
                     if node.server.relay {
                         wrong = Some(Wrong::Relay);
                     }
+                    if node.server.errant {
+                        wrong = Some(Wrong::Errant);
+                    }
                     node.server.read_only = false;
                 }
                 may
             }
             Task::Follow(ServerId(source)) => {
-                if works && node.server.errant {
-                    wrong = Some(Wrong::Mixed);
-                }
-                if works {
+                // The source is asked first whether it has all that this server has.
+                let suits = works && reached.contains(&source) && !node.server.errant;
+                if suits {
                     node.server.source = Some(source);
                     node.server.receives = true;
                     node.server.applies = true;
                 }
-                works
+                suits
             }
             Task::Start => {
-                if works {
-                    node.server.relay = false;
+                // Where both threads stand, what was received is thrown away and fetched again.
+                let starts = works && (node.server.receives || upstream && !node.server.errant);
+                if starts {
+                    node.server.relay &= node.server.receives;
                     node.server.receives = true;
                     node.server.applies = true;
                 }
-                works
+                starts
             }
             Task::SaveSurplus => works,
             Task::Rejoin(_) => false,
@@ -270,7 +278,8 @@ impl World {
             let node = self.node_mut(flight.from);
             let other = matches!(answer, Answer::Lease(view) if view.owner.0 != flight.from);
             if flight.write.is_some() && other && !node.frozen && node.is_writable() {
-                node.refused = Some(0);
+                // From the first one on.
+                node.refused = node.refused.or(Some(0));
             }
             if node.frozen {
                 node.inbox = Some(answer);
@@ -320,6 +329,8 @@ impl World {
             ttl: setup.timing.ttl,
             age: 0,
             planned: proposal.planned,
+            opening: proposal.opening,
+            complete: proposal.complete,
         };
         self.object = Some(view);
         self.object_age = 0;

@@ -53,8 +53,12 @@ pub enum Happening {
     Write(u8),
     /// A replica receives it.
     Receive(u8),
+    /// An agent is started anew, in good order.
+    Restart(u8),
     /// A person orders a switchover.
     Order(u8, u8),
+    /// A person orders a takeover, and says that the old master is off.
+    TakeOver(u8),
 }
 
 impl World {
@@ -170,6 +174,15 @@ impl World {
                 }),
             Happening::Receive(id),
         );
+        when(
+            fault && budget.restart && node.agent.is_some(),
+            Happening::Restart(id),
+        );
+        let owner = self.object.is_some_and(|object| object.owner.0 == id);
+        when(
+            budget.takeovers > 0 && self.runs(id) && !owner,
+            Happening::TakeOver(id),
+        );
         if budget.orders > 0 && self.runs(id) && node.is_writable() {
             for to in (0..setup.servers).filter(|&to| to != id) {
                 out.push(Happening::Order(id, to));
@@ -191,6 +204,7 @@ impl World {
                 | Happening::Outage
                 | Happening::Split(..)
                 | Happening::Hang(_)
+                | Happening::Restart(_)
         );
         if fault {
             self.budget.faults -= 1;
@@ -211,13 +225,10 @@ impl World {
                 server.read_only = true;
             }
             Happening::Kill(id) => self.kill(id),
-            Happening::StartAgent(id) => {
-                let node = self.node_mut(id);
-                node.agent = Some(Machine::new(NOW, node.known_epoch));
-                let armed = node.gate.is_some();
-                self.tell(setup, id, Event::Armed(armed));
-                let health = self.health(id);
-                self.tell(setup, id, Event::Health(health));
+            Happening::StartAgent(id) => self.start_agent(setup, id),
+            Happening::Restart(id) => {
+                self.kill(id);
+                self.start_agent(setup, id);
             }
             Happening::Freeze(id) => self.node_mut(id).frozen = true,
             Happening::Thaw(id) => {
@@ -259,15 +270,29 @@ impl World {
                 self.budget.orders -= 1;
                 self.tell(setup, id, Event::Order(Order::Switchover(ServerId(to))));
             }
+            Happening::TakeOver(id) => {
+                self.budget.takeovers -= 1;
+                self.tell(setup, id, Event::Order(Order::TakeOver { off: true }));
+            }
         }
-        // From here on somebody has to do something; and whoever serves between two ticks serves.
-        if fault || !self.writable().is_empty() {
-            self.waiting = 0;
-        }
+        self.tidy();
+    }
+
+    /// Equal worlds look equal.
+    pub fn tidy(&mut self) {
         self.net
             .sort_by_key(|flight| (flight.from, flight.orphan, flight.age));
         self.split.sort_unstable();
         self.renumber();
+    }
+
+    fn start_agent(&mut self, setup: &Setup, id: u8) {
+        let node = self.node_mut(id);
+        node.agent = Some(Machine::new(NOW, node.known_epoch));
+        let armed = node.gate.is_some();
+        self.tell(setup, id, Event::Armed(armed));
+        let health = self.health(id);
+        self.tell(setup, id, Event::Health(health));
     }
 
     fn cut(&mut self, id: u8, cut: bool) {

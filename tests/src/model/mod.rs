@@ -5,6 +5,7 @@
 //! | [`world`] | servers, agents, the bucket with its compare-and-swap, requests under way, locks, dead-men |
 //! | [`deed`] | what a machine wants done, done |
 //! | [`fault`] | what can happen: time, answers early, late and never, crashes, cuts, hangs |
+//! | [`hope`] | whether there is a master again, if nothing else happens |
 //! | [`check`] | what must always hold, and the runs of the checker |
 //!
 //! Time is in ticks, one a renewal. It is always the same moment: with each tick everything remembered grows older,
@@ -19,5 +20,6 @@
 pub mod check;
 pub mod deed;
 pub mod fault;
+pub mod hope;
 pub mod setups;
 pub mod world;

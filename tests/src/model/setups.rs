@@ -2,7 +2,7 @@
 
 use node_agent::database::protocol::{Omissions, Timing};
 
-use super::check::{FRESH, TWO};
+use super::check::{FRESH, OWN, STOPS, TWO};
 use super::world::{Budget, Setup};
 
 /// Times in ticks. By the real numbers of the protocol two renewals fit into L; here L is 3 ticks.
@@ -17,9 +17,10 @@ const fn ticks() -> Timing {
         clock_error_ppm: 0,
         cooldown: 1_000,
         second_wait: 3,
-        drain: 10,
+        drain: 8,
         handover: 5,
         handover_poll: 1,
+        order: 9,
         max_lost: 1,
     }
 }
@@ -36,7 +37,9 @@ const NONE: Budget = Budget {
     hang: false,
     network: false,
     writes: 0,
+    restart: false,
     orders: 0,
+    takeovers: 0,
 };
 
 const OMIT: Omissions = Omissions {
@@ -47,6 +50,7 @@ const OMIT: Omissions = Omissions {
     drain: false,
     unreachable_is_open: false,
     recheck: false,
+    given: false,
 };
 
 fn setup(name: &'static str, servers: u8, budget: Budget) -> Setup {
@@ -58,6 +62,9 @@ fn setup(name: &'static str, servers: u8, budget: Budget) -> Setup {
         deadman: true,
         budget,
         drift: vec![0; usize::from(servers)],
+        stranger: false,
+        steady: false,
+        look: 16,
     }
 }
 
@@ -108,15 +115,27 @@ pub fn short() -> Vec<Setup> {
             },
         ),
         setup(
-            "switchover",
+            "switchover to a host that dies",
             2,
             Budget {
                 faults: 1,
-                crash: true,
+                host: true,
                 orders: 1,
                 ..NONE
             },
         ),
+        Setup {
+            steady: true,
+            ..setup(
+                "agents started anew",
+                2,
+                Budget {
+                    faults: 2,
+                    restart: true,
+                    ..NONE
+                },
+            )
+        },
         setup(
             "switchover of a busy master",
             2,
@@ -239,14 +258,45 @@ fn deep() -> Vec<Setup> {
                 ..NONE
             },
         ),
-        two(
-            "switchover twice",
+        setup(
+            "switchover and crashes",
+            2,
             Budget {
-                network: true,
+                faults: 1,
                 crash: true,
                 kill: true,
+                freeze: true,
                 orders: 1,
                 writes: 1,
+                ..NONE
+            },
+        ),
+        two(
+            "switchover and requests",
+            Budget {
+                network: true,
+                orders: 1,
+                writes: 1,
+                ..NONE
+            },
+        ),
+        two(
+            "switchover and cuts",
+            Budget {
+                network: true,
+                cut: true,
+                split: true,
+                orders: 1,
+                ..NONE
+            },
+        ),
+        setup(
+            "three, switchover to a host that dies",
+            3,
+            Budget {
+                faults: 1,
+                host: true,
+                orders: 1,
                 ..NONE
             },
         ),
@@ -292,8 +342,28 @@ fn deep() -> Vec<Setup> {
     ]
 }
 
-/// Protocols that lack something, each with what must be seen to go wrong without it.
-pub fn broken() -> Vec<(Setup, &'static str)> {
+/// A master that holds locks, cut off from everybody else, and a person who says of it that it is off: to a server that it
+/// does not know of.
+fn deposed() -> Setup {
+    Setup {
+        stranger: true,
+        ..setup(
+            "a refused write taken for an outage",
+            2,
+            Budget {
+                faults: 2,
+                cut: true,
+                split: true,
+                takeovers: 1,
+                ..NONE
+            },
+        )
+    }
+}
+
+/// Protocols that lack something, each with what must be seen to go wrong without it; `long`: also those in which that
+/// takes long to find.
+pub fn broken(long: bool) -> Vec<(Setup, &'static str)> {
     let omit = |name, budget, omit| Setup {
         omit,
         ..setup(name, 2, budget)
@@ -308,7 +378,7 @@ pub fn broken() -> Vec<(Setup, &'static str)> {
     short.timing.ttl = 2;
     let mut fast = drifting(setup("clocks wrong by more than is allowed for", 2, apart));
     fast.timing.ttl = 4;
-    vec![
+    let mut broken = vec![
         // Locks and a look at the old master stand behind this as well.
         (short, FRESH),
         (fast, FRESH),
@@ -384,7 +454,62 @@ pub fn broken() -> Vec<(Setup, &'static str)> {
             },
             TWO,
         ),
-    ]
+        (
+            Setup {
+                omit: Omissions {
+                    refusal_fences: true,
+                    ..OMIT
+                },
+                ..deposed()
+            },
+            STOPS,
+        ),
+        (
+            Setup {
+                deadman: false,
+                ..omit(
+                    "opened before the lease says so",
+                    Budget {
+                        faults: 1,
+                        kill: true,
+                        orders: 1,
+                        ..NONE
+                    },
+                    Omissions {
+                        recheck: true,
+                        ..OMIT
+                    },
+                )
+            },
+            TWO,
+        ),
+    ];
+    if long {
+        broken.push((
+            soon(omit(
+                "a server without a source taken for whole",
+                Budget {
+                    faults: 2,
+                    crash: true,
+                    host: true,
+                    writes: 1,
+                    ..NONE
+                },
+                Omissions {
+                    given: true,
+                    ..OMIT
+                },
+            )),
+            OWN,
+        ));
+    }
+    broken
+}
+
+/// One failover after the other.
+fn soon(mut setup: Setup) -> Setup {
+    setup.timing.cooldown = 0;
+    setup
 }
 
 /// The same faults with the whole protocol: what the broken ones are held against.

@@ -2,8 +2,8 @@
 
 use node_agent::database::lease::LeaseState;
 use node_agent::database::protocol::{
-    Answer, Event, Health, Life, Machine, Ms, Omissions, Proposal, Replica, Rules, ServerId,
-    Servers, State, Tag, Task, Timing, View,
+    Answer, Event, Health, History, Life, Machine, Ms, Omissions, Proposal, Replica, Rules,
+    ServerId, Servers, Tag, Task, Timing, View,
 };
 
 /// It is always this moment, by every clock.
@@ -26,6 +26,12 @@ pub struct Setup {
     pub budget: Budget,
     /// By how much each server's clock is wrong: ticks gained in each four.
     pub drift: Vec<i8>,
+    /// The last server of the chain is new: the first one's document does not have it yet.
+    pub stranger: bool,
+    /// There must be a master in every moment: nothing that may happen here is a reason for less.
+    pub steady: bool,
+    /// From one state in so many it is looked whether there is a master again if nothing else happens.
+    pub look: u64,
 }
 
 /// How often each kind of thing may happen in one history.
@@ -53,8 +59,12 @@ pub struct Budget {
     pub network: bool,
     /// Transactions that are written.
     pub writes: u8,
+    /// An agent is started anew, in good order.
+    pub restart: bool,
     /// Switchovers that are ordered.
     pub orders: u8,
+    /// Takeovers that are ordered, with the word that the old master is off; whether he is, is not asked.
+    pub takeovers: u8,
 }
 
 /// Everything.
@@ -62,7 +72,7 @@ pub struct Budget {
 pub struct World {
     /// The lease.
     pub object: Option<View>,
-    /// How many ticks ago the lease was written, up to the time to live.
+    /// How many ticks ago the lease was written, up to a little more than a master may go on.
     pub object_age: u8,
     /// Requests under way.
     pub net: Vec<Flight>,
@@ -72,8 +82,6 @@ pub struct World {
     pub budget: Budget,
     /// Who does not reach whom: sessions that the first opens with the second.
     pub split: Vec<(u8, u8)>,
-    /// For how many ticks there was no master although there should be one.
-    pub waiting: u8,
     /// What must not be, and was.
     pub wrong: Option<Wrong>,
     /// The first master went on for longer than L without the bucket, by its locks.
@@ -95,8 +103,8 @@ pub enum Wrong {
     Relay,
     /// A planned change lost something.
     Switchover,
-    /// Two histories were mixed.
-    Mixed,
+    /// A server became master that has what its masters lacked.
+    Errant,
 }
 
 /// A request to the bucket.
@@ -162,6 +170,25 @@ pub struct Server {
     pub lock: Option<(u8, Ms)>,
 }
 
+impl Setup {
+    /// So many ticks back memories are told apart; what is older is all the same.
+    fn memory(&self) -> Ms {
+        let timing = &self.timing;
+        let turns = timing.ttl + timing.second_wait * Ms::from(self.servers - 1);
+        turns
+            .max(timing.drain)
+            .max(timing.handover)
+            .max(timing.order)
+            + 2
+    }
+
+    /// A lease that is so old is as old as any.
+    fn stale(&self) -> u8 {
+        let stops = self.timing.stop_serving + self.timing.fence_budget;
+        u8::try_from(stops + 2).unwrap_or(u8::MAX)
+    }
+}
+
 impl World {
     /// Everything in order: the first server is the master, the others replicate.
     pub fn settled(setup: &Setup) -> Self {
@@ -196,7 +223,6 @@ impl World {
             nodes: (0..setup.servers).map(node).collect(),
             budget: Budget::default(),
             split: Vec::new(),
-            waiting: 0,
             wrong: None,
             by_locks: false,
             failovers: 0,
@@ -204,25 +230,37 @@ impl World {
         };
         for _ in 0..16 {
             world.tick(setup);
-            while world.settle(setup) {}
+            while world.settle(setup, false) {}
         }
-        world.waiting = 0;
         world.object_age = 0;
         world.budget = setup.budget;
         world
     }
 
-    /// Does the next thing that does no harm. Whether there was one.
-    fn settle(&mut self, setup: &Setup) -> bool {
-        if let Some(id) = (0..setup.servers).find(|&id| self.nodes[usize::from(id)].task.is_some())
-        {
+    /// Does the next thing that does no harm; `last`: of requests under way, the last one first. Whether there was one.
+    pub fn settle(&mut self, setup: &Setup, last: bool) -> bool {
+        let work = |node: &Node| node.task.is_some() && !node.frozen;
+        if let Some(id) = (0..setup.servers).find(|&id| work(self.node(id))) {
             self.run(setup, id);
             return true;
         }
-        if self.net.is_empty() {
+        let arrives = |flight: &Flight| flight.orphan || !self.node(flight.from).cut;
+        let arrives =
+            |flight: &Flight| arrives(flight) && (flight.write.is_some() || flight.age == 0);
+        let mut waits = self
+            .net
+            .iter()
+            .enumerate()
+            .filter(|(_, flight)| arrives(flight));
+        let next = if last {
+            waits.next_back()
+        } else {
+            waits.next()
+        };
+        let Some((index, _)) = next else {
             return false;
-        }
-        self.deliver(setup, 0, true);
+        };
+        self.deliver(setup, index, true);
         true
     }
 
@@ -230,7 +268,10 @@ impl World {
     pub fn rules(setup: &Setup, me: u8) -> Rules {
         Rules {
             me: ServerId(me),
-            chain: (0..setup.servers).map(ServerId).collect(),
+            chain: (0..setup.servers)
+                .filter(|&id| me != 0 || !setup.stranger || id + 1 != setup.servers)
+                .map(ServerId)
+                .collect(),
             never: Servers::default(),
             automatic: true,
             bucket: true,
@@ -279,8 +320,7 @@ impl World {
     /// Time passes: everything grows older, and whoever runs looks around.
     pub fn tick(&mut self, setup: &Setup) {
         self.phase = (self.phase + 1) % 4;
-        let limit = setup.timing.ttl.max(setup.timing.second_wait * 3) + 3;
-        let floor = NOW - limit;
+        let floor = NOW - setup.memory();
         let phase = self.phase;
         for (node, drift) in self.nodes.iter_mut().zip(&setup.drift) {
             let by = match (drift, phase) {
@@ -313,7 +353,7 @@ impl World {
                 node.server.lock = None;
             }
         }
-        self.object_age = self.object_age.saturating_add(1).min(20);
+        self.object_age = self.object_age.saturating_add(1).min(setup.stale());
         for flight in &mut self.net {
             flight.age = flight.age.saturating_add(1).min(3);
         }
@@ -374,60 +414,47 @@ impl World {
                 broken: false,
             }),
             missing: u64::from(server.behind && !server.relay),
-            errant: u64::from(server.errant),
+            errant: u64::from(server.errant && self.compares(id)),
             sane: true,
+            // Of an epoch that did not begin with everything a position proves nothing.
+            history: if server.errant && self.object.is_some_and(|object| object.complete) {
+                History::Unknown
+            } else {
+                History::Contained
+            },
         }
     }
 
-    /// Counts for how long there was no master although there should be one.
+    /// Whether an agent can see that its server has what its master lacks: replication tells, or the master itself.
+    fn compares(&self, id: u8) -> bool {
+        let master = self
+            .object
+            .filter(|object| object.state == LeaseState::Serving && object.owner.0 != id)
+            .is_some_and(|object| {
+                self.linked(id, object.owner.0) && self.node(object.owner.0).server.up
+            });
+        self.node(id).server.source.is_some() || master
+    }
+
+    /// Whether a server's source answers it.
+    pub fn reaches_source(&self, id: u8) -> bool {
+        self.node(id)
+            .server
+            .source
+            .is_some_and(|source| self.linked(id, source) && self.node(source).server.up)
+    }
+
+    /// Notes what has come to pass.
     fn watch(&mut self, setup: &Setup) {
         let masters = self.writable();
-        let late = u64::from(self.object_age) > setup.timing.stop_serving + 1;
+        let late = u64::from(self.object_age) > setup.timing.stop_serving;
         self.by_locks |= late && masters.iter().any(|&id| self.node(id).cut);
         for node in &mut self.nodes {
             node.refused = node
                 .refused
                 .filter(|_| node.is_writable())
-                .map(|ticks| ticks.saturating_add(1).min(9));
+                .map(|ticks| ticks.saturating_add(1).min(2));
         }
-        if !self.writable().is_empty() || !self.should_have_master(setup) {
-            self.waiting = 0;
-        } else {
-            self.waiting = self.waiting.saturating_add(1);
-        }
-    }
-
-    /// Whether one server, fit to be the master, its agent and the bucket are there, and nothing speaks against it.
-    fn should_have_master(&self, setup: &Setup) -> bool {
-        let Some(object) = self.object else {
-            return false;
-        };
-        let whole = |id: u8| {
-            let node = self.node(id);
-            self.runs(id) && node.server.up && !node.server.hung && !node.cut && !node.server.errant
-        };
-        let owner = object.owner.0;
-        if whole(owner) && !self.node(owner).server.behind {
-            return true;
-        }
-        // A second failover so soon is a person's.
-        let known = object.held.is_empty()
-            || (0..setup.servers).any(|id| whole(id) && object.held.contains(ServerId(id)));
-        let asks = object.armed || object.state == LeaseState::Released;
-        self.failovers == 0
-            && object.epoch == 1
-            && known
-            && asks
-            && self.split.is_empty()
-            && !self.node(owner).agent.as_ref().is_some_and(|agent| {
-                // It still goes by its locks, or is about to come back.
-                self.runs(owner) && !matches!(agent.state(), State::Following)
-            })
-            && (0..setup.servers).any(|id| {
-                id != owner
-                    && whole(id)
-                    && (object.held.is_empty() || object.held.contains(ServerId(id)))
-            })
     }
 
     /// Gives the versions of the lease the lowest numbers, so that equal worlds look equal.

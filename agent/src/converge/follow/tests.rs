@@ -249,6 +249,7 @@ mod properties {
                 owner: format!("db-{before}").parse().unwrap(),
                 epoch: epoch - 1,
                 gtid: String::new(),
+                complete: false,
             }),
             ..lease("shop", &format!("db-{owner}"))
         })

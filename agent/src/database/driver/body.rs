@@ -9,9 +9,9 @@ use tokio::time::timeout;
 
 use super::seat::Seat;
 use crate::database::deadman::{Armed, DeadMan, Gate, NftGate};
-use crate::database::gtid::Gtids;
+use crate::database::gtid::{Containment, Gtids};
 use crate::database::lease::Lease;
-use crate::database::protocol::{Beat, Health, Life, Ms, Replica, ServerId};
+use crate::database::protocol::{Beat, Health, History, Life, Ms, Replica, ServerId};
 use crate::database::server::{
     self, Observation, Place, Process, Progress, Server, ServerError, Target, ThreadState,
 };
@@ -510,6 +510,7 @@ pub(super) fn health(
         missing: 0,
         errant: 0,
         sane: false,
+        history: History::Blank,
     };
     let seen = match seen {
         Ok(seen) => seen,
@@ -537,5 +538,20 @@ pub(super) fn health(
         missing,
         errant,
         sane: seen.strict,
+        history: history(seen, lease),
+    }
+}
+
+/// How what a server has compares with what the lease's last owner had.
+fn history(seen: &Observation, lease: Option<&Lease>) -> History {
+    if seen.executed.is_empty() {
+        return History::Blank;
+    }
+    let last = lease
+        .and_then(|lease| lease.previous.as_ref())
+        .and_then(|previous| Gtids::parse(seen.flavour, &previous.gtid).ok());
+    match last.map(|last| last.contains(&seen.executed.tip())) {
+        Some(Containment::Yes) => History::Contained,
+        _ => History::Unknown,
     }
 }

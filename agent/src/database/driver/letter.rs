@@ -74,12 +74,14 @@ pub(super) fn lease(
             owner: base.owner.clone(),
             epoch: base.epoch,
             gtid: base.gtid.clone(),
+            complete: proposal.complete,
         }),
         // Made anew after somebody had deleted it.
         (None, None) if proposal.epoch > 1 => Some(Previous {
             owner: seat.me.clone(),
             epoch: proposal.epoch - 1,
             gtid: position.to_owned(),
+            complete: proposal.complete,
         }),
         (None, None) => None,
     };
@@ -96,6 +98,7 @@ pub(super) fn lease(
         held: names.list(proposal.held),
         to: proposal.to.and_then(|to| names.name(to).cloned()),
         planned: proposal.planned,
+        opening: proposal.opening,
         since: same.map_or(now, |same| same.since),
         renewed: now,
         ttl_ms: seat.timing().ttl,

@@ -76,6 +76,11 @@ impl Names {
             ttl: lease.ttl_ms,
             age: Ms::try_from(age).unwrap_or(0),
             planned: lease.planned,
+            opening: lease.opening,
+            complete: lease
+                .previous
+                .as_ref()
+                .is_some_and(|previous| previous.complete),
         }
     }
 }

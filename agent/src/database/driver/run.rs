@@ -26,8 +26,8 @@ use crate::database::gtid::Containment;
 use crate::database::hold::{Hold, HoldError};
 use crate::database::lease::LeaseState;
 use crate::database::protocol::{
-    Action, Answer, Beat, Event, Health, Machine, Order, Proposal, Reason, Rules, ServerId, State,
-    Step, Task,
+    Action, Answer, Beat, Event, Health, History, Machine, Order, Proposal, Reason, Rules,
+    ServerId, State, Step, Task,
 };
 use crate::database::semantics::{self, Verdict};
 use crate::database::server::{Observation, ServerError, ThreadState};
@@ -493,6 +493,10 @@ impl Run {
             .audit
             .as_ref()
             .is_some_and(|audit| !audit.is_grave());
+        // With semi-synchronous replication a third server may alone have what the new owner acknowledged.
+        if seat.semi_sync && known.len() > 2 && health.history == History::Contained {
+            health.history = History::Unknown;
+        }
         health
     }
 
@@ -735,8 +739,41 @@ impl Run {
                 let body = Arc::clone(&self.body);
                 tokio::spawn(async move { body.disarm().await });
             }
-            Action::Record => {}
+            Action::Refuse(order) => self.refused(order),
         }
+    }
+
+    /// A person's order that was not carried out, and is not waited for any longer.
+    fn refused(&mut self, order: Order) {
+        let (what, why) = match order {
+            Order::Switchover(to) => (
+                format!(
+                    "switchover to {}",
+                    self.names.name(to).map_or("another server", Name::as_str)
+                ),
+                "it did not take over in time, or this server could not be closed, or it is not the master any more"
+                    .to_owned(),
+            ),
+            Order::TakeOver { .. } => ("takeover".to_owned(), {
+                let reasons: Vec<_> = self.blockers().iter().map(ToString::to_string).collect();
+                reasons.join("; ")
+            }),
+            Order::Rejoin => (
+                "rejoin".to_owned(),
+                "its master could not be followed in time".to_owned(),
+            ),
+        };
+        tracing::warn!(
+            event = "database-order-refused",
+            product = %self.seat.product,
+            order = what,
+            why,
+            "a person's order was not carried out and is not waited for any longer"
+        );
+        self.picture.note(format!(
+            "{}: the {what} that was ordered was not carried out, and will not be unless it is ordered again: {why}",
+            clock::now()
+        ));
     }
 
     fn feed(&mut self, until: u64) {
@@ -765,7 +802,9 @@ impl Run {
         };
         let takes_over = base
             .as_ref()
-            .is_some_and(|base| base.lease.owner != self.seat.me);
+            .is_some_and(|base| base.lease.owner != self.seat.me)
+            // A person's word counts for more than a person's hold.
+            && !proposal.planned;
         let made = letter::lease(
             &proposal,
             &self.seat,
@@ -956,7 +995,11 @@ impl Run {
                     return Err(format!("{} is the master of {product}", self.seat.me));
                 }
                 self.step(Event::Order(Order::TakeOver { off: *off }));
-                Ok(format!("{} takes over as soon as it is safe", self.seat.me))
+                Ok(format!(
+                    "{} takes over as soon as it is safe, within {} s or not at all",
+                    self.seat.me,
+                    self.rules.timing.order.div_ceil(1_000)
+                ))
             }
             Wish::Rejoin { discard } => {
                 let me = &self.seat.me;

@@ -85,25 +85,11 @@ impl Seat {
     /// The protocol's times.
     pub fn timing(&self) -> Timing {
         let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-        let times = &self.settings.times;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "the settings bound it to between 0 and 0.2"
-        )]
-        let clock_error_ppm = (times.clock_error * 1_000_000.0) as u64;
         Timing {
-            renew: ms(times.renew),
-            timeout: ms(times.timeout),
-            stop_serving: ms(times.stop_serving),
-            fence_budget: ms(times.fence_budget),
-            kill_after: ms(times.fence_budget) / 3,
-            ttl: ms(times.ttl),
-            clock_error_ppm,
             cooldown: ms(self.settings.cooldown),
             second_wait: ms(self.settings.second_wait),
             max_lost: self.settings.max_lost,
-            ..Timing::regional()
+            ..self.settings.times.timing()
         }
     }
 

@@ -132,7 +132,7 @@ impl Story {
                 had: previous.gtid.clone(),
                 promoted,
                 at_least,
-                none: cause == Cause::Switchover
+                none: (cause == Cause::Switchover && previous.complete)
                     || (seat.semi_sync && at_least == 0 && self.all_asked),
             }
         });

@@ -25,6 +25,7 @@ pub(crate) fn lease(product: &str, owner: &str) -> Lease {
         renewed: "2026-11-22T20:00:01Z".parse().unwrap(),
         ttl_ms: 10_000,
         planned: false,
+        opening: false,
         previous: None,
     }
 }
@@ -37,6 +38,7 @@ pub(crate) fn successor(product: &str, owner: &str, epoch: u64) -> Lease {
             owner: name("db-1"),
             epoch: epoch - 1,
             gtid: "0-1-42".into(),
+            complete: false,
         }),
         held: vec![name("db-3")],
         ..lease(product, owner)
@@ -155,6 +157,8 @@ fn a_lease_that_could_not_be_read_back_is_not_written() {
     assert!(wrong.bytes().is_err());
     wrong.to = Some(name("db-2"));
     assert!(wrong.bytes().is_ok());
+    wrong.opening = true;
+    assert!(wrong.bytes().is_err());
 }
 
 #[test]
@@ -177,7 +181,8 @@ proptest! {
         gtid in "[ -~]{0,40}",
     ) {
         let to = (state == LeaseState::Switching).then(|| name("db-9"));
-        let one = Lease { seq, nonce: Nonce::of(nonce), ttl_ms, armed, state, gtid, to, ..successor("shop", "db-2", epoch) };
+        let opening = armed && state == LeaseState::Promoting;
+        let one = Lease { seq, nonce: Nonce::of(nonce), ttl_ms, armed, state, gtid, to, opening, ..successor("shop", "db-2", epoch) };
         let bytes = one.bytes().unwrap();
         prop_assert_eq!(Lease::read(&bytes, &name("shop")).unwrap(), one);
     }

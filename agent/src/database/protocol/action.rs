@@ -1,6 +1,6 @@
 //! What a machine wants done. The driver does it, and answers each with the event named.
 
-use super::event::{Ms, ServerId, Servers, Tag};
+use super::event::{Ms, Order, ServerId, Servers, Tag};
 use crate::database::lease::LeaseState;
 
 /// What is to be written into the lease. The driver adds what decisions do not depend on: nonce, position, wall clock.
@@ -20,6 +20,10 @@ pub struct Proposal {
     pub to: Option<ServerId>,
     /// The epoch began by a person's order.
     pub planned: bool,
+    /// While promoting: from now on the server may be opened.
+    pub opening: bool,
+    /// The epoch began with all that its last owner had.
+    pub complete: bool,
 }
 
 /// Work on the local server. One at a time, except that [`Task::Close`] and [`Task::Kill`] end whatever is under way:
@@ -88,6 +92,6 @@ pub enum Action {
     },
     /// No dead-man: the server is closed by itself, or is nobody's master. Not answered.
     Disarm,
-    /// The epoch has begun and the server is open: write the event. Not answered.
-    Record,
+    /// A person's order was not carried out and will not be: tell why. Not answered.
+    Refuse(Order),
 }

@@ -1,8 +1,8 @@
 //! The conditions under which a server takes a lease over. All are named, so that a person can be told which is missing.
 
 use super::{
-    Action, Health, Life, Machine, Ms, OldMaster, Order, Proposal, Reason, Rules, Seen, Servers,
-    State,
+    Action, Bucket, Health, History, Life, Machine, Ms, OldMaster, Order, Proposal, Reason, Rules,
+    Seen, Servers, State,
 };
 use crate::database::lease::LeaseState;
 
@@ -11,7 +11,7 @@ impl Machine {
     pub fn blockers(&self, rules: &Rules, now: Ms) -> Vec<Reason> {
         let mut reasons = Vec::new();
         let Some(seen) = self.seen else {
-            reasons.push(if self.absent && self.known_epoch > 0 {
+            reasons.push(if self.absent_since.is_some() && self.known_epoch > 0 {
                 Reason::LeaseGone
             } else {
                 Reason::NoLease
@@ -19,14 +19,18 @@ impl Machine {
             self.server_blockers(rules, now, None, &mut reasons);
             return reasons;
         };
-        if self.absent {
+        if self.absent_since.is_some() {
             reasons.push(Reason::LeaseGone);
         }
         if self.regressed {
             reasons.push(Reason::Regressed);
         }
-        let ordered = matches!(self.order, Some(Order::TakeOver { .. }));
-        let switched = seen.view.to == Some(rules.me) && seen.view.state == LeaseState::Switching;
+        // What it remembers may be old, and it must not close a master over SQL that only others see renew.
+        if self.bucket != Bucket::There {
+            reasons.push(Reason::Away);
+        }
+        let ordered = self.takes_over_by_order();
+        let switched = seen.view.to == Some(rules.me) && seen.switches(rules, now);
         self.word_blockers(rules, now, &seen, ordered || switched, &mut reasons);
         self.lease_blockers(rules, now, &seen, switched, &mut reasons);
         self.server_blockers(rules, now, Some(&seen), &mut reasons);
@@ -37,7 +41,7 @@ impl Machine {
             reasons.push(Reason::Unjudged);
         }
         // Last, and only when nothing else stands in the way: it is asked over the network.
-        if reasons.is_empty() && !is_closed(&seen, switched) {
+        if reasons.is_empty() && !seen.view.is_closed() {
             reasons.extend(self.old_blocker(rules, now, &seen));
         }
         reasons
@@ -98,7 +102,7 @@ impl Machine {
         if switched {
             return;
         }
-        let ttl = seen.view.ttl.max(rules.timing.ttl);
+        let ttl = seen.ttl(rules);
         let stale_at = if seen.view.state == LeaseState::Released {
             seen.since
         } else {
@@ -116,7 +120,7 @@ impl Machine {
                 .position(|server| server == rules.me)
                 .unwrap_or(rules.chain.len())
         };
-        let ordered = matches!(self.order, Some(Order::TakeOver { .. }));
+        let ordered = self.takes_over_by_order();
         // Where nobody takes over by himself, nobody is waited for.
         let alone = seen.view.owner == rules.me && (self.held || !rules.automatic);
         if turns > 0 && !ordered && !alone {
@@ -133,7 +137,7 @@ impl Machine {
             return;
         }
         if !seen.view.held.is_empty() && !seen.view.held.contains(rules.me) {
-            if !matches!(self.order, Some(Order::TakeOver { off: true })) {
+            if self.order() != Some(Order::TakeOver { off: true }) {
                 reasons.push(Reason::Unknown);
             }
             return;
@@ -170,19 +174,26 @@ impl Machine {
             reasons.push(Reason::Unfit);
         }
         let mine = seen.is_some_and(|seen| seen.view.owner == rules.me);
+        let ordered = self.takes_over_by_order();
         match health.replica {
-            None if !mine => reasons.push(Reason::NoReplica),
-            // An owner that was started anew applies what it has, or fails to, before it opens.
-            Some(replica) if !replica.applies && !mine => reasons.push(Reason::NotApplying),
-            _ => {}
+            None if mine || ordered && health.history != History::Blank => {}
+            None if health.history == History::Contained
+                && (rules.omit.given || seen.is_some_and(|seen| seen.view.complete)) => {}
+            None => reasons.push(Reason::NoReplica),
+            // An owner that was started anew applies what it has, or fails to, before it opens. So does who is told to
+            // by a person: what cannot be applied is not thrown away.
+            Some(replica) if !replica.applies && !mine && !ordered => {
+                reasons.push(Reason::NotApplying);
+            }
+            Some(_) => {}
         }
         if health.errant > 0 && !mine {
             reasons.push(Reason::Errant {
                 errant: health.errant,
             });
         }
-        let switched = seen.is_some_and(|seen| seen.view.state == LeaseState::Switching);
-        let ordered = matches!(self.order, Some(Order::TakeOver { .. }));
+        // Who hands over and dies before anybody took over is dead like any other, once his time is over.
+        let switched = seen.is_some_and(|seen| seen.switches(rules, now));
         let limit = match (switched || mine, ordered) {
             // A planned change loses nothing; an owner that lost something must not hide it.
             (true, false) => 0,
@@ -211,7 +222,7 @@ impl Machine {
             OldMaster::Open if seen.view.armed => None,
             OldMaster::Open => Some(Reason::OldOpen),
             OldMaster::Unreachable if seen.view.armed || rules.omit.unreachable_is_open => None,
-            OldMaster::Unreachable => match self.order {
+            OldMaster::Unreachable => match self.order() {
                 Some(Order::TakeOver { off: true }) => None,
                 _ => Some(Reason::OldUnreachable),
             },
@@ -236,8 +247,10 @@ impl Machine {
         if !reasons.is_empty() || self.ask.is_some() {
             return;
         }
-        let planned = seen.view.state == LeaseState::Switching || self.order.is_some();
-        self.order = None;
+        let complete = seen.view.state == LeaseState::Switching
+            && self
+                .answers(rules, now)
+                .is_some_and(|health| health.missing == 0);
         self.enter(State::Bidding);
         let proposal = Proposal {
             over: Some(seen.view.tag),
@@ -246,7 +259,9 @@ impl Machine {
             armed: self.armed,
             held: Servers::default(),
             to: None,
-            planned,
+            planned: complete || self.takes_over_by_order(),
+            opening: false,
+            complete,
         };
         self.write(rules, now, proposal, out);
     }
@@ -261,7 +276,13 @@ impl Machine {
         let quiet = now.saturating_sub(seen.since) >= patience;
         let may = rules.chain.contains(&rules.me)
             && (seen.view.held.is_empty() || seen.view.held.contains(rules.me));
-        if quiet && may && !self.own.asked && now >= self.next_lock {
+        if quiet && may {
+            self.take_lock(rules, now, out);
+        }
+    }
+
+    fn take_lock(&mut self, rules: &Rules, now: Ms, out: &mut Vec<Action>) {
+        if !self.own.asked && now >= self.next_lock {
             self.own.asked = true;
             self.next_lock = now.saturating_add(rules.timing.renew);
             out.push(Action::TakeLock);
@@ -283,11 +304,18 @@ impl Machine {
 
     /// Makes the first lease of a product, where this server is the master that there is.
     pub(super) fn found(&mut self, rules: &Rules, now: Ms, out: &mut Vec<Action>) {
-        if self.founding_blockers(rules, now).is_empty() && self.ask.is_none() {
+        let reasons = self.founding_blockers(rules, now);
+        let waits = |reason: &Reason| matches!(reason, Reason::Lock | Reason::MastersLock);
+        if reasons
+            .iter()
+            .all(|reason| waits(reason) || reason.passes())
+        {
+            self.take_lock(rules, now, out);
+        }
+        if reasons.is_empty() && self.ask.is_none() {
             let open = self
                 .answers(rules, now)
                 .is_some_and(|health| !health.read_only);
-            self.order = None;
             self.enter(State::Bidding);
             let proposal = Proposal {
                 over: None,
@@ -301,15 +329,17 @@ impl Machine {
                 held: Servers::default(),
                 to: None,
                 planned: true,
+                opening: false,
+                complete: false,
             };
             self.write(rules, now, proposal, out);
         }
     }
 
-    /// Why this server does not make the first lease.
+    /// Why this server does not make the first lease, or by a person's order one in place of a lease that was deleted.
     pub fn founding_blockers(&self, rules: &Rules, now: Ms) -> Vec<Reason> {
         let mut reasons = Vec::new();
-        let ordered = matches!(self.order, Some(Order::TakeOver { .. }));
+        let ordered = self.takes_over_by_order();
         if rules.chain.first() != Some(&rules.me) && !ordered {
             reasons.push(Reason::NotInChain);
         }
@@ -319,9 +349,10 @@ impl Machine {
         if self.known_epoch > 0 && !ordered {
             reasons.push(Reason::LeaseGone);
         }
-        if self.held {
+        if self.held && !ordered {
             reasons.push(Reason::Held);
         }
+        self.founding_proofs(rules, now, &mut reasons);
         match self.answers(rules, now) {
             None => reasons.push(Reason::Dead),
             Some(Health { sane: false, .. }) => reasons.push(Reason::Unfit),
@@ -335,9 +366,46 @@ impl Machine {
         }
         reasons
     }
+
+    /// What shows that nobody is the master where there is no lease. A master that reaches the bucket makes his lease anew
+    /// within a renewal; one that does not goes on by his lock here, or for no longer than his time.
+    fn founding_proofs(&self, rules: &Rules, now: Ms, reasons: &mut Vec<Reason>) {
+        let ttl = rules.timing.ttl;
+        let again = self.known_epoch > 0;
+        if self.own.taken {
+            reasons.push(Reason::MastersLock);
+        } else if self
+            .own
+            .held
+            .is_none_or(|since| again && !self.own.silent && now.saturating_sub(since) < ttl)
+        {
+            reasons.push(Reason::Lock);
+        }
+        if !again {
+            return;
+        }
+        let left = match self.absent_since {
+            Some(since) => since.saturating_add(ttl).saturating_sub(now),
+            None => ttl,
+        };
+        if left > 0 {
+            reasons.push(Reason::Fresh { left });
+        }
+        // Nobody knows whom to ask, nor whether anything closes him.
+        if self.order() != Some(Order::TakeOver { off: true }) {
+            reasons.push(Reason::OldUnreachable);
+        }
+    }
 }
 
-/// Whether the owner himself has said that his server is closed.
-fn is_closed(seen: &Seen, switched: bool) -> bool {
-    switched || seen.view.state == LeaseState::Released
+impl Seen {
+    /// The owner's time to live or this server's, whichever is longer.
+    pub(super) fn ttl(&self, rules: &Rules) -> Ms {
+        self.view.ttl.max(rules.timing.ttl)
+    }
+
+    /// Whether a change by a person's order is under way that loses nothing.
+    fn switches(&self, rules: &Rules, now: Ms) -> bool {
+        self.view.state == LeaseState::Switching && now.saturating_sub(self.since) < self.ttl(rules)
+    }
 }

@@ -85,6 +85,22 @@ pub struct View {
     pub age: Ms,
     /// The epoch began by a person's order.
     pub planned: bool,
+    /// While promoting: the server may be opened at any moment, or be open.
+    pub opening: bool,
+    /// The epoch began with all that its last owner had, who had closed his server before: nothing was lost.
+    pub complete: bool,
+}
+
+impl View {
+    /// Whether its owner himself has said that his server takes no writes, and will take none before he has written
+    /// something else: a promoting one opens only by a lease that says `opening`.
+    pub const fn is_closed(&self) -> bool {
+        match self.state {
+            LeaseState::Released | LeaseState::Switching => true,
+            LeaseState::Promoting => !self.opening,
+            LeaseState::Serving => false,
+        }
+    }
 }
 
 /// What came of a request to the bucket. Each request gets exactly one answer, within its deadline.
@@ -138,6 +154,19 @@ pub struct Health {
     pub errant: u64,
     /// It is set up as a server must be that may become master: binary log, strict GTIDs.
     pub sane: bool,
+    /// What the lease's last owner has to do with what it has.
+    pub history: History,
+}
+
+/// How what a server has compares with what the lease's last owner had at the end, as the lease says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum History {
+    /// It has no transactions at all, or cannot be asked.
+    Blank,
+    /// It has some, and nothing says that the last owner had them all.
+    Unknown,
+    /// The last owner had all that it has.
+    Contained,
 }
 
 /// How a replica is.

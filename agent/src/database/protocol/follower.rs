@@ -18,7 +18,7 @@ impl Machine {
             self.next_ask = self.next_ask.min(now.saturating_add(every));
         }
         let Some(seen) = self.seen else {
-            if self.absent {
+            if self.absent_since.is_some() {
                 self.found(rules, now, out);
             }
             self.read(now, every, out);
@@ -49,7 +49,7 @@ impl Machine {
         match (seen.view.state, health.life) {
             (LeaseState::Switching, _) => {
                 if let Some(to) = seen.view.to {
-                    self.order = Some(Order::Switchover(to));
+                    self.order = Some((Order::Switchover(to), now));
                     self.enter(State::Handed { to, since: now });
                 }
             }
@@ -86,23 +86,25 @@ impl Machine {
             held: Servers::default(),
             to: None,
             planned: seen.view.planned,
+            opening: false,
+            complete: seen.view.complete,
         };
         self.write(rules, now, proposal, out);
     }
 
     /// Whether the owner that does not serve may go on. What it lost, a candidate may have.
     fn may_claim(&self, rules: &Rules, health: &Health) -> bool {
-        let ordered = matches!(self.order, Some(Order::TakeOver { .. }));
+        let ordered = self.takes_over_by_order();
         let whole = health.missing == 0 || self.lease_state() == Some(LeaseState::Promoting);
         rules.chain.contains(&rules.me)
             && !self.regressed
-            && !self.absent
+            && self.absent_since.is_none()
             && (!self.drain_failed || ordered)
             && (whole || ordered)
     }
 
     fn begin_claim(&mut self, now: Ms) {
-        if matches!(self.order, Some(Order::TakeOver { .. })) {
+        if self.takes_over_by_order() {
             self.order = None;
             self.drain_failed = false;
         }
@@ -120,9 +122,9 @@ impl Machine {
             self.begin_fencing(now, Fenced::NotOwner, out);
             return;
         }
-        if matches!(self.order, Some(Order::Switchover(_))) {
+        if matches!(self.order(), Some(Order::Switchover(_))) {
             // Only a master hands over.
-            self.order = None;
+            self.refuse_order(out);
         }
         if self.armed && health.is_some() {
             // Readers of a replica are welcome.
@@ -148,9 +150,7 @@ impl Machine {
         health: &Health,
         out: &mut Vec<Action>,
     ) {
-        // A master that is not there yet, or not any more, is nobody to follow.
-        let stale = now.saturating_sub(seen.since) >= rules.timing.ttl;
-        if seen.view.state != LeaseState::Serving || stale || now < self.next_task {
+        if seen.view.state != LeaseState::Serving || now < self.next_task {
             return;
         }
         if !self.judged {
@@ -158,11 +158,20 @@ impl Machine {
             return;
         }
         let owner = seen.view.owner;
+        // A master that is not there any more is nobody to turn to. That which stands goes on all the same: whether its
+        // source is there and has all that it has is asked before it starts.
+        let stale = now.saturating_sub(seen.since) >= rules.timing.ttl;
+        if stale {
+            if health.errant == 0 {
+                self.start_again(health, out);
+            }
+            return;
+        }
         if health.errant > 0 && !self.saved {
             self.work(Task::SaveSurplus, out);
             return;
         }
-        if self.order == Some(Order::Rejoin) {
+        if self.order() == Some(Order::Rejoin) {
             self.work(Task::Rejoin(owner), out);
             return;
         }
@@ -185,11 +194,16 @@ impl Machine {
         let works = health.replica.is_some_and(|replica| replica.receives);
         let fits = follows == Some(wanted)
             || (works && follows.is_some_and(|source| rules.is_before(source, owner)));
-        if !fits {
-            if !self.held {
-                self.work(Task::Follow(wanted), out);
-            }
-        } else if health
+        if fits {
+            self.start_again(health, out);
+        } else if !self.held {
+            self.work(Task::Follow(wanted), out);
+        }
+    }
+
+    /// Starts replication that stands, except where an error has stopped it.
+    fn start_again(&mut self, health: &Health, out: &mut Vec<Action>) {
+        if health
             .replica
             .is_some_and(|replica| !replica.broken && (replica.stopped || !replica.applies))
         {

@@ -6,16 +6,21 @@ use crate::database::lease::LeaseState;
 
 impl Machine {
     /// Begins a switchover that a person has ordered. Whether it did.
-    pub(super) fn obey_switchover(&mut self, rules: &Rules, now: Ms) -> bool {
-        let Some(Order::Switchover(to)) = self.order else {
+    pub(super) fn obey_switchover(
+        &mut self,
+        rules: &Rules,
+        now: Ms,
+        out: &mut Vec<Action>,
+    ) -> bool {
+        let Some(Order::Switchover(to)) = self.order() else {
             // Other orders are not a master's.
-            self.order = None;
+            self.refuse_order(out);
             return false;
         };
         let known = rules.chain.contains(&to) && to != rules.me;
         if !known || self.task.is_some() {
             if !known {
-                self.order = None;
+                self.refuse_order(out);
             }
             return false;
         }
@@ -49,7 +54,7 @@ impl Machine {
             return;
         }
         if now.saturating_sub(since) >= rules.timing.handover {
-            self.order = None;
+            self.refuse_order(out);
             self.enter(State::Serving);
             return;
         }
@@ -71,7 +76,7 @@ impl Machine {
         }
         if self.task.is_none() {
             // It does not close by words. To kill it for a planned change would be a failure made by hand.
-            self.order = None;
+            self.refuse_order(out);
             self.confirmed = None;
             self.next_ask = now;
             self.enter(State::Claiming { since: now });
@@ -82,12 +87,14 @@ impl Machine {
     pub(super) fn hand(&mut self, rules: &Rules, now: Ms, since: Ms, out: &mut Vec<Action>) {
         if !self.is_mine(rules) {
             self.order = None;
+            // The new owner wants them.
+            self.drop_peers(out);
             self.enter(State::Following);
             return;
         }
         if now.saturating_sub(since) >= rules.timing.handover || self.order.is_none() {
             if self.ask.is_none() {
-                self.order = None;
+                self.refuse_order(out);
                 self.next_ask = now;
                 self.confirmed = None;
                 self.enter(State::Claiming { since: now });

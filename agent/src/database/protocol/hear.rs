@@ -51,7 +51,10 @@ impl Machine {
                 }
             }
             Event::Hold(held) => self.held = held,
-            Event::Order(order) => self.order = Some(order),
+            Event::Order(order) => {
+                self.refuse_order(out);
+                self.order = Some((order, now));
+            }
         }
     }
 
@@ -77,9 +80,11 @@ impl Machine {
         };
         match answer {
             Answer::Unchanged | Answer::NotDone | Answer::Away | Answer::Broken => {}
-            Answer::Absent => self.absent = true,
+            Answer::Absent => {
+                self.absent_since.get_or_insert(now);
+            }
             Answer::Done(view) => {
-                self.learn(now, view, out);
+                self.learn(rules, now, view, out);
                 let closes = matches!(view.state, LeaseState::Released | LeaseState::Switching);
                 if !closes {
                     let sent = if rules.omit.sent_time { now } else { ask.sent };
@@ -88,7 +93,7 @@ impl Machine {
                 }
             }
             Answer::Lease(view) => {
-                self.learn(now, view, out);
+                self.learn(rules, now, view, out);
                 if wrote && view.owner == rules.me {
                     // An earlier write of ours came through late. How old it is, nobody knows: the next one will tell.
                     self.pledged = false;
@@ -122,8 +127,8 @@ impl Machine {
     }
 
     /// Takes note of a version of the lease.
-    pub(super) fn learn(&mut self, now: Ms, view: View, out: &mut Vec<Action>) {
-        self.absent = false;
+    fn learn(&mut self, rules: &Rules, now: Ms, view: View, out: &mut Vec<Action>) {
+        self.absent_since = None;
         self.regressed = view.epoch < self.known_epoch;
         if self.regressed {
             return;
@@ -144,6 +149,14 @@ impl Machine {
             self.sick = false;
             self.direct = false;
             self.saved = false;
+            if self.takes_over_by_order() {
+                if view.owner == rules.me {
+                    self.order = None;
+                } else if before.is_some() {
+                    // It was said of another master.
+                    self.refuse_order(out);
+                }
+            }
         }
         // What was seen while another version stood there shows nothing of this one.
         if self.own.held.is_some() {
@@ -230,7 +243,7 @@ impl Machine {
             }
             Task::Arm { .. } => self.armed = false,
             Task::SaveSurplus => self.saved |= done,
-            Task::Rejoin(_) if self.order == Some(Order::Rejoin) => self.order = None,
+            Task::Rejoin(_) if self.order() == Some(Order::Rejoin) => self.order = None,
             _ => {}
         }
         if matches!(task, Task::Follow(_) | Task::Start | Task::Rejoin(_)) {

@@ -50,12 +50,12 @@ use crate::database::lease::LeaseState;
 
 pub use action::{Action, Proposal, Task};
 pub use event::{
-    Answer, Beat, Event, Health, Life, Ms, OldMaster, Order, OwnLock, Replica, ServerId, Servers,
-    Tag, View,
+    Answer, Beat, Event, Health, History, Life, Ms, OldMaster, Order, OwnLock, Replica, ServerId,
+    Servers, Tag, View,
 };
 pub use reason::{Fenced, Reason};
 pub use state::{State, Step};
-pub use timing::{Omissions, Rules, Timing, UnsafeTiming};
+pub use timing::{Omissions, Rules, Timing, UnfitTiming};
 
 /// The lease as it was last read or written, and since when it is known to be so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -114,8 +114,8 @@ struct Own {
 pub struct Machine {
     state: State,
     seen: Option<Seen>,
-    /// The last read said that there is no lease.
-    absent: bool,
+    /// Since when every answer said that there is no lease.
+    absent_since: Option<Ms>,
     /// The highest epoch that was ever seen here, in this life or an earlier one; 0: none.
     known_epoch: u64,
     /// The last read showed a lease of a lower epoch.
@@ -159,7 +159,8 @@ pub struct Machine {
     /// The task that kills the server has been handed out in this fencing.
     killing: bool,
     held: bool,
-    order: Option<Order>,
+    /// A person's word, and when it was given.
+    order: Option<(Order, Ms)>,
     /// A promotion failed in this epoch.
     drain_failed: bool,
     /// It replicates straight from the owner, because the one between did not work.
@@ -174,7 +175,7 @@ impl Machine {
         Self {
             state: State::Starting { since: now },
             seen: None,
-            absent: false,
+            absent_since: None,
             known_epoch,
             regressed: false,
             bucket: Bucket::There,
@@ -216,6 +217,7 @@ impl Machine {
     pub fn step(&mut self, rules: &Rules, now: Ms, event: Event) -> Vec<Action> {
         let mut out = Vec::new();
         self.hear(rules, now, event, &mut out);
+        self.expire_order(rules, now, &mut out);
         // Each round enters a state at most; no chain of states without an answer in between is longer.
         for _ in 0..8 {
             let before = self.state;
@@ -271,8 +273,8 @@ impl Machine {
     }
 
     /// The order that is being carried out.
-    pub const fn order(&self) -> Option<Order> {
-        self.order
+    pub fn order(&self) -> Option<Order> {
+        self.order.map(|(order, _)| order)
     }
 
     /// On which peers the lock is held, by the last answers.
@@ -288,6 +290,34 @@ impl Machine {
             self.state
         );
         self.state = next;
+    }
+
+    /// Whether a person wants this server to take over.
+    fn takes_over_by_order(&self) -> bool {
+        matches!(self.order(), Some(Order::TakeOver { .. }))
+    }
+
+    /// An order that still stands is not carried out, and that is told.
+    fn refuse_order(&mut self, out: &mut Vec<Action>) {
+        out.extend(self.order.take().map(|(order, _)| Action::Refuse(order)));
+    }
+
+    /// What a person wanted then need not be what is right now.
+    fn expire_order(&mut self, rules: &Rules, now: Ms, out: &mut Vec<Action>) {
+        let under_way = self.task.is_some()
+            || matches!(
+                self.state,
+                State::Bidding
+                    | State::Announcing { .. }
+                    | State::Closing { .. }
+                    | State::Handed { .. }
+            );
+        let late = self
+            .order
+            .is_some_and(|(_, at)| now.saturating_sub(at) >= rules.timing.order);
+        if late && !under_way {
+            self.refuse_order(out);
+        }
     }
 
     /// Whether the lease, as far as known, is this server's.
@@ -377,6 +407,9 @@ impl Machine {
         if let Some((_, at)) = &mut self.old {
             older(at);
         }
+        if let Some((_, at)) = &mut self.order {
+            older(at);
+        }
         for peer in self.peers.values_mut() {
             peer.asked.iter_mut().chain(&mut peer.held).for_each(older);
         }
@@ -391,6 +424,7 @@ impl Machine {
             &mut self.next_task,
         ]
         .into_iter()
+        .chain(&mut self.absent_since)
         .chain(&mut self.confirmed)
         .chain(&mut self.beating)
         .chain(&mut self.beat)

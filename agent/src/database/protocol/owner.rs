@@ -90,9 +90,8 @@ impl Machine {
         self.pledged = false;
         self.closed = false;
         self.killing = why == Fenced::Gone;
-        self.order = None;
-        self.peers.clear();
-        out.push(Action::DropPeers);
+        self.refuse_order(out);
+        self.drop_peers(out);
         // A process that is gone may be started by somebody this very moment: killing confirms also that.
         let task = if self.killing {
             Task::Kill
@@ -101,6 +100,11 @@ impl Machine {
         };
         self.task = Some(task);
         out.push(Action::Do(task));
+    }
+
+    pub(super) fn drop_peers(&mut self, out: &mut Vec<Action>) {
+        self.peers.clear();
+        out.push(Action::DropPeers);
     }
 
     /// Closes, then kills, until it is confirmed.
@@ -145,7 +149,7 @@ impl Machine {
             });
             return;
         }
-        if self.obey_switchover(rules, now) {
+        if self.obey_switchover(rules, now, out) {
             return;
         }
         self.renew(rules, now, LeaseState::Serving, None, out);
@@ -224,7 +228,8 @@ impl Machine {
     ) -> Option<Proposal> {
         let view = self.seen?.view;
         // Who deletes a lease takes it from nobody: its owner makes it anew, if nobody else has.
-        let (over, epoch) = if self.absent {
+        let anew = self.absent_since.is_some();
+        let (over, epoch) = if anew {
             (None, view.epoch.saturating_add(1))
         } else {
             (Some(view.tag), view.epoch)
@@ -241,6 +246,9 @@ impl Machine {
             },
             to,
             planned: view.planned,
+            // Who may be open does not say that he is not before he has been closed.
+            opening: state == LeaseState::Promoting && !view.is_closed(),
+            complete: view.complete && !anew,
         })
     }
 

@@ -23,7 +23,8 @@ impl Machine {
             self.beat(rules, now, out);
             self.ping(rules, now, out);
         }
-        self.renew_promoting(rules, now, state, out);
+        let opening = matches!(step, Step::Recheck { .. } | Step::Forget | Step::Open);
+        self.renew_promoting(rules, now, state, opening, out);
         if self.drain_failed || now.saturating_sub(since) >= rules.timing.drain {
             self.drain_failed = true;
             self.begin_fencing(now, Fenced::DrainFailed, out);
@@ -45,11 +46,14 @@ impl Machine {
             Step::Drain => self.work(Task::Drain, out),
             Step::Arm => self.work(Task::Arm { until }, out),
             Step::Recheck { than } => {
-                if rules.omit.recheck || self.confirmed.is_some_and(|sent| sent >= than) {
+                // Before it opens the lease says that it may: till then others know that it is closed.
+                let said = self.seen.is_some_and(|seen| !seen.view.is_closed());
+                let confirmed = self.confirmed.is_some_and(|sent| sent >= than);
+                if rules.omit.recheck || said && confirmed {
                     self.go_on(since, Step::Forget);
                 } else if self.ask.is_none_or(|ask| ask.sent < than) {
                     self.next_ask = now;
-                    self.renew_promoting(rules, now, state, out);
+                    self.renew_promoting(rules, now, state, opening, out);
                 }
             }
             Step::Forget if replica => self.work(Task::Forget, out),
@@ -63,13 +67,15 @@ impl Machine {
         rules: &Rules,
         now: Ms,
         state: LeaseState,
+        opening: bool,
         out: &mut Vec<Action>,
     ) {
         // Nothing can be committed yet, so that it answers must do.
         if self.answers(rules, now).is_none() || now < self.next_ask {
             return;
         }
-        if let Some(proposal) = self.proposal(rules, now, state, None) {
+        if let Some(mut proposal) = self.proposal(rules, now, state, None) {
+            proposal.opening |= opening && state == LeaseState::Promoting;
             self.write(rules, now, proposal, out);
         }
     }

@@ -40,8 +40,10 @@ impl fmt::Display for Fenced {
 /// Why a candidate does not take over now. All of them are told, not the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// No lease was read yet, or the bucket does not answer.
+    /// No lease was read yet.
     NoLease,
+    /// The bucket does not answer.
+    Away,
     /// The lease is gone, though there was one.
     LeaseGone,
     /// A lease of a lower epoch than one that was seen stands in the bucket.
@@ -130,6 +132,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let secs = |left: &Ms| left.div_ceil(1_000);
         match self {
+            Self::Away => out.write_str("the bucket does not answer this server"),
             Self::NoLease => out.write_str("no lease could be read yet"),
             Self::LeaseGone => out.write_str(
                 "the lease is gone from the bucket: somebody deleted it; put its last version back",

@@ -1,5 +1,7 @@
 //! How long things take, and the one inequality on which everything rests; what a server is in its product.
 
+use std::time::Duration;
+
 use super::event::{Ms, ServerId, Servers};
 
 /// The protocol's times, in milliseconds of the boot clock.
@@ -29,24 +31,74 @@ pub struct Timing {
     pub handover: Ms,
     /// Between two looks at the lease while a master hands over.
     pub handover_poll: Ms,
+    /// A person's order that could not be carried out within this time is not carried out later either.
+    pub order: Ms,
     /// The most transactions that may be known to be lost when a candidate takes over by itself.
     pub max_lost: u64,
 }
 
-/// Numbers with which two masters would be possible.
+/// Why times are refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "ttl {ttl} ms less {ppm} ppm of clock error must be at least stop_serving {stop_serving} ms and fence_budget {fence_budget} ms more that error: raise ttl, or lower stop_serving"
-)]
-pub struct UnsafeTiming {
-    ttl: Ms,
-    stop_serving: Ms,
-    fence_budget: Ms,
-    ppm: u64,
+pub enum UnfitTiming {
+    /// Two masters would be possible.
+    #[error(
+        "a candidate would take over before the old master has surely stopped: ttl {} less clock_error {} is {}, \
+         stop_serving {} and fence_budget {} with it are {}; raise ttl to {:.1} s or more, or lower one of the others",
+        span(*ttl), share(*ppm), secs(*waits), span(*stop_serving), span(*fence_budget), secs(*closes), tenths(*enough)
+    )]
+    TwoMasters {
+        /// What was given.
+        ttl: Ms,
+        /// What was given.
+        stop_serving: Ms,
+        /// What was given.
+        fence_budget: Ms,
+        /// What was given, in millionths.
+        ppm: u64,
+        /// How long the fastest candidate waits.
+        waits: Ms,
+        /// When the slowest master is closed.
+        closes: Ms,
+        /// The least ttl that would do.
+        enough: Ms,
+    },
+    /// The master would be closed without need.
+    #[error(
+        "one lost request would close the master: renew {} and twice timeout {} are {}, more than stop_serving {}",
+        span(*renew), span(*timeout), span(renew + 2 * timeout), span(*stop_serving)
+    )]
+    OneRequest {
+        /// What was given.
+        renew: Ms,
+        /// What was given.
+        timeout: Ms,
+        /// What was given.
+        stop_serving: Ms,
+    },
 }
 
+fn span(ms: Ms) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_millis(ms))
+}
+
+fn secs(ms: Ms) -> String {
+    format!("{:.2} s", Duration::from_millis(ms).as_secs_f64())
+}
+
+/// In seconds, rounded up to a tenth.
+fn tenths(ms: Ms) -> f64 {
+    Duration::from_millis(ms.div_ceil(100).saturating_mul(100)).as_secs_f64()
+}
+
+fn share(ppm: u64) -> f64 {
+    Duration::from_micros(ppm).as_secs_f64()
+}
+
+/// A million millionths.
+const WHOLE: u64 = 1_000_000;
+
 impl Timing {
-    /// Times for servers of one region. [`Timing::check`] accepts them.
+    /// Times for servers of one region. [`Timing::mistakes`] finds none in them. The defaults of the settings are these.
     pub const fn regional() -> Self {
         Self {
             renew: 1_000,
@@ -61,29 +113,39 @@ impl Timing {
             drain: 300_000,
             handover: 8_000,
             handover_poll: 150,
+            order: 60_000,
             max_lost: 1_000,
         }
     }
 
+    /// What is wrong with them; nothing: neither two masters are possible, nor is a master closed without need.
+    ///
     /// `TTL·(1−ρ) ≥ (L+F)·(1+ρ)`: when a candidate's waiting ends, the master has stopped, by whatever clocks.
-    pub fn check(&self) -> Result<(), UnsafeTiming> {
-        const WHOLE: u64 = 1_000_000;
-        let waits = self
-            .ttl
-            .saturating_mul(WHOLE.saturating_sub(self.clock_error_ppm));
-        let serves = self
-            .stop_serving
-            .saturating_add(self.fence_budget)
-            .saturating_mul(WHOLE.saturating_add(self.clock_error_ppm));
-        if waits >= serves {
-            return Ok(());
+    pub fn mistakes(&self) -> Vec<UnfitTiming> {
+        let mut mistakes = Vec::new();
+        let ppm = self.clock_error_ppm.min(WHOLE - 1);
+        let (soonest, latest) = (WHOLE - ppm, WHOLE + ppm);
+        let serves = self.stop_serving.saturating_add(self.fence_budget);
+        if self.ttl.saturating_mul(soonest) < serves.saturating_mul(latest) {
+            mistakes.push(UnfitTiming::TwoMasters {
+                ttl: self.ttl,
+                stop_serving: self.stop_serving,
+                fence_budget: self.fence_budget,
+                ppm: self.clock_error_ppm,
+                waits: self.ttl.saturating_mul(soonest) / WHOLE,
+                closes: serves.saturating_mul(latest).div_ceil(WHOLE),
+                enough: serves.saturating_mul(latest).div_ceil(soonest),
+            });
         }
-        Err(UnsafeTiming {
-            ttl: self.ttl,
-            stop_serving: self.stop_serving,
-            fence_budget: self.fence_budget,
-            ppm: self.clock_error_ppm,
-        })
+        let lost = self.renew.saturating_add(self.timeout.saturating_mul(2));
+        if lost > self.stop_serving {
+            mistakes.push(UnfitTiming::OneRequest {
+                renew: self.renew,
+                timeout: self.timeout,
+                stop_serving: self.stop_serving,
+            });
+        }
+        mistakes
     }
 
     /// A heartbeat older than this shows nothing.
@@ -129,6 +191,8 @@ pub struct Omissions {
     pub unreachable_is_open: bool,
     /// A server is opened by a confirmation that is older than what was done since.
     pub recheck: bool,
+    /// A server that replicates from nobody is taken for one that has all that the last owner had.
+    pub given: bool,
 }
 
 impl Rules {
