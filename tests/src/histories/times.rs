@@ -103,6 +103,6 @@ mod tests {
             clock_error: node_agent::settings::Times::default().clock_error,
         };
         assert_eq!(own(Times::DEFAULT), node_agent::settings::Times::default());
-        assert_eq!(own(Times::FAST).mistakes(), Vec::<String>::new());
+        assert_eq!(own(Times::FAST).timing().mistakes(), []);
     }
 }
