@@ -38,6 +38,16 @@ fn is(machine: &Machine, question: &str, answer: &str) -> bool {
     try_sql(machine, question).is_ok_and(|it| it.stdout.trim() == answer)
 }
 
+/// A reading of the product's, as `agentctl metrics` says it.
+fn reading(machine: &Machine, name: &str) -> Option<f64> {
+    let said = machine.run(&["agentctl", "metrics"]).ok()?.stdout;
+    let head = format!("agentd_{name}{{");
+    let line = said
+        .lines()
+        .find(|line| line.starts_with(&head) && line.contains("shop"))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
 const OPEN: &str = "SELECT @@global.read_only";
 const COUNT: &str = "SELECT COUNT(*) FROM shop.orders";
 
@@ -85,6 +95,17 @@ fn an_old_master_with_a_surplus_is_kept_out_and_made_anew_when_a_person_says_so(
     until(&both, "db-1 to be kept out", || {
         said(one, &["status"]).1.contains("it is kept out")
     });
+    // Nothing is down: a warning, until somebody has looked.
+    until(&both, "the monitors to tell of it", || {
+        reading(one, "database_quarantined_servers") == Some(1.0)
+    });
+    let nagios = one.run(&["agentctl", "check"]).unwrap();
+    assert_eq!(nagios.code, Some(1), "{}", nagios.stdout);
+    assert!(
+        nagios.stdout.contains("db_quarantined_shop=1;"),
+        "{}",
+        nagios.stdout
+    );
     let key = "prod/surplus/shop/2-db-1.sql";
     until(&both, "the surplus in the bucket", || {
         world.bucket.get(key).unwrap().is_some()
@@ -143,5 +164,25 @@ fn an_old_master_with_a_surplus_is_kept_out_and_made_anew_when_a_person_says_so(
     // And it can be the master again.
     let (code, words) = said(two, &["switchover", "shop"]);
     assert_eq!(code, Some(0), "{words}");
-    until(&both, "db-1 to be the master", || is(one, OPEN, "0"));
+    until(&both, "db-1 to be the master again", || is(one, OPEN, "0"));
+    until(&both, "db-2 to replicate", || {
+        is(
+            two,
+            "SHOW GLOBAL STATUS LIKE 'Slave_running'",
+            "Slave_running\tON",
+        )
+    });
+
+    // Cut off from the bucket alone it goes on by its lock on db-2, and monitors see how the lease grows old.
+    let renewed = || reading(one, "database_lease_renewed_timestamp_seconds");
+    std::thread::sleep(Duration::from_secs(5));
+    world.cut_bucket(one).unwrap();
+    std::thread::sleep(Duration::from_secs(14));
+    let last = renewed();
+    std::thread::sleep(Duration::from_secs(12));
+    assert!(last.is_some() && renewed() == last, "{last:?}");
+    assert!(is(one, OPEN, "0") && is(two, OPEN, "1"));
+    world.mend(one).unwrap();
+    until(&both, "the lease to be renewed again", || renewed() > last);
+    assert!(is(one, OPEN, "0"));
 }
