@@ -145,7 +145,7 @@ impl fmt::Display for Reason {
             Self::Bucket => out.write_str(
                 "the bucket's conditional writes are not known to be what leases need",
             ),
-            Self::Held => out.write_str("failover is paused: agentctl db resume"),
+            Self::Held => out.write_str("failover is paused, until agentctl db resume PRODUCT"),
             Self::Manual => out.write_str("failover is manual by agentd.toml"),
             Self::Fresh { left } => write!(out, "the lease is fresh ({} s left)", secs(left)),
             Self::Lock => out.write_str("it waits for the product's lock on its own server"),

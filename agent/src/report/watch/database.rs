@@ -179,7 +179,7 @@ static HELD: What = What {
     label: "held",
     help: "Since when a person has kept this product's database from any failover",
     says: |it| of_product!(it, "held for {}, no failover happens", it.age()),
-    todo: "agentctl db resume",
+    todo: "agentctl db resume PRODUCT",
     covered_by: &[],
 };
 
