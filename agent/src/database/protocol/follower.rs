@@ -191,7 +191,7 @@ impl Machine {
         } else {
             rules.source(owner)
         };
-        let works = health.replica.is_some_and(|replica| replica.receives);
+        let works = !self.direct && health.replica.is_some_and(|replica| replica.receives);
         let fits = follows == Some(wanted)
             || (works && follows.is_some_and(|source| rules.is_before(source, owner)));
         if fits {

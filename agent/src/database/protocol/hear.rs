@@ -178,8 +178,9 @@ impl Machine {
         if health.life == Life::Answers && !health.read_only {
             self.closed = false;
         }
+        // Who hangs on a server that the master has left behind receives all that this one has, and nothing of the master.
         let receives = health.replica.is_some_and(|replica| replica.receives);
-        self.unreceived = if receives {
+        self.unreceived = if receives && health.missing == 0 {
             None
         } else {
             Some(self.unreceived.unwrap_or(now))

@@ -165,6 +165,7 @@ pub struct Machine {
     drain_failed: bool,
     /// It replicates straight from the owner, because the one between did not work.
     direct: bool,
+    /// Since when it has not received what the lease says that the master has.
     unreceived: Option<Ms>,
     saved: bool,
 }

@@ -493,3 +493,61 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_hangs_on_a_server_that_the_master_has_left_behind_turns_to_the_master() {
+    let (old, owner, me) = (ServerId(0), ServerId(1), ServerId(2));
+    let rules = Rules {
+        me,
+        chain: vec![old, owner, me],
+        ..rules()
+    };
+    let turns_after = |missing: u64| {
+        let mut machine = Machine::new(0, 0);
+        for beat in 0..300_u64 {
+            let now = beat * 100;
+            let Event::Health(mut health) = healthy(true) else {
+                unreachable!()
+            };
+            health.missing = missing;
+            // The old master answers and is a fine source, only that nothing comes any more.
+            health.replica = Some(Replica {
+                source: Some(old),
+                receives: true,
+                stopped: false,
+                applies: true,
+                broken: false,
+            });
+            let lease = View {
+                tag: Tag(beat / 10 + 1),
+                owner,
+                epoch: 2,
+                state: LeaseState::Serving,
+                ..view(
+                    &Proposal {
+                        over: None,
+                        epoch: 2,
+                        state: LeaseState::Serving,
+                        armed: true,
+                        held: Servers::default(),
+                        to: None,
+                        planned: false,
+                        opening: false,
+                        complete: false,
+                    },
+                    beat / 10 + 1,
+                )
+            };
+            let mut did = machine.step(&rules, now, Event::Bucket(Answer::Lease(lease)));
+            did.extend(machine.step(&rules, now, Event::Health(health)));
+            did.extend(machine.step(&rules, now, Event::Tick));
+            if did.contains(&Action::Do(Task::Follow(owner))) {
+                return Some(now);
+            }
+        }
+        None
+    };
+    assert_eq!(turns_after(0), None);
+    let after = turns_after(5).unwrap();
+    assert!((10_000..13_000).contains(&after), "{after} ms");
+}
