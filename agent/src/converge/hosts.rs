@@ -58,7 +58,13 @@ pub(super) async fn lock_patiently(files: &Files) -> Result<Option<Lock>, FileEr
 
 /// What the ledger on disk has of the lines.
 pub(super) fn part_on_disk(files: &Files) -> Result<Part, FileError> {
-    Ok(Ledger::load(files)?.part(&StepName(HOSTS_STEP.into())))
+    // That it is damaged is told by the run itself.
+    let ledger = if Ledger::is_damaged(files)? {
+        Ledger::default()
+    } else {
+        Ledger::load(files)?
+    };
+    Ok(ledger.part(&StepName(HOSTS_STEP.into())))
 }
 
 /// Writes what the ledger has of the lines, and nothing else of it: the run that does this is not at its end. Returns
