@@ -9,7 +9,7 @@ use node_agent_tests::s3::S3Server;
 use node_agent_tests::scratch::{Scratch, Stands};
 use node_agent_tests::strace::{self, Offence};
 
-const LOCK: &str = "run.lock";
+const LOCK: &str = ".lock";
 
 /// Runs a command line under strace. A machine without strace fails here.
 fn traced(
