@@ -25,6 +25,8 @@ const PATIENCE: u32 = 2;
 /// How often, and how far apart, is looked whether a process that has closed a connection ends.
 const DYING: u32 = 10;
 const DYING_PAUSE: Duration = Duration::from_millis(20);
+/// A master waits for so long for a replica's word: for ever.
+const NO_FALLBACK: Duration = Duration::from_hours(24 * 30);
 /// A server is led to its source within this time.
 const FOLLOW: Duration = Duration::from_secs(10);
 
@@ -53,11 +55,7 @@ fn ms(span: Duration) -> Ms {
 
 impl Body {
     pub(super) fn new(seat: &Arc<Seat>) -> Self {
-        let place = Place {
-            target: Target::Socket(seat.socket.clone()),
-            account: seat.credentials.local.clone(),
-            tls: None,
-        };
+        let place = Self::place(seat);
         let peers: Vec<IpAddr> = seat.members().map(|member| member.address).collect();
         let gate = Gate {
             product: seat.product.to_string(),
@@ -284,9 +282,7 @@ impl Body {
     pub(super) async fn open(&self, until: Ms) -> Result<(), String> {
         crash::point("database: open");
         // Before the first client's commit, or that one waits for nobody.
-        let forever = Duration::from_hours(24 * 30);
-        let semi = self.seat.semi_sync && self.seat.chain.len() > 1;
-        self.semi_sync(semi, false, forever).await?;
+        self.prepare_semi_sync(true).await?;
         let left = until.saturating_sub(now());
         if left <= ms(self.timeout()) / 2 {
             return Err("the lease ran out before the server could be opened".to_owned());
@@ -297,20 +293,12 @@ impl Body {
     }
 
     /// Replication that waits, where the document wants that; elsewhere what is set up there is left alone.
-    async fn semi_sync(
-        &self,
-        source: bool,
-        replica: bool,
-        patience: Duration,
-    ) -> Result<(), String> {
+    async fn prepare_semi_sync(&self, master: bool) -> Result<(), String> {
         if !self.seat.semi_sync {
             return Ok(());
         }
-        let set = self
-            .server
-            .semi_sync(source, replica, patience, self.timeout());
-        set.await
-            .map_err(|error| format!("semi-synchronous replication could not be switched: {error}"))
+        self.switch_semi_sync(self.wanted_semi_sync(master), false)
+            .await
     }
 
     /// What semi-synchronous replication should be, as a source and as a replica.
@@ -322,26 +310,26 @@ impl Body {
         )
     }
 
-    /// Switches it on a server that works. A replica's word counts from its next connection to the source on: that one
+    /// Switches it. A replica's word counts from its next connection to the source on: where it receives, that one
     /// is made anew, while what was received goes on being applied.
     pub(super) async fn switch_semi_sync(
         &self,
         (source, replica): (bool, bool),
         receives: bool,
     ) -> Result<(), String> {
-        let patience = Duration::from_hours(24 * 30);
-        let text = |error: ServerError| {
-            format!("semi-synchronous replication could not be switched: {error}")
-        };
         let (server, deadline) = (&self.server, self.timeout() * 3);
-        server
-            .semi_sync(source, replica, patience, deadline)
+        let switching = async {
+            server
+                .semi_sync(source, replica, NO_FALLBACK, deadline)
+                .await?;
+            if receives {
+                server.receive_anew(deadline).await?;
+            }
+            Ok::<_, ServerError>(())
+        };
+        switching
             .await
-            .map_err(text)?;
-        if receives {
-            server.receive_anew(deadline).await.map_err(text)?;
-        }
-        Ok(())
+            .map_err(|error| format!("semi-synchronous replication could not be switched: {error}"))
     }
 
     /// Whether a master may take this replica's word for a candidate's: whoever is never made master must not give it.
@@ -415,8 +403,7 @@ impl Body {
         source: &server::Source,
     ) -> Result<(), String> {
         crash::point("database: make anew");
-        let word = self.gives_its_word();
-        self.semi_sync(false, word, Duration::from_secs(10)).await?;
+        self.prepare_semi_sync(false).await?;
         let copied = self.server.reseed(upstream, source, &self.progress).await;
         copied.map_err(|error| crate::system::chain(&error))
     }
@@ -429,8 +416,7 @@ impl Body {
     ) -> Result<(), String> {
         crash::point("database: follow");
         self.disable_events().await;
-        let word = self.gives_its_word();
-        self.semi_sync(false, word, Duration::from_secs(10)).await?;
+        self.prepare_semi_sync(false).await?;
         // A new server has nothing that a copy could cost anybody.
         if self.server.wants_copy(upstream, FOLLOW).await == Ok(true) {
             return self.reseed(upstream, source).await;
@@ -442,8 +428,7 @@ impl Body {
     pub(super) async fn start(&self, upstream: &Server) -> Result<(), String> {
         crash::point("database: start replication");
         self.disable_events().await;
-        let word = self.gives_its_word();
-        self.semi_sync(false, word, Duration::from_secs(10)).await?;
+        self.prepare_semi_sync(false).await?;
         let started = self.server.start_replication(upstream, FOLLOW).await;
         started.map_err(|error| error.to_string())
     }

@@ -69,7 +69,9 @@ pub(super) async fn catch_up(
     };
     let fetching = async {
         let source = friends::source(seat, &name).ok_or("it has no address")?;
-        body.follow(&friend.server, &source).await?;
+        // Only that: a server that is about to open is not filled with a copy, and its events are left alone.
+        let followed = body.server().follow(&friend.server, &source, LIMIT).await;
+        followed.map_err(|error| error.to_string())?;
         let arrived = body.server().wait_has(&goal, LIMIT).await;
         arrived.map_err(|error| error.to_string())
     };

@@ -121,7 +121,6 @@ pub(super) struct Run {
     errant: u64,
     /// Looks in a row that saw transactions written here.
     local_writes: u32,
-    asked_to: Option<oneshot::Sender<Result<String, String>>>,
     /// The document has wanted semi-synchronous replication.
     semi_wanted: bool,
     /// It is being switched.
@@ -166,7 +165,6 @@ impl Run {
             feed_next: None,
             errant: 0,
             local_writes: 0,
-            asked_to: None,
             semi_wanted: false,
             switching: false,
             discard: false,
@@ -671,9 +669,6 @@ impl Run {
                 self.story.position(seen.flavour, position);
             }
             self.story.opened();
-        }
-        if self.asked_to.is_some() && !matches!(after, State::Announcing { .. }) {
-            self.asked_to = None;
         }
     }
 
