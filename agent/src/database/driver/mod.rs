@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`seat`] | what a driver is started with: the product's servers, as the document has them, and the settings |
 //! | `names` | numbers for names, and for versions of the lease |
-//! | `run` | the loop: one event after the other, and the work that each calls for |
+//! | `run` | the loop: one event after the other; in it `heard`, what comes back, `deeds`, the work that is called for, `wishes` of people |
 //! | `letter` | requests to the bucket: what is written, what an answer means |
 //! | `body` | the server on this machine: looks, heartbeats, tasks |
 //! | `audit` | the server's settings and accounts |
