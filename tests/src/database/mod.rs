@@ -2,10 +2,12 @@
 //! machines with agents, for what a product's chain does. And what writers saw of it.
 
 mod alone;
+mod clients;
 mod machines;
 mod record;
 
 pub use alone::{Alone, PEER, chain};
+pub use clients::{insert, meanwhile, pause, settled};
 pub use machines::{
     DATA, DatabaseFleet, SERVERS, Setup, WEBS, database_config, document, rows, server_id, sql,
     try_sql,
