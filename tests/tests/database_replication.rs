@@ -364,3 +364,62 @@ async fn semi_synchronous_acknowledges_nothing_that_no_replica_has() {
     assert!(waiting.await.unwrap().0.is_err());
     chain[1].signal(Signal::SIGCONT).unwrap();
 }
+
+#[tokio::test]
+async fn a_word_that_was_lost_holds_no_writer_for_ever() {
+    let chain = chain(2).await.unwrap();
+    let (master, replica) = (chain[0].local(), chain[1].local());
+    settled(&chain).await.unwrap();
+    let for_ever = Duration::from_hours(24 * 30);
+    master.semi_sync(true, false, for_ever, SOON).await.unwrap();
+    // The replica receives both, and says nothing: as if its words were lost with its connection.
+    let insert = |id| format!("INSERT INTO shop.orders VALUES ({id}, 'x')");
+    let waiting = [1, 2].map(|id| meanwhile(chain[0].app(), &insert(id)));
+    let start = Instant::now();
+    while chain[1]
+        .value("SELECT COUNT(*) FROM shop.orders")
+        .await
+        .unwrap()
+        != "2"
+    {
+        assert!(start.elapsed() < SOON, "the replica did not receive them");
+        pause(50).await;
+    }
+    let givers = [chain[0].address().ip()];
+    let free = async || {
+        let freed = master.free_stranded(&givers, Duration::from_millis(500), SOON);
+        freed.await.unwrap()
+    };
+    assert_eq!(free().await, 0, "it has not connected again yet");
+    replica
+        .semi_sync(false, true, for_ever, SOON)
+        .await
+        .unwrap();
+    replica.receive_anew(SOON).await.unwrap();
+    // The trap: it is back, has all, gives its word, and nobody writes any more.
+    let third = meanwhile(chain[0].app(), &insert(3));
+    pause(1000).await;
+    assert_eq!(master.observe(SOON).await.unwrap().semi_sync.replicas, 1);
+    assert!(waiting.iter().all(|writer| !writer.is_finished()) && !third.is_finished());
+
+    // The first is told that its connection is gone; the second by the word on the third, which is now sent.
+    assert!(free().await >= 1);
+    third.await.unwrap().0.unwrap();
+    let mut told = Vec::new();
+    for writer in waiting {
+        told.push(writer.await.unwrap().0.is_ok());
+    }
+    assert!(told.contains(&false), "acknowledged by nobody: {told:?}");
+    settled(&chain).await.unwrap();
+    for server in &chain {
+        let rows = server.value("SELECT COUNT(*) FROM shop.orders").await;
+        assert_eq!(rows.unwrap(), "3");
+    }
+    // One that waits for a replica that is slow is left alone.
+    chain[1].signal(Signal::SIGSTOP).unwrap();
+    let fourth = meanwhile(chain[0].app(), &insert(4));
+    pause(1000).await;
+    assert_eq!(free().await, 0);
+    chain[1].signal(Signal::SIGCONT).unwrap();
+    fourth.await.unwrap().0.unwrap();
+}

@@ -117,10 +117,12 @@ impl Record {
         reigns
     }
 
-    /// The longest time between two acknowledgements, in milliseconds: the outage that clients saw.
+    /// The longest time without an acknowledgement, in milliseconds: between two, or from the last one to the end of
+    /// the record. The outage that clients saw.
     pub fn outage(&self) -> u64 {
         let ends: Vec<u64> = self.acknowledged().map(|write| write.ended).collect();
-        let gaps = ends.iter().zip(ends.iter().skip(1));
+        let end = self.writes.last().map(|write| write.ended);
+        let gaps = ends.iter().zip(ends.iter().skip(1).chain(&end));
         gaps.map(|(from, to)| to.saturating_sub(*from))
             .max()
             .unwrap_or(0)
@@ -172,6 +174,17 @@ mod tests {
         assert_eq!(record.lost(&[1, 3, 5].into()), [2].into());
         assert_eq!(record.ghosts(&[1, 4].into()), [4].into());
         assert_eq!(record.reigns(), [11, 12]);
+    }
+
+    #[test]
+    fn an_outage_that_does_not_end_counts_too() {
+        let record = record(&[
+            line(1, 0, 1, "ok", 11),
+            line(2, 10, 11, "ok", 11),
+            line(3, 20, 1020, "unknown", 11),
+            line(4, 5000, 5011, "failed", 0),
+        ]);
+        assert_eq!(record.outage(), 5000);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::database::gtid::{Containment, Gtids};
 use crate::database::lease::Lease;
 use crate::database::protocol::{Beat, Health, History, Life, Ms, Replica, ServerId};
 use crate::database::server::{
-    self, Observation, Place, Process, Progress, Server, ServerError, Target, ThreadState,
+    self, Log, Observation, Place, Process, Progress, Server, ServerError, Target, ThreadState,
 };
 use crate::settings::DeadmanUse;
 use crate::system::clock;
@@ -168,20 +168,55 @@ impl Body {
             .heartbeat(product, epoch, seq, logged, timeout)
             .await
         {
-            // With semi-synchronous replication the log also waits for replicas, and that is no dead disk.
-            Ok(server::Beat::Written) if !self.seat.semi_sync => {
-                match self.server.log_end(timeout).await {
-                    Ok(()) => Beat::Done,
+            Ok(server::Beat::Written) => {
+                match self.server.log(self.seat.semi_sync, timeout).await {
+                    Ok(Log::Takes) => Beat::Done,
+                    Ok(Log::WaitsForReplicas) => {
+                        self.free_stranded();
+                        Beat::Done
+                    }
                     Err(error) => self.missed(&error).await,
                 }
             }
-            Ok(server::Beat::Written) => Beat::Done,
             Ok(server::Beat::ReadOnly) => Beat::ReadOnly,
             // Full; or (1205) somebody holds all writes back, a backup or a person: their doing, and no dead server.
             Err(ServerError::Full { .. } | ServerError::Said { code: 1205, .. }) => Beat::Full,
             Err(ServerError::NoProcess { .. }) => Beat::Gone,
             Err(error) => self.missed(&error).await,
         }
+    }
+
+    /// Frees writers that wait for a word that was lost, in the background: a heartbeat waits for nobody.
+    fn free_stranded(&self) {
+        let givers: Vec<IpAddr> = self
+            .seat
+            .chain
+            .iter()
+            .filter(|member| member.name != self.seat.me && !self.seat.never.contains(&member.name))
+            .map(|member| member.address)
+            .collect();
+        let (server, product, timeout) = (
+            Arc::clone(&self.server),
+            self.seat.product.clone(),
+            self.timeout(),
+        );
+        tokio::spawn(async move {
+            match server.free_stranded(&givers, timeout, timeout).await {
+                Ok(0) => {}
+                Ok(count) => tracing::warn!(
+                    event = "database-writers-freed",
+                    product = %product,
+                    count,
+                    "a replica's word was lost with its connection, and writers waited for it: their connections were ended"
+                ),
+                Err(error) => tracing::warn!(
+                    event = "database-writers-wait",
+                    product = %product,
+                    error = %error,
+                    "whether writers wait for a replica's word in vain could not be seen"
+                ),
+            }
+        });
     }
 
     async fn missed(&self, error: &ServerError) -> Beat {

@@ -86,6 +86,11 @@ pub trait Dialect: std::fmt::Debug + Send + Sync {
     fn follow(&self, source: &Source, position: &Gtids) -> Vec<Statement>;
     /// Asks for the end of the binary log: answered only by a server whose binary log takes writes.
     fn log_end(&self) -> Statement;
+    /// Asks how many sessions wait for a replica's word: column `Value`; no row where semi-synchronous replication is unknown.
+    fn waiting_for_replicas(&self) -> Statement;
+    /// Lists who waits for a replica's word, and the replicas that are sent the log: columns `ID`, `HOST`, `STATE`, `TIME_MS`.
+    /// `None`: this server never leaves anybody waiting for a word that was said.
+    fn waiting(&self) -> Option<Statement>;
     /// Switches semi-synchronous replication, as a source and as a replica; `patience` before it falls back.
     fn semi_sync(&self, source: bool, replica: bool, patience: Duration) -> Vec<Statement>;
 

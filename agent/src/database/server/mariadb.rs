@@ -132,6 +132,17 @@ impl Dialect for MariaDb {
         Statement::new("SHOW BINLOG STATUS")
     }
 
+    fn waiting_for_replicas(&self) -> Statement {
+        Statement::new("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_wait_sessions'")
+    }
+
+    fn waiting(&self) -> Option<Statement> {
+        Some(Statement::new(
+            "SELECT ID, HOST, STATE, TIME_MS FROM information_schema.PROCESSLIST \
+             WHERE STATE LIKE 'Waiting for semi-sync ACK%' OR COMMAND LIKE 'Binlog Dump%'",
+        ))
+    }
+
     fn stop_receiving(&self) -> Statement {
         Statement::new("STOP SLAVE IO_THREAD")
     }

@@ -28,6 +28,7 @@ mod process;
 mod replicate;
 mod reseed;
 mod scheduler;
+mod semi_sync;
 mod session;
 pub mod surplus;
 #[cfg(test)]
@@ -42,4 +43,5 @@ pub use observation::{Observation, Replication, SemiSync, Thread, ThreadState};
 pub use one::{Beat, Closed, Server};
 pub use process::Process;
 pub use reseed::{Progress, ReseedError};
+pub use semi_sync::Log;
 pub use session::{Place, Row, Session, Statement, Target};

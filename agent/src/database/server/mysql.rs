@@ -159,6 +159,19 @@ impl Dialect for MySql {
         Statement::new("SELECT LOCAL FROM performance_schema.log_status")
     }
 
+    fn waiting_for_replicas(&self) -> Statement {
+        // Of the `source` plugin or of the `master` plugin: either may be loaded.
+        Statement::new(
+            "SELECT VARIABLE_VALUE AS Value FROM performance_schema.global_status \
+             WHERE VARIABLE_NAME LIKE 'Rpl\\_semi\\_sync\\_%\\_wait\\_sessions'",
+        )
+    }
+
+    fn waiting(&self) -> Option<Statement> {
+        // Transactions that a replica skips because it has them count as acknowledged here.
+        None
+    }
+
     fn stop_receiving(&self) -> Statement {
         Statement::new("STOP REPLICA IO_THREAD")
     }

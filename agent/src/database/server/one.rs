@@ -159,6 +159,11 @@ impl Server {
         &self.eyes
     }
 
+    /// The session that ends others.
+    pub(super) fn knife(&self) -> &Session {
+        &self.knife
+    }
+
     /// The session that writes what is replicated and is no heartbeat: it may wait for a replica.
     pub(super) fn clerk(&self) -> &Session {
         &self.clerk

@@ -295,30 +295,6 @@ impl Server {
             && upstream.schemas(deadline).await? > 0)
     }
 
-    /// Switches semi-synchronous replication: `source` where this server is the master, `replica` where it is not.
-    /// After `patience` without a replica's word a master goes on without; what is longer than a day is for ever.
-    pub async fn semi_sync(
-        &self,
-        source: bool,
-        replica: bool,
-        patience: Duration,
-        deadline: Duration,
-    ) -> Result<(), ServerError> {
-        let dialect = self.dialect(deadline).await?;
-        for statement in dialect.semi_sync(source, replica, patience) {
-            self.hands().tell(&statement, deadline).await?;
-        }
-        Ok(())
-    }
-
-    /// Asks for the end of the binary log. A disk that is full or hangs under it stops every COMMIT, and then this is not
-    /// answered either: the server waits with the lock that it needs.
-    pub async fn log_end(&self, deadline: Duration) -> Result<(), ServerError> {
-        let dialect = self.dialect(deadline).await?;
-        let asked = self.heart(false).ask(&dialect.log_end(), deadline).await;
-        asked.map(drop)
-    }
-
     /// Waits until this server has `goal`, as a switchover does before it lets the other one open.
     pub async fn wait_has(&self, goal: &Gtids, deadline: Duration) -> Result<(), ServerError> {
         let until = Instant::now() + deadline;

@@ -39,8 +39,10 @@ fn statements(dialect: &dyn Dialect, position: &str) -> String {
         dialect.start_applying(),
         dialect.start_receiving(),
         dialect.log_end(),
+        dialect.waiting_for_replicas(),
         dialect.wait_applied(&position, second),
     ];
+    all.extend(dialect.waiting());
     all.extend(dialect.forget());
     all.extend(dialect.follow(&source(false), &position));
     all.extend(dialect.follow(&source(true), &position));
