@@ -9,25 +9,32 @@ use node_agent_tests::histories::fault::Target;
 use node_agent_tests::histories::{Fault, Plan, Stage, Times, plan::Strike, play};
 use node_agent_tests::machine::Fleet;
 
-/// The most telling ones, one after the other on the same machines: what, whom, for how many milliseconds.
-const TELLING: [(Fault, Target, u64); 7] = [
-    (Fault::KillMysqld, Target::Master, 0),
-    (Fault::Power, Target::Master, 5000),
-    (Fault::CutAll, Target::Master, 5000),
-    (Fault::CutBucket, Target::Master, 4000),
-    (Fault::BucketHangs, Target::All, 4000),
-    (Fault::DownAgent, Target::Master, 5000),
-    (Fault::Freeze, Target::Master, 4500),
+/// The most telling ones, one after the other on the same machines: what, whom, for how many milliseconds, and whether
+/// commits wait for a replica. That is switched on while the servers run.
+const TELLING: [(Fault, Target, u64, bool); 9] = [
+    (Fault::KillMysqld, Target::Master, 0, false),
+    (Fault::Power, Target::Master, 5000, false),
+    (Fault::CutAll, Target::Master, 5000, false),
+    (Fault::CutBucket, Target::Master, 4000, false),
+    (Fault::BucketHangs, Target::All, 4000, false),
+    (Fault::DownAgent, Target::Master, 5000, false),
+    (Fault::Freeze, Target::Master, 4500, false),
+    (Fault::CutPair, Target::Candidate, 3000, true),
+    (Fault::Power, Target::Master, 4000, true),
 ];
 
 fn plans() -> Vec<Plan> {
-    let one = |(number, (fault, target, lasts)): (u64, (Fault, Target, u64))| Plan {
+    let one = |(number, (fault, target, lasts, semi_sync))| Plan {
         seed: number,
-        semi_sync: false,
+        semi_sync,
         strikes: vec![Strike {
             fault,
             target,
-            other: Target::Second,
+            other: if target == Target::Master {
+                Target::Second
+            } else {
+                Target::Master
+            },
             at: 300,
             lasts,
             variant: 0,

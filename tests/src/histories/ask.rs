@@ -13,19 +13,23 @@ pub(super) struct Said {
     pub(super) writable: bool,
     pub(super) replicates: bool,
     pub(super) semi_sync: bool,
+    /// How many replicas give their word to it.
+    pub(super) words: u32,
     pub(super) gtid: String,
 }
 
 /// What a server says of itself; `None`: it does not answer.
 pub(super) fn said(machine: &Machine) -> Option<Said> {
     let statement = "SELECT @@global.read_only, (SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS \
-         WHERE VARIABLE_NAME = 'SLAVE_RUNNING'), @@global.rpl_semi_sync_master_enabled, @@global.gtid_binlog_pos";
+         WHERE VARIABLE_NAME = 'SLAVE_RUNNING'), @@global.rpl_semi_sync_master_enabled, (SELECT VARIABLE_VALUE FROM \
+         information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'RPL_SEMI_SYNC_MASTER_CLIENTS'), @@global.gtid_binlog_pos";
     let said = try_sql(machine, statement).ok().filter(Output::success)?;
     let mut words = said.stdout.trim_end_matches('\n').split('\t');
     Some(Said {
         writable: words.next()? == "0",
         replicates: words.next()? == "ON",
         semi_sync: words.next()? == "1",
+        words: words.next()?.parse().ok()?,
         gtid: words.next()?.to_owned(),
     })
 }

@@ -124,13 +124,14 @@ impl<'fleet> Stage<'fleet> {
     /// Makes tables empty and semi-synchronous replication as it is to be, on a fleet that is whole.
     pub(super) fn prepare(&mut self, semi_sync: bool) -> Result<(), Trouble> {
         if semi_sync != self.semi_sync {
-            // From the beginning: a change of the document alone takes effect with the next change of master.
+            // On servers that run: the agents switch it.
             self.semi_sync = semi_sync;
-            self.reset()?;
+            self.publish()?;
         }
+        let words = if semi_sync { 2 } else { 0 };
         wait_until("semi-synchronous replication as asked for", WHOLE, || {
-            self.master()
-                .is_ok_and(|master| said(master).is_some_and(|said| said.semi_sync == semi_sync))
+            let said = self.master().ok().and_then(said);
+            said.is_some_and(|said| (said.semi_sync, said.words) == (semi_sync, words))
         })?;
         sql(
             self.master()?,
@@ -238,7 +239,7 @@ impl<'fleet> Stage<'fleet> {
         let master = master
             .filter(|it| it.name() == lease.owner.as_str())
             .last()?;
-        let write = "REPLACE INTO shop.others VALUES (0, 'whole')";
+        let write = "REPLACE INTO shop.others VALUES (0, UUID())";
         let account = ["--host", master.address(), "--user=app", "--password=app"];
         let argv = [&["mariadb"], &account[..], &["-e", write]].concat();
         let patience = Duration::from_millis(self.times.ttl.min(2000));

@@ -275,6 +275,7 @@ impl World {
             never: Servers::default(),
             automatic: true,
             bucket: true,
+            abreast: false,
             timing: setup.timing.clone(),
             omit: setup.omit.clone(),
         }

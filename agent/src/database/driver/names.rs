@@ -57,6 +57,7 @@ impl Names {
                 .collect::<Servers>(),
             automatic: seat.automatic(),
             bucket: trusted,
+            abreast: seat.semi_sync,
             timing: seat.timing(),
             omit: crate::database::protocol::Omissions::default(),
         }

@@ -220,12 +220,11 @@ impl Machine {
 impl Rules {
     /// Whether `source` stands before this server, as long as `owner` is the master.
     fn is_before(&self, source: super::ServerId, owner: super::ServerId) -> bool {
-        source == owner
-            || self
-                .chain
-                .iter()
-                .filter(|&&server| server != owner)
-                .take_while(|&&server| server != self.me)
-                .any(|&server| server == source)
+        let mut before = self
+            .chain
+            .iter()
+            .filter(|&&server| server != owner)
+            .take_while(|&&server| server != self.me);
+        source == owner || (!self.abreast && before.any(|&server| server == source))
     }
 }

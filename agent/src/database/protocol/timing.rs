@@ -168,6 +168,9 @@ pub struct Rules {
     /// Whether the bucket's conditional writes are known to be what leases need. Without that no lease is made or taken
     /// over; one that stands is kept.
     pub bucket: bool,
+    /// All replicate from the owner, none from another replica: where its commits wait for a replica's word, and the word of
+    /// one that hangs on another replica is none.
+    pub abreast: bool,
     /// The times.
     pub timing: Timing,
     /// What is left out. Nothing, except where a test shows that it would be noticed.
@@ -216,8 +219,12 @@ impl Rules {
     }
 
     /// From whom this server replicates, as long as `owner` is the master: from the one before it in the chain, with
-    /// the owner first. A server outside the chain replicates from the owner.
+    /// the owner first. A server outside the chain replicates from the owner, and so does everybody where they stand
+    /// abreast.
     pub fn source(&self, owner: ServerId) -> ServerId {
+        if self.abreast {
+            return owner;
+        }
         let mut before = owner;
         for &server in self.chain.iter().filter(|&&server| server != owner) {
             if server == self.me {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Heard, Run};
+use super::{Had, Heard, Run};
 use crate::database::driver::audit::Audit;
 use crate::database::driver::body::now;
 use crate::database::driver::catchup::Fetched;
@@ -27,7 +27,7 @@ impl Run {
             Heard::Observed(tasks, seen) => self.hear_observed(tasks, seen),
             Heard::Did(number, task, result) => self.hear_did(number, task, &result),
             Heard::Hold(hold) => self.hear_hold(hold),
-            Heard::Other(name, seen) => self.hear_other(name, &seen),
+            Heard::Other(name, had, seen) => self.hear_other(name, had.as_ref(), &seen),
             Heard::Fed(result) => self.hear_fed(result),
             Heard::Verdict(verdict) => self.hear_verdict(verdict),
             Heard::Told(trouble) => self.picture.note(trouble),
@@ -73,6 +73,10 @@ impl Run {
             self.picture.position = seen.executed.tip().to_string();
         }
         self.picture.observation = Some(seen);
+        self.observed = tasks;
+        if std::mem::take(&mut self.compare) {
+            self.look_aside();
+        }
         self.step(Event::Health(health));
         self.keep_semi_sync();
         if self.observe_again {
@@ -208,7 +212,7 @@ impl Run {
         }
         if matches!(task, Task::Follow(_) | Task::Rejoin(_)) {
             // Why it was refused is counted against the master itself.
-            self.look_aside();
+            self.compare = true;
         }
         self.step(Event::Did(task, result.is_ok()));
         self.look();
@@ -249,25 +253,26 @@ impl Run {
         }
     }
 
-    fn hear_other(&mut self, name: Name, seen: &Result<Observation, ServerError>) {
+    /// `had` is what this server had before the other one was asked: the master has all of that, from wherever it came,
+    /// or this server has a history of its own.
+    fn hear_other(
+        &mut self,
+        name: Name,
+        had: Option<&Had>,
+        seen: &Result<Observation, ServerError>,
+    ) {
         let owner = self
             .versions
             .last()
             .map(|lease| (&lease.owner, lease.state));
-        if let (Ok(other), Some(Ok(own)), Some((owner, LeaseState::Serving))) =
-            (seen, &self.picture.observation, owner)
+        if let (Ok(other), Some(had), Some((owner, LeaseState::Serving))) = (seen, had, owner)
+            && had.tasks == self.tasks
             && *owner == name
             && *owner != self.seat.me
         {
-            let tip = own.executed.tip();
-            let replicates = own.replication.as_ref().is_some_and(|replication| {
-                replication.io.error.is_none() && replication.sql.error.is_none()
-            });
-            self.errant = match other.executed.contains(&tip) {
+            self.errant = match other.executed.contains(&had.tip) {
                 Containment::Yes => 0,
-                // It was asked a moment before; what came since is on its way.
-                _ if replicates => 0,
-                Containment::No | Containment::Unknown => tip.beyond(&other.executed).max(1),
+                Containment::No | Containment::Unknown => had.tip.beyond(&other.executed).max(1),
             };
         }
         self.picture.others.insert(name, Seen::of(seen));

@@ -24,6 +24,7 @@ use super::story::Story;
 use super::told::Picture;
 use super::{Told, Wish};
 use crate::bucket::Bucket;
+use crate::database::gtid::Gtids;
 use crate::database::hold::{Hold, HoldError};
 use crate::database::lease::LeaseState;
 use crate::database::protocol::{Event, Machine, Reason, Rules, State, Step, Task};
@@ -47,7 +48,8 @@ pub(super) enum Heard {
     Observed(u64, Result<Observation, ServerError>),
     Did(u64, Task, Result<(), String>),
     Hold(Result<Option<Hold>, HoldError>),
-    Other(Name, Result<Observation, ServerError>),
+    /// Another server, and what this one had before that was asked.
+    Other(Name, Option<Had>, Result<Observation, ServerError>),
     Fed(Result<(), String>),
     Verdict(Verdict),
     Told(String),
@@ -59,6 +61,13 @@ pub(super) enum Heard {
     Fetched(Fetched),
     /// The servers that a wish is about were looked at just now.
     Wish(Wish, oneshot::Sender<Result<String, String>>),
+}
+
+/// What this server had, and between which tasks that was seen.
+#[derive(Debug, Clone)]
+pub(super) struct Had {
+    tasks: u64,
+    tip: Gtids,
 }
 
 /// Runs one product's driver until it is told to stop.
@@ -109,6 +118,10 @@ pub(super) struct Run {
     tasks: u64,
     observing: bool,
     observe_again: bool,
+    /// Between which tasks the last observation was made.
+    observed: u64,
+    /// What this server has is compared with the others' after the next look.
+    compare: bool,
     next_look: u64,
     next_aside: u64,
     next_audit: u64,
@@ -155,6 +168,8 @@ impl Run {
             tasks: 0,
             observing: false,
             observe_again: false,
+            observed: 0,
+            compare: false,
             next_look: 0,
             next_aside: 0,
             next_audit: 0,
@@ -329,11 +344,21 @@ impl Run {
         let patience = self.patience();
         for (name, friend) in self.friends.all() {
             let (name, friend, tell) = (name.clone(), Arc::clone(friend), self.tell.clone());
+            let had = self.has();
             tokio::spawn(async move {
                 let seen = friend.server.observe(patience).await;
-                let _ = tell.send(Heard::Other(name, seen));
+                let _ = tell.send(Heard::Other(name, had, seen));
             });
         }
+    }
+
+    /// What the own server had when it was last looked at, if no task has ended since.
+    fn has(&self) -> Option<Had> {
+        let seen = self.picture.observation.as_ref()?.as_ref().ok()?;
+        (self.observed == self.tasks).then(|| Had {
+            tasks: self.tasks,
+            tip: seen.executed.tip(),
+        })
     }
 
     /// Tells the machine, and does what it wants.

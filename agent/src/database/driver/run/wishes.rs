@@ -19,11 +19,11 @@ impl Run {
             Wish::TakeOver { .. } | Wish::Rejoin { .. } => None,
         };
         let about = about.and_then(|name| Some((self.friends.get(&name)?, name)));
-        let (tell, patience) = (self.tell.clone(), self.patience());
+        let (tell, patience, had) = (self.tell.clone(), self.patience(), self.has());
         tokio::spawn(async move {
             if let Some((friend, name)) = about {
                 let seen = friend.server.observe(patience).await;
-                let _ = tell.send(Heard::Other(name, seen));
+                let _ = tell.send(Heard::Other(name, had, seen));
             }
             let _ = tell.send(Heard::Wish(wish, answer));
         });
