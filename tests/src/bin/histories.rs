@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use node_agent_tests::histories::{Fault, Outcome, Pace, Plan, Stage, Times, play, table};
+use node_agent_tests::histories::{Fault, Outcome, Pace, Plan, Played, Stage, Times, play, table};
 use node_agent_tests::machine::{Fleet, Trouble};
 
 /// Breaks real database servers in ways drawn from a seed while clients write, and checks that nothing went wrong.
@@ -40,6 +40,9 @@ struct Options {
     /// in which a server was kept out
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Keeps the whole story of every history, not only of those
+    #[arg(long, requires = "out")]
+    stories: bool,
     /// Prints what is drawn from the seeds, and does nothing
     #[arg(long)]
     plan: bool,
@@ -60,7 +63,8 @@ impl Options {
             .map(move |seed| Plan::draw(seed, &faults, &times))
     }
 
-    fn keep(&self, outcome: &Outcome, story: &str) -> std::io::Result<()> {
+    fn keep(&self, played: &Played) -> std::io::Result<()> {
+        let outcome = &played.outcome;
         let Some(path) = &self.out else {
             return Ok(());
         };
@@ -69,12 +73,12 @@ impl Options {
             .append(true)
             .open(path)?;
         writeln!(file, "{}", outcome.line())?;
-        if story.is_empty() {
+        if !(played.spoiled || self.stories) {
             return Ok(());
         }
         let mut path = path.clone().into_os_string();
         path.push(format!(".{}.txt", outcome.plan.seed));
-        std::fs::File::create(path)?.write_all(story.as_bytes())
+        std::fs::File::create(path)?.write_all(played.story.as_bytes())
     }
 }
 
@@ -114,7 +118,7 @@ fn histories(options: &Options) -> Result<bool, Trouble> {
             },
         );
         options
-            .keep(outcome, &played.story)
+            .keep(&played)
             .map_err(|e| Trouble::caused("cannot write the results", e))?;
         if !outcome.violations.is_empty() {
             fine = false;

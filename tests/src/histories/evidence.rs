@@ -146,19 +146,18 @@ fn at_end(machine: &Machine, position: Option<&str>, owner: &str) -> AtEnd {
         return end;
     };
     end.writable = said.writable;
-    // What is told for a moment, while it looks again, does not count.
-    let told = wait_until("no quarantine", DOUBT, || !is_quarantined(machine));
-    end.quarantined = told.is_err();
     let wait = format!(
         "SELECT MASTER_GTID_WAIT('{}', 1)",
         position.unwrap_or_default()
     );
-    let is_level = || sql(machine, &wait).is_ok_and(|said| said == "0");
-    end.level = match (machine.name() == owner, end.quarantined) {
-        (true, _) => true,
-        (_, true) => is_level(),
-        (_, false) => wait_until("it to have caught up", ANSWERS, is_level).is_ok(),
-    };
+    // What is told for a moment, while it looks again, does not count.
+    let kept_out = || wait_until("no quarantine", DOUBT, || !is_quarantined(machine)).is_err();
+    // One whose disk was full becomes either only later.
+    let _ = wait_until("it to have caught up, or to be kept out", ANSWERS, || {
+        end.level = machine.name() == owner || sql(machine, &wait).is_ok_and(|said| said == "0");
+        end.level || is_quarantined(machine) && kept_out()
+    });
+    end.quarantined = kept_out();
     // A connection that is cut meanwhile, by a fence or a full disk, is no difference.
     let _ = wait_until("its rows", ANSWERS, || {
         end.rows = rows(machine).ok();

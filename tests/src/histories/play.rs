@@ -31,7 +31,7 @@ static HISTORIES: AtomicU64 = AtomicU64::new(1);
 pub struct Played {
     /// What came of it.
     pub outcome: Outcome,
-    /// For people, where something does not hold or a server was kept out: plan, timeline, records.
+    /// For people: plan, timeline, records.
     pub story: String,
     /// The fleet is not as it was: it must be put back to the beginning before the next history.
     pub spoiled: bool,
@@ -89,44 +89,30 @@ pub fn play(stage: &mut Stage<'_>, plan: &Plan) -> Result<Played, Trouble> {
     let outcome = Outcome::of(plan.clone(), &evidence, settled, millis(started.elapsed()));
     let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     let spoiled = !outcome.violations.is_empty() || !outcome.quarantined.is_empty();
-    let story = if spoiled {
-        let mut story = format!("{plan}\n");
-        for violation in &outcome.violations {
-            let _ = writeln!(story, "  {violation}");
-        }
+    let mut story = format!("{plan}\n");
+    for violation in &outcome.violations {
+        let _ = writeln!(story, "  {violation}");
+    }
+    let timeline = stage.timeline(since, &done);
+    let _ = writeln!(story, "\ntimeline (milliseconds)\n{timeline}");
+    for event in evidence.events.values() {
+        let event = serde_json::to_string(event).unwrap_or_default();
+        let _ = writeln!(story, "{event}");
+    }
+    let clients = around_outages(&evidence.record);
+    let _ = writeln!(story, "\nclients (boot milliseconds)\n{clients}");
+    for server in &evidence.servers {
         let _ = writeln!(
             story,
-            "\ntimeline (milliseconds)\n{}",
-            stage.timeline(since, &done)
+            "{}: writable {}, kept out {}, level {}, rows {:?}, checksum {:?}",
+            server.name,
+            server.writable,
+            server.quarantined,
+            server.level,
+            server.rows.as_ref().map(std::collections::BTreeSet::len),
+            server.checksum
         );
-        for event in evidence.events.values() {
-            let _ = writeln!(
-                story,
-                "{}",
-                serde_json::to_string(event).unwrap_or_default()
-            );
-        }
-        let _ = writeln!(
-            story,
-            "\nclients (boot milliseconds)\n{}",
-            around_outages(&evidence.record)
-        );
-        for server in &evidence.servers {
-            let _ = writeln!(
-                story,
-                "{}: writable {}, kept out {}, level {}, rows {:?}, checksum {:?}",
-                server.name,
-                server.writable,
-                server.quarantined,
-                server.level,
-                server.rows.as_ref().map(std::collections::BTreeSet::len),
-                server.checksum
-            );
-        }
-        story
-    } else {
-        String::new()
-    };
+    }
     Ok(Played {
         outcome,
         story,
