@@ -27,6 +27,9 @@ struct Options {
     /// How many
     #[arg(long, default_value_t = 10)]
     count: u64,
+    /// Begins no other history after so many minutes
+    #[arg(long, value_name = "MINUTES")]
+    within: Option<u64>,
     /// Only these faults, by name, with commas between. A seed is the same history again only with the same faults
     #[arg(long, value_delimiter = ',')]
     faults: Vec<Fault>,
@@ -90,7 +93,13 @@ fn histories(options: &Options) -> Result<bool, Trouble> {
     println!("booted in {} s", begun.elapsed().as_secs());
     let mut outcomes: Vec<Outcome> = Vec::new();
     let mut fine = true;
-    for plan in options.plans() {
+    let minutes = |it: u64| std::time::Duration::from_secs(it.saturating_mul(60));
+    let late = || {
+        options
+            .within
+            .is_some_and(|it| begun.elapsed() > minutes(it))
+    };
+    for plan in options.plans().take_while(|_| !late()) {
         println!("{plan}");
         let played = match play(&mut stage, &plan) {
             Ok(played) => played,

@@ -59,12 +59,21 @@ impl Outcome {
         }
     }
 
+    /// The one fault and its target, or that there were several.
+    fn what(&self) -> String {
+        let faults: BTreeSet<_> = self.plan.strikes.iter().map(|it| it.fault).collect();
+        match (faults.len(), self.plan.strikes.first()) {
+            (1, Some(strike)) => format!("{} {}", strike.fault, strike.target),
+            _ => "(several)".into(),
+        }
+    }
+
     /// The line of the results' file.
     pub fn line(&self) -> Value {
         let faults: Vec<_> = self.plan.strikes.iter().map(|it| it.fault.name()).collect();
         let [ok, failed, unknown] = self.writes;
         json!({
-            "seed": self.plan.seed, "plan": self.plan.to_string(), "faults": faults, "semi_sync": self.plan.semi_sync,
+            "seed": self.plan.seed, "plan": self.plan.to_string(), "what": self.what(), "faults": faults, "semi_sync": self.plan.semi_sync,
             "ok": ok, "failed": failed, "unknown": unknown, "lost": self.lost, "outage_ms": self.outage,
             "changes": self.changes, "settled_ms": self.settled, "quarantined": self.quarantined,
             "violations": self.violations, "took_ms": self.took,
@@ -76,12 +85,7 @@ impl Outcome {
 pub fn table(outcomes: &[Outcome]) -> String {
     let mut by_fault: BTreeMap<String, Vec<&Outcome>> = BTreeMap::new();
     for outcome in outcomes {
-        let faults: BTreeSet<_> = outcome.plan.strikes.iter().map(|it| it.fault).collect();
-        let name = match (faults.len(), outcome.plan.strikes.first()) {
-            (1, Some(strike)) => format!("{} {}", strike.fault, strike.target),
-            _ => "(several)".into(),
-        };
-        by_fault.entry(name).or_default().push(outcome);
+        by_fault.entry(outcome.what()).or_default().push(outcome);
     }
     let mut out = format!(
         "{:<32} {:>5} {:>7} {:>7} {:>7} {:>7} {:>7} {:>6} {:>8} {:>6} {:>5}\n",

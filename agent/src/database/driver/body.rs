@@ -516,6 +516,12 @@ impl Body {
     }
 }
 
+/// Whether what has stopped the applying thread is in the data. A disk that was full, memory that was short, a lock that
+/// was waited for too long are over one day, and the same transaction goes through then.
+fn is_of_the_data((code, _): &(u16, String)) -> bool {
+    !matches!(code, 1021 | 1026 | 1037 | 1038 | 1041 | 1114 | 1205 | 1213)
+}
+
 /// How the server looks to the protocol.
 pub(super) fn health(
     seen: &Result<Observation, ServerError>,
@@ -553,7 +559,8 @@ pub(super) fn health(
             stopped: replication.io.state == ThreadState::Stopped,
             applies: replication.sql.state == ThreadState::Running,
             broken: replication.io.state == ThreadState::Stopped && replication.io.error.is_some()
-                || replication.sql.state == ThreadState::Stopped && replication.sql.error.is_some(),
+                || replication.sql.state == ThreadState::Stopped
+                    && replication.sql.error.as_ref().is_some_and(is_of_the_data),
         }),
         missing,
         errant,

@@ -55,6 +55,26 @@ impl Story {
         }
     }
 
+    /// For an agent that finds its own change half done: what was seen and done before it was started anew is not known.
+    pub(super) fn resume(&mut self, lease: &Lease) {
+        if self.cause.is_some() {
+            return;
+        }
+        self.began = now();
+        self.cause = Some(match (&lease.previous, lease.planned) {
+            (None, _) => Cause::First,
+            (Some(_), true) => Cause::Switchover,
+            (Some(_), false) => Cause::Expired,
+        });
+        self.seen = vec![format!(
+            "the agent was started anew in the middle of this change, which had begun at {}: what it had seen, and whether the \
+             lease had expired or was released, is not known",
+            lease.since
+        )];
+        self.steps.clear();
+        self.all_asked = false;
+    }
+
     fn step(&mut self, what: &str) {
         if self.cause.is_some() && self.steps.len() < 100 {
             self.steps.push(Step {

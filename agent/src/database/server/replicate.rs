@@ -142,7 +142,7 @@ impl Server {
         deadline: Duration,
     ) -> Result<(), ServerError> {
         self.check_account(&source.account)?;
-        let own = self.observe(deadline).await?;
+        let mut own = self.observe(deadline).await?;
         let other = self.suits(&own, upstream, deadline).await?;
         if own.replication.as_ref().is_some_and(|replication| {
             replication.follows(source.address.ip(), source.address.port())
@@ -151,13 +151,26 @@ impl Server {
         }) {
             return self.start_replication(upstream, deadline).await;
         }
-        self.drained(&own)?;
+        // What a standing thread has not applied would be lost; one that runs is waited for.
+        let applies = |replication: &Replication| replication.sql.state == ThreadState::Running;
+        if !own.replication.as_ref().is_some_and(applies) {
+            self.drained(&own)?;
+        }
         if own.executed.is_empty() && !other.executed.is_empty() {
             self.fresh(upstream, deadline).await?;
         }
         let dialect = self.dialect(deadline).await?;
-        if own.replication.is_some() {
+        if let Some(replication) = &own.replication {
+            // It may have received and applied more since it was looked at. From a position before that it would ask for
+            // the same once more, and stop at it for good.
+            if replication.io.state != ThreadState::Stopped {
+                let stop = dialect.stop_receiving();
+                self.hands().tell(&stop, deadline).await?;
+            }
+            self.wait_applied(deadline).await?;
             self.hands().tell(&dialect.stop(), deadline).await?;
+            own = self.observe(deadline).await?;
+            self.suits(&own, upstream, deadline).await?;
         }
         for statement in dialect.follow(source, &own.executed) {
             self.hands().tell(&statement, deadline).await?;

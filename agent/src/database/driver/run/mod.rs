@@ -24,6 +24,7 @@ use super::story::Story;
 use super::told::Picture;
 use super::{Told, Wish};
 use crate::bucket::Bucket;
+use crate::database::event::{Event as Record, EventError};
 use crate::database::gtid::Gtids;
 use crate::database::hold::{Hold, HoldError};
 use crate::database::lease::LeaseState;
@@ -41,6 +42,9 @@ const TICK: Duration = Duration::from_millis(50);
 const ASIDE: Duration = Duration::from_secs(5);
 /// Between two looks at the server's settings and accounts.
 const AUDIT: Duration = Duration::from_mins(1);
+/// How often an event is tried to be written, while the bucket is away: for an hour.
+const RECORDS: u32 = 720;
+
 /// What comes back from work.
 pub(super) enum Heard {
     Event(Event),
@@ -68,6 +72,27 @@ pub(super) enum Heard {
 pub(super) struct Had {
     tasks: u64,
     tip: Gtids,
+}
+
+/// Writes an event, again and again while the bucket is away.
+async fn write_down(record: Record, bucket: Arc<Bucket>, tell: mpsc::UnboundedSender<Heard>) {
+    for again in 0..RECORDS {
+        let error = match record.record(&bucket).await {
+            Ok(()) => return,
+            Err(error) => error,
+        };
+        if again == 0 {
+            let _ = tell.send(Heard::Told(format!(
+                "the event of epoch {} could not be written: {}",
+                record.epoch,
+                crate::system::chain(&error)
+            )));
+        }
+        if !matches!(error, EventError::Bucket(_)) {
+            return;
+        }
+        tokio::time::sleep(ASIDE).await;
+    }
 }
 
 /// Runs one product's driver until it is told to stop.
@@ -394,6 +419,13 @@ impl Run {
         if matches!(after, State::Bidding) {
             self.story = Story::begin(&self.picture, self.versions.last());
         }
+        if matches!(after, State::Claiming { .. })
+            && let Some(lease) = self.versions.last()
+            && lease.owner == self.seat.me
+            && lease.state == LeaseState::Promoting
+        {
+            self.story.resume(lease);
+        }
         if matches!(after, State::Serving) && matches!(before, State::Promoting { .. }) {
             if let Some(Ok(seen)) = &self.picture.observation {
                 let position = seen.executed.tip().to_string();
@@ -419,15 +451,7 @@ impl Run {
                 lost_none: record.loss.as_ref().is_some_and(|loss| loss.none),
             });
             let (bucket, tell) = (Arc::clone(&self.bucket), self.tell.clone());
-            tokio::spawn(async move {
-                if let Err(error) = record.record(&bucket).await {
-                    let _ = tell.send(Heard::Told(format!(
-                        "the event of epoch {} could not be written: {}",
-                        record.epoch,
-                        crate::system::chain(&error)
-                    )));
-                }
-            });
+            tokio::spawn(write_down(record, bucket, tell));
         }
         let changed = self.picture.state != Some(self.machine.state());
         if !changed && at < self.last_told + 500 {
