@@ -3,6 +3,10 @@
 //!
 //! Each test is a trap that was measured first: where the plain statement does something else, the test shows that too.
 
+#[cfg(test)]
+#[path = "both/crash.rs"]
+mod crash;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,9 +14,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use node_agent::database::gtid::{Containment, Flavour};
 use node_agent::database::server::{Beat, ServerError, ThreadState, audit, surplus};
-use node_agent_tests::database::{Alone, chain, insert, meanwhile, pause, settled};
+use node_agent_tests::database::{Alone, Brand, chain, insert, meanwhile, pause, settled};
 
-const SECOND: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_secs(10);
 
 #[tokio::test]
@@ -239,32 +242,7 @@ async fn a_server_with_data_is_not_made_a_replica_by_wishing() {
 
 #[tokio::test]
 async fn after_a_crash_it_follows_again_only_while_its_source_answers() {
-    let mut chain = chain(2).await.unwrap();
-    settled(&chain).await.unwrap();
-    chain[1].end();
-    chain[1].restart().unwrap();
-    let (replica, source) = (chain[1].local(), chain[0].remote());
-    let seen = replica.observe(SOON).await.unwrap();
-    assert!(seen.read_only);
-    assert_eq!(seen.replication.unwrap().io.state, ThreadState::Stopped);
-    insert(&chain[0].app(), 1).await.unwrap();
-
-    chain[0].signal(Signal::SIGSTOP).unwrap();
-    let refused = replica.start_replication(&source, SECOND).await;
-    assert!(
-        matches!(refused, Err(ServerError::Hangs { .. })),
-        "{refused:?}"
-    );
-    chain[0].signal(Signal::SIGCONT).unwrap();
-    replica.start_replication(&source, SOON).await.unwrap();
-    settled(&chain).await.unwrap();
-    assert_eq!(
-        chain[1]
-            .value("SELECT COUNT(*) FROM shop.orders")
-            .await
-            .unwrap(),
-        "1"
-    );
+    crash::follows_only_while_its_source_answers(Brand::MariaDb).await;
 }
 
 #[tokio::test]

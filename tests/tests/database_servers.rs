@@ -3,12 +3,16 @@
 //!
 //! Each test is a trap that was measured first: where the plain statement does something else, the test shows that too.
 
+#[cfg(test)]
+#[path = "both/log.rs"]
+mod log;
+
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use node_agent::database::server::{Beat, Lock, Log, Process, Server, ServerError, Statement};
-use node_agent_tests::database::{Alone, PEER, chain, insert, meanwhile, pause};
-use node_agent_tests::machine::{Trouble, run};
+use node_agent::database::server::{Beat, Lock, Process, Server, ServerError, Statement};
+use node_agent_tests::database::{Alone, Brand, Disk, PEER, chain, insert, meanwhile, pause};
+use node_agent_tests::machine::run;
 
 const SECOND: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_secs(10);
@@ -237,52 +241,6 @@ async fn a_wrong_password_is_told_and_is_no_death() {
     assert!(refused.alive() && !refused.to_string().contains("hush"));
 }
 
-/// A small file system of its own in a file, for disks that hang or are full. Unmounted on drop.
-struct Disk {
-    dir: tempfile::TempDir,
-}
-
-impl Disk {
-    fn new(size: &str) -> Result<Self, Trouble> {
-        let dir = tempfile::TempDir::with_prefix("agentd-disk-")
-            .map_err(|e| Trouble::caused("cannot make a disk", e))?;
-        let disk = Self { dir };
-        let image = disk.dir.path().join("image").display().to_string();
-        std::fs::create_dir(disk.place()).map_err(|e| Trouble::caused("cannot make a disk", e))?;
-        let place = disk.place().display().to_string();
-        for argv in [
-            &["truncate", "-s", size, &image][..],
-            &["mkfs.ext4", "-q", "-F", &image],
-            &["mount", "-o", "loop", &image, &place],
-        ] {
-            let made = run(argv, b"", SOON)?;
-            if !made.success() {
-                return Err(Trouble::caused(argv.join(" "), made.stderr));
-            }
-        }
-        Ok(disk)
-    }
-
-    fn place(&self) -> std::path::PathBuf {
-        self.dir.path().join("place")
-    }
-
-    fn freeze(&self, on: bool) -> Result<(), Trouble> {
-        let place = self.place().display().to_string();
-        let option = if on { "-f" } else { "-u" };
-        run(&["fsfreeze", option, &place], b"", SOON).map(drop)
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Thawed already, in the good case.
-        let _ = self.freeze(false);
-        let place = self.place().display().to_string();
-        let _ = run(&["umount", "--lazy", &place], b"", SOON);
-    }
-}
-
 #[tokio::test]
 async fn a_disk_that_hangs_is_a_heartbeat_that_hangs() {
     let disk = Disk::new("200M").unwrap();
@@ -351,58 +309,5 @@ async fn a_full_disk_is_no_heartbeat() {
 
 #[tokio::test]
 async fn a_log_that_waits_for_a_replica_is_told_from_one_whose_disk_is_full() {
-    let disk = Disk::new("16M").unwrap();
-    let log = format!("--log-bin={}", disk.place().join("binlog").display());
-    let mut server = Alone::start(1, &[&log]).unwrap();
-    let agent = server.local();
-    agent.open(SOON).await.unwrap();
-    let tables = "CREATE TABLE shop.orders (id INT PRIMARY KEY, note LONGTEXT)";
-    server.sql(&["CREATE DATABASE shop", tables]).await.unwrap();
-    let for_ever = Duration::from_hours(24 * 30);
-    agent.semi_sync(true, false, for_ever, SOON).await.unwrap();
-    assert_eq!(agent.log(true, SECOND).await, Ok(Log::Takes));
-
-    // The first waits with its transaction in the log, the second for the log.
-    let waiting: Vec<_> = (1..3)
-        .map(|id| {
-            let insert = format!("INSERT INTO shop.orders VALUES ({id}, 'x')");
-            meanwhile(server.app(), &insert)
-        })
-        .collect();
-    pause(500).await;
-    let connected = || async { agent.observe(SOON).await.unwrap().clients };
-    let before = connected().await;
-    for _ in 0..10 {
-        let said = agent.log(true, SECOND).await;
-        assert_eq!(said, Ok(Log::WaitsForReplicas));
-    }
-    assert!(
-        connected().await <= before + 1,
-        "heartbeats leave connections behind"
-    );
-    // The trap: who does not ask what it waits for takes it for a dead disk.
-    let naive = agent.log(false, SECOND).await;
-    assert!(matches!(naive, Err(ServerError::Hangs { .. })), "{naive:?}");
-    server.end();
-    for one in waiting {
-        assert!(one.await.unwrap().0.is_err(), "acknowledged by nobody");
-    }
-
-    server.restart().unwrap();
-    let agent = server.local();
-    agent.semi_sync(true, false, for_ever, SOON).await.unwrap();
-    agent.open(SOON).await.unwrap();
-    agent.heartbeat("shop", 1, 1, false, SOON).await.unwrap();
-    let long = meanwhile(
-        server.app(),
-        "INSERT INTO shop.orders VALUES (3, REPEAT('x', 15000000))",
-    );
-    pause(1000).await;
-    let said = agent.log(true, SECOND).await;
-    // The trap: a heartbeat that is not logged knows nothing of it.
-    let beat = agent.heartbeat("shop", 1, 2, false, SECOND).await;
-    server.end();
-    assert!(matches!(said, Err(ServerError::Hangs { .. })), "{said:?}");
-    assert_eq!(beat, Ok(Beat::Written));
-    assert!(long.await.unwrap().0.is_err());
+    log::told_from_one_whose_disk_is_full(Brand::MariaDb).await;
 }

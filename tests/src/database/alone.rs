@@ -1,6 +1,7 @@
-//! A `MariaDB` server of the host's own package, on loopback and a unix socket, in a scratch directory.
+//! A database server by itself, on loopback and a unix socket, in a scratch directory: `MariaDB` of the host's own package, or
+//! `MySQL`.
 //!
-//! It starts in about half a second: its data directory is a copy of one that is made once and kept in the cache.
+//! It starts in about half a second (`MySQL` in two): its data directory is a copy of one that is made once and kept in the cache.
 //! Nothing outlives the test: the server is killed on drop, and by the kernel when the thread that started it dies.
 
 use std::fs;
@@ -16,6 +17,7 @@ use node_agent::database::server::credentials::{Account, Secret};
 use node_agent::database::server::{Place, Row, Server, Session, Source, Statement, Target};
 use tempfile::TempDir;
 
+use super::brand::Brand;
 use crate::machine::{Trouble, cache, run, wait_until};
 
 /// The account by which the servers know each other, and its password.
@@ -23,18 +25,10 @@ pub const PEER: (&str, &str) = ("agentd", "only-for-tests");
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// Accounts, without a trace in the binary log: they are each server's own.
-const ACCOUNTS: &str = "SET SESSION sql_log_bin = 0;
-CREATE USER IF NOT EXISTS 'agentd'@'%' IDENTIFIED BY 'only-for-tests';
-GRANT REPLICATION SLAVE, BINLOG MONITOR, SLAVE MONITOR, PROCESS, SHOW DATABASES, CONNECTION ADMIN, READ_ONLY ADMIN ON *.* TO 'agentd'@'%';
-GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON *.* TO 'agentd'@'%';
-CREATE USER IF NOT EXISTS 'app'@'%' IDENTIFIED BY 'app';
-GRANT ALL PRIVILEGES ON shop.* TO 'app'@'%';
-";
-
 /// A running server, or one that was killed and can be started again on its files.
 #[derive(Debug)]
 pub struct Alone {
+    brand: Brand,
     id: u32,
     port: u16,
     data: PathBuf,
@@ -44,31 +38,42 @@ pub struct Alone {
 }
 
 impl Alone {
-    /// Starts a server with this `server_id`, read-only as after any boot. `more` are options of its own.
+    /// Starts a `MariaDB` server with this `server_id`, read-only as after any boot. `more` are options of its own.
     pub fn start(id: u32, more: &[&str]) -> Result<Self, Trouble> {
         Self::start_in(id, None, more)
     }
 
     /// The same, with its data directory below `place`: a disk that the test can stop.
     pub fn start_in(id: u32, place: Option<&Path>, more: &[&str]) -> Result<Self, Trouble> {
+        Self::start_of(Brand::MariaDb, id, place, more)
+    }
+
+    /// The same of any brand.
+    pub fn start_of(
+        brand: Brand,
+        id: u32,
+        place: Option<&Path>,
+        more: &[&str],
+    ) -> Result<Self, Trouble> {
         let fail = |e: &dyn std::fmt::Display| Trouble::caused("cannot prepare a database", e);
-        let dir = TempDir::with_prefix("agentd-mariadb-").map_err(|e| fail(&e))?;
+        let dir = TempDir::with_prefix("agentd-database-").map_err(|e| fail(&e))?;
         let data = place.unwrap_or(dir.path()).join("data");
         let (from, to) = (
-            prepared()?.display().to_string(),
+            prepared(brand)?.display().to_string(),
             data.display().to_string(),
         );
         let copied = run(&["cp", "-a", &from, &to], b"", SOON)?;
         if !copied.success() {
             return Err(fail(&copied.stderr));
         }
-        write(&dir.path().join("init.sql"), ACCOUNTS)?;
+        write(&dir.path().join("init.sql"), brand.accounts())?;
         // Taken by nobody else in the meantime, with any luck: ports are given out in turn.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|listener| listener.local_addr())
             .map_err(|e| fail(&e))?
             .port();
         let mut server = Self {
+            brand,
             id,
             port,
             data,
@@ -89,13 +94,8 @@ impl Alone {
             .open(self.dir.path().join("log"))
             .map_err(|e| Trouble::caused("cannot open a database's log", e))?;
         let child = Command::new("setpriv")
-            .args([
-                "--pdeathsig",
-                "KILL",
-                "--",
-                "/usr/sbin/mariadbd",
-                "--no-defaults",
-            ])
+            .args(["--pdeathsig", "KILL", "--"])
+            .args(self.brand.server())
             .args([
                 "--user=root",
                 "--bind-address=127.0.0.1",
@@ -107,29 +107,15 @@ impl Alone {
             .arg(format!("--init-file={}", at("init.sql")))
             .arg(format!("--port={}", self.port))
             .arg(format!("--server-id={}", self.id))
-            // What packaging/mariadb/agentd.cnf asks for.
-            .args(["--read-only=1", "--skip-slave-start", "--log-bin=binlog"])
-            .args([
-                "--log-slave-updates=1",
-                "--binlog-format=ROW",
-                "--gtid-strict-mode=1",
-            ])
+            .args(["--read-only=1", "--log-bin=binlog", "--relay-log=relay"])
             .args(["--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1"])
-            .args(["--rpl-semi-sync-master-wait-point=AFTER_SYNC"])
-            .args(["--slave-net-timeout=4", "--relay-log=relay"])
-            // Small.
-            .args(["--innodb-log-file-size=8M", "--innodb-buffer-pool-size=16M"])
-            .args([
-                "--performance-schema=0",
-                "--key-buffer-size=1M",
-                "--aria-pagecache-buffer-size=2M",
-            ])
+            .args(["--innodb-buffer-pool-size=16M", "--key-buffer-size=1M"])
             .args(&self.more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::from(log))
             .spawn()
-            .map_err(|e| Trouble::caused("cannot start mariadbd (tests/setup installs it)", e))?;
+            .map_err(|e| Trouble::caused("cannot start a database", e))?;
         self.child = Some(child);
         Ok(())
     }
@@ -176,6 +162,11 @@ impl Alone {
     pub fn signal(&self, signal: Signal) -> Result<(), Trouble> {
         kill(Pid::from_raw(self.pid()), signal)
             .map_err(|e| Trouble::caused("cannot signal a database", e))
+    }
+
+    /// Whose it is.
+    pub fn brand(&self) -> Brand {
+        self.brand
     }
 
     /// Its process, 0 where it does not run. `setpriv` became it.
@@ -301,6 +292,18 @@ impl Alone {
         Ok(rows)
     }
 
+    /// Makes semi-synchronous replication known to it, which `MariaDB` has built in.
+    pub async fn install_semi_sync(&self) -> Result<(), Trouble> {
+        if self.brand == Brand::MySql {
+            self.sql(&[
+                "INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'",
+                "INSTALL PLUGIN rpl_semi_sync_replica SONAME 'semisync_replica.so'",
+            ])
+            .await?;
+        }
+        Ok(())
+    }
+
     /// One value.
     pub async fn value(&self, sql: &str) -> Result<String, Trouble> {
         let rows = self.sql(&[&format!("SELECT ({sql}) AS value")]).await?;
@@ -315,10 +318,15 @@ impl Drop for Alone {
     }
 }
 
-/// So many fresh servers, with server ids from 11 on: the first open for writes, each following the one before it.
+/// So many fresh `MariaDB` servers, with server ids from 11 on: the first open for writes, each following the one before it.
 pub async fn chain(count: u32) -> Result<Vec<Alone>, Trouble> {
+    chain_of(Brand::MariaDb, count).await
+}
+
+/// The same of any brand.
+pub async fn chain_of(brand: Brand, count: u32) -> Result<Vec<Alone>, Trouble> {
     let servers = (11..11 + count)
-        .map(|id| Alone::start(id, &[]))
+        .map(|id| Alone::start_of(brand, id, None, &[]))
         .collect::<Result<Vec<_>, _>>()?;
     let told = |e: &dyn std::fmt::Display| Trouble::caused("cannot make the chain", e);
     for pair in servers.windows(2) {
@@ -343,13 +351,13 @@ pub async fn chain(count: u32) -> Result<Vec<Alone>, Trouble> {
 }
 
 /// A fresh data directory, made once by this version of the server and kept.
-fn prepared() -> Result<PathBuf, Trouble> {
-    let version = run(&["/usr/sbin/mariadbd", "--version"], b"", SOON)?.stdout;
-    let name: String = version
+fn prepared(brand: Brand) -> Result<PathBuf, Trouble> {
+    let name: String = brand
+        .version()?
         .chars()
         .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))
         .collect();
-    let cache = cache().join("mariadb");
+    let cache = cache().join(brand.shelf());
     let kept = cache.join(name);
     if kept.is_dir() {
         return Ok(kept);
@@ -358,21 +366,7 @@ fn prepared() -> Result<PathBuf, Trouble> {
     fs::create_dir_all(&cache).map_err(|e| fail(&e))?;
     let made = TempDir::new_in(&cache).map_err(|e| fail(&e))?;
     let data = made.path().join("data");
-    let datadir = format!("--datadir={}", data.display());
-    let argv = [
-        "mariadb-install-db",
-        "--no-defaults",
-        "--user=root",
-        "--auth-root-authentication-method=socket",
-        "--skip-test-db",
-        "--skip-name-resolve",
-        "--innodb-log-file-size=8M",
-        &datadir,
-    ];
-    let output = run(&argv, b"", SOON)?;
-    if !output.success() {
-        return Err(fail(&format!("{}{}", output.stdout, output.stderr)));
-    }
+    brand.install(&data)?;
     fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).map_err(|e| fail(&e))?;
     match fs::rename(&data, &kept) {
         // Another test made it at the same time.
@@ -383,7 +377,7 @@ fn prepared() -> Result<PathBuf, Trouble> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a scratch directory")]
-fn write(path: &Path, text: &str) -> Result<(), Trouble> {
+pub(super) fn write(path: &Path, text: &str) -> Result<(), Trouble> {
     fs::write(path, text)
         .map_err(|e| Trouble::caused(format!("cannot write {}", path.display()), e))
 }

@@ -2,12 +2,16 @@
 //! machines with agents, for what a product's chain does. And what writers saw of it.
 
 mod alone;
+mod brand;
 mod clients;
+mod disk;
 mod machines;
 mod record;
 
-pub use alone::{Alone, PEER, chain};
+pub use alone::{Alone, PEER, chain, chain_of};
+pub use brand::Brand;
 pub use clients::{insert, meanwhile, pause, settled};
+pub use disk::Disk;
 pub use machines::{
     DATA, DatabaseFleet, SERVERS, Setup, WEBS, database_config, document, rows, server_id, sql,
     try_sql,
