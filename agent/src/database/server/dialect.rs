@@ -67,6 +67,8 @@ pub trait Dialect: std::fmt::Debug + Send + Sync {
     }
     /// Ends one connection, also in the middle of a statement.
     fn kill(&self, id: u64) -> Statement;
+    /// Lets go of those who wait for a replica's word though their connections were ended. `None`: ending is enough.
+    fn free_ended(&self) -> Option<Statement>;
 
     /// Stops receiving, and only that: what was received goes on being applied.
     fn stop_receiving(&self) -> Statement;

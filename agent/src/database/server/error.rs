@@ -120,7 +120,7 @@ impl ServerError {
         match error {
             Error::Server(said) => match said.code {
                 code @ (1040 | 1203) => Self::Full { place, code },
-                code @ (1044 | 1045 | 1130 | 1142 | 1227 | 1698) => Self::Denied {
+                code @ (1044 | 1045 | 1095 | 1130 | 1142 | 1227 | 1698) => Self::Denied {
                     place,
                     code,
                     message: said.message.clone(),

@@ -128,6 +128,10 @@ impl Dialect for MariaDb {
         Statement::new(format!("KILL HARD CONNECTION {id}"))
     }
 
+    fn free_ended(&self) -> Option<Statement> {
+        None
+    }
+
     fn log_end(&self) -> Statement {
         Statement::new("SHOW BINLOG STATUS")
     }

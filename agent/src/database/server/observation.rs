@@ -20,7 +20,8 @@ pub struct Observation {
     pub read_only: bool,
     /// All transactions that it has, received and applied or its own.
     pub executed: Gtids,
-    /// What it wrote itself since it last was somebody's replica, or instead of being one: errant where it is a replica.
+    /// What it wrote itself since it last was somebody's replica, or instead of being one: errant where it is a replica. Of
+    /// a replica's of `MySQL`: since it was first seen as one.
     pub local_writes: Gtids,
     /// Its place in a chain; `None` where no source is configured.
     pub replication: Option<Replication>,

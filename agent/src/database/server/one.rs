@@ -1,11 +1,11 @@
 //! One server, on this machine or another: what is asked of it and done to it.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::super::gtid::Gtids;
+use super::super::gtid::{Flavour, Gtids};
 use super::dialect::{Answers, Dialect, Unreadable, speakable};
 use super::error::ServerError;
 use super::mariadb::MariaDb;
@@ -17,6 +17,8 @@ use super::session::{Place, Row, Session, Statement};
 const KILL_PAUSE: Duration = Duration::from_millis(20);
 /// One try of refusing writes: it waits for running statements no longer than `lock_wait_timeout`, a second.
 const CLOSE_TRY: Duration = Duration::from_millis(1500);
+/// After so long, and many rounds of killing, whoever still keeps a server open is one who does not notice that he was killed.
+const FREE_AFTER: Duration = Duration::from_millis(300);
 
 /// A server and our sessions with it.
 ///
@@ -28,13 +30,27 @@ pub struct Server {
     peer_user: String,
     dialect: OnceLock<&'static dyn Dialect>,
     eyes: Session,
-    heart: Session,
     hands: Session,
     gate: Session,
     knife: Session,
+    own: Session,
+    writers: OnceLock<Writers>,
+    /// What it had numbered itself, as long as it is a replica: see [`Server::since_it_follows`].
+    former: Mutex<Option<Gtids>>,
+}
+
+/// The sessions that write what is a master's to write. Made once it is known how to speak to it.
+#[derive(Debug)]
+struct Writers {
+    heart: Session,
     quiet_heart: Session,
     clerk: Session,
-    own: Session,
+}
+
+/// A session with the server at `place`, set up so.
+fn session(place: &Place, setup: Vec<String>) -> Session {
+    let steady = ["SET SESSION wait_timeout = 86400".to_owned()];
+    Session::new(place.clone(), steady.into_iter().chain(setup).collect())
 }
 
 /// What became of a heartbeat.
@@ -59,29 +75,20 @@ impl Server {
     /// A server at `place`. `peer_user` is the account by which servers of the chain know each other: its sessions hold
     /// locks, and are left alone. Nothing is asked yet.
     pub fn new(place: &Place, peer_user: &str) -> Self {
-        let session = |setup: Vec<String>| {
-            let steady = ["SET SESSION wait_timeout = 86400".to_owned()];
-            Session::new(place.clone(), steady.into_iter().chain(setup).collect())
-        };
         let patient = || vec!["SET SESSION lock_wait_timeout = 1".to_owned()];
+        let unlogged = || vec!["SET SESSION sql_log_bin = 0".to_owned()];
+        let session = |setup| session(place, setup);
         Self {
             name: place.target.to_string(),
             peer_user: peer_user.to_owned(),
             dialect: OnceLock::new(),
             eyes: session(patient()),
-            // Only MariaDB wants more, and its statement is harmless to MySQL 8.0 and 8.4.
-            heart: session(MariaDb.heartbeat_setup(true)),
-            quiet_heart: session(MariaDb.heartbeat_setup(false)),
-            clerk: session(MariaDb.heartbeat_setup(true)),
-            own: session(
-                ["SET SESSION sql_log_bin = 0".to_owned()]
-                    .into_iter()
-                    .chain(patient())
-                    .collect(),
-            ),
+            own: session([unlogged(), patient()].concat()),
             hands: session(patient()),
             gate: session(patient()),
             knife: session(patient()),
+            writers: OnceLock::new(),
+            former: Mutex::default(),
         }
     }
 
@@ -137,9 +144,33 @@ impl Server {
             };
             dialect
                 .observation(&answers)
+                .map(|seen| self.since_it_follows(seen))
                 .map_err(|unreadable| self.odd(&unreadable))
         };
         within(deadline, &self.name, "an observation", look).await
+    }
+
+    /// What a replica wrote itself, without what it wrote when it was a master.
+    ///
+    /// `MySQL` does not tell the two apart: so what it has when it is first seen as a replica, and what it receives, does
+    /// not count. Whether its master has all of that is seen when it begins to follow, and from comparing their sets, which
+    /// are whole.
+    pub(super) fn since_it_follows(&self, mut seen: Observation) -> Observation {
+        if seen.flavour == Flavour::MariaDb {
+            return seen;
+        }
+        let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(replication) = &seen.replication else {
+            *former = None;
+            return seen;
+        };
+        let mut known = former.take().unwrap_or_else(|| seen.local_writes.clone());
+        if let Some(received) = &replication.received {
+            known = known.union(&seen.local_writes.common(received));
+        }
+        seen.local_writes = seen.local_writes.minus(&known);
+        *former = Some(known);
+        seen
     }
 
     pub(super) fn odd(&self, unreadable: &Unreadable) -> ServerError {
@@ -165,8 +196,8 @@ impl Server {
     }
 
     /// The session that writes what is replicated and is no heartbeat: it may wait for a replica.
-    pub(super) fn clerk(&self) -> &Session {
-        &self.clerk
+    pub(super) fn clerk(&self, dialect: &dyn Dialect) -> &Session {
+        &self.writers(dialect).clerk
     }
 
     /// The session whose statements are this server's own: they are not logged.
@@ -193,17 +224,31 @@ impl Server {
     ) -> Result<(), ServerError> {
         let dialect = self.dialect(deadline).await?;
         for statement in dialect.heartbeat_table(logged) {
-            self.heart(logged).tell(&statement, deadline).await?;
+            let heart = self.heart(dialect, logged);
+            heart.tell(&statement, deadline).await?;
         }
         Ok(())
     }
 
-    pub(super) fn heart(&self, logged: bool) -> &Session {
+    /// The session that writes heartbeats.
+    pub(super) fn heart(&self, dialect: &dyn Dialect, logged: bool) -> &Session {
+        let writers = self.writers(dialect);
         if logged {
-            &self.heart
+            &writers.heart
         } else {
-            &self.quiet_heart
+            &writers.quiet_heart
         }
+    }
+
+    fn writers(&self, dialect: &dyn Dialect) -> &Writers {
+        self.writers.get_or_init(|| {
+            let writer = |logged| session(self.eyes.place(), dialect.heartbeat_setup(logged));
+            Writers {
+                heart: writer(true),
+                quiet_heart: writer(false),
+                clerk: writer(true),
+            }
+        })
     }
 
     /// Commits a heartbeat: proof that the server takes, logs and keeps writes. Where it refuses writes nothing is
@@ -221,7 +266,7 @@ impl Server {
     ) -> Result<Beat, ServerError> {
         let dialect = self.dialect(deadline).await?;
         let statement = dialect.heartbeat(product, epoch, seq, logged);
-        let session = self.heart(logged);
+        let session = self.heart(dialect, logged);
         let changed = match session.tell(&statement, deadline).await {
             // 1146 and 1049: a master that has just become one.
             Err(ServerError::Said {
@@ -258,7 +303,7 @@ impl Server {
             let close = dialect.close();
             let mut killed = 0;
             loop {
-                let mut kills = 0;
+                let (mut kills, began, mut freed) = (0, Instant::now(), false);
                 let refused = {
                     let refuse = self.gate.tell(&close, CLOSE_TRY);
                     tokio::pin!(refuse);
@@ -266,8 +311,18 @@ impl Server {
                         tokio::select! {
                             refused = &mut refuse => break refused,
                             () = sleep(KILL_PAUSE) => {
+                                // A connection that is being made has no number yet by which it could be spared.
+                                if self.gate.last_id().is_none() {
+                                    continue;
+                                }
                                 // A full or broken knife must not stop the other hand.
-                                kills += self.kill_round(dialect, deadline).await.unwrap_or(0);
+                                let round = self.kill_round(dialect, deadline).await;
+                                // While ours waits nobody begins to write, and those who had begun have lost their clients.
+                                if round.is_ok() && began.elapsed() >= FREE_AFTER && !freed {
+                                    freed = true;
+                                    self.free_ended(dialect).await;
+                                }
+                                kills += round.unwrap_or(0);
                             }
                         }
                     }
@@ -316,7 +371,7 @@ impl Server {
         let rows = self.knife.ask(&dialect.clients(), deadline).await?;
         // After the question: one of ours may have connected meanwhile.
         let ours = self.own_ids();
-        let mut killed = 0;
+        let (mut killed, mut denied) = (0, None);
         for id in rows.iter().filter_map(|row| self.victim(row)) {
             if ours.contains(&id) {
                 continue;
@@ -325,10 +380,20 @@ impl Server {
                 Ok(_) => killed += 1,
                 // 1094: it has gone by itself.
                 Err(ServerError::Said { code: 1094, .. }) => {}
+                // Not this one, but the others all the same.
+                Err(error @ ServerError::Denied { .. }) => denied = Some(error),
                 Err(error) => return Err(error),
             }
         }
-        Ok(killed)
+        denied.map_or(Ok(killed), Err)
+    }
+
+    /// Lets those end who wait for a replica's word, and whose connections were ended already: nothing is acknowledged by it.
+    async fn free_ended(&self, dialect: &'static dyn Dialect) {
+        if let Some(statement) = dialect.free_ended() {
+            // Where there is no semi-synchronous replication it is refused, and nobody waits.
+            let _ = self.knife.tell(&statement, CLOSE_TRY).await;
+        }
     }
 
     /// The connection of a row, unless it is replication's, a peer's or the server's own.
@@ -340,17 +405,11 @@ impl Server {
     }
 
     fn own_ids(&self) -> Vec<u64> {
-        let ours = [
-            &self.eyes,
-            &self.heart,
-            &self.quiet_heart,
-            &self.hands,
-            &self.gate,
-            &self.knife,
-            &self.clerk,
-            &self.own,
-        ];
-        let ids = ours.into_iter().filter_map(Session::last_id);
+        let ours = [&self.eyes, &self.hands, &self.gate, &self.knife, &self.own];
+        let writers = self.writers.get();
+        let writers = writers.map(|it| [&it.heart, &it.quiet_heart, &it.clerk]);
+        let all = ours.into_iter().chain(writers.into_iter().flatten());
+        let ids = all.filter_map(Session::last_id);
         ids.map(u64::from).collect()
     }
 

@@ -36,9 +36,11 @@ impl Server {
     /// Notes, on the master, which events run, for whoever comes after it. Nothing is written where nothing changed, nor
     /// where nobody ever made an event.
     pub async fn note_events(&self, deadline: Duration) -> Result<(), ServerError> {
-        if self.dialect(deadline).await?.flavour() != Flavour::MariaDb {
+        let dialect = self.dialect(deadline).await?;
+        if dialect.flavour() != Flavour::MariaDb {
             return Ok(());
         }
+        let clerk = self.clerk(dialect);
         let any = Statement::new("SELECT COUNT(*) AS n FROM mysql.event");
         let rows = self.eyes().ask(&any, deadline).await?;
         if rows.first().and_then(|row| row.number("n")) == Some(0_u64) {
@@ -46,20 +48,14 @@ impl Server {
             return Ok(());
         }
         for statement in NOTE {
-            match self
-                .clerk()
-                .tell(&Statement::new(statement), deadline)
-                .await
-            {
+            match clerk.tell(&Statement::new(statement), deadline).await {
                 Err(ServerError::Said {
                     code: 1146 | 1049, ..
                 }) if self.writable(deadline).await? => {
                     for make in TABLE {
-                        self.clerk().tell(&Statement::new(make), deadline).await?;
+                        clerk.tell(&Statement::new(make), deadline).await?;
                     }
-                    self.clerk()
-                        .tell(&Statement::new(statement), deadline)
-                        .await?;
+                    clerk.tell(&Statement::new(statement), deadline).await?;
                 }
                 other => drop(other?),
             }

@@ -63,7 +63,8 @@ impl Server {
 
     async fn log_end(&self, deadline: Duration) -> Result<Log, ServerError> {
         let dialect = self.dialect(deadline).await?;
-        let asked = self.heart(false).ask(&dialect.log_end(), deadline).await;
+        let heart = self.heart(dialect, false);
+        let asked = heart.ask(&dialect.log_end(), deadline).await;
         asked.map(|_| Log::Takes)
     }
 
@@ -71,7 +72,8 @@ impl Server {
     async fn waits_for_replicas(&self, deadline: Duration) -> Result<bool, ServerError> {
         let dialect = self.dialect(deadline).await?;
         let asked = dialect.waiting_for_replicas();
-        let rows = self.heart(false).ask(&asked, deadline).await?;
+        let heart = self.heart(dialect, false);
+        let rows = heart.ask(&asked, deadline).await?;
         let counts = rows.iter().filter_map(|row| row.number::<u64>("Value"));
         Ok(counts.sum::<u64>() > 0)
     }

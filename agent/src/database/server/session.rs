@@ -142,7 +142,7 @@ pub struct Session {
     name: String,
     setup: Vec<String>,
     connection: Mutex<Option<Conn>>,
-    /// The number of the last connection; 0 for none.
+    /// The number of the last connection; 0 for none, or one that is being made.
     id: AtomicU32,
 }
 
@@ -199,7 +199,8 @@ impl Session {
             .map_err(|(error, _)| error)
     }
 
-    /// The number by which the server knows the connection, or knew the last one; without waiting for it.
+    /// The number by which the server knows the connection, or knew the last one; without waiting for it. `None` before
+    /// the first one, and while a new one is being made.
     pub fn last_id(&self) -> Option<u32> {
         match self.id.load(Ordering::Relaxed) {
             0 => None,
@@ -263,6 +264,7 @@ impl Session {
     }
 
     async fn connect(&self) -> Result<Conn, ServerError> {
+        self.id.store(0, Ordering::Relaxed);
         let mut options = OptsBuilder::default()
             .user(Some(self.place.account.user.clone()))
             .pass(Some(self.place.account.password.reveal().to_owned()))
@@ -284,7 +286,8 @@ impl Session {
                     let trusted = SslOpts::default()
                         .with_root_certs(vec![tls.ca.clone().into()])
                         .with_disable_built_in_roots(true)
-                        // Servers are known by address, which database certificates rarely name.
+                        // Servers are known by address, which database certificates rarely name. Not heard by this version of
+                        // the library, which looks for other words in the error: such a certificate is refused.
                         .with_danger_skip_domain_validation(true);
                     options = options.ssl_opts(Some(trusted));
                 }

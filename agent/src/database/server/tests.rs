@@ -42,6 +42,7 @@ fn statements(dialect: &dyn Dialect, position: &str) -> String {
         dialect.waiting_for_replicas(),
         dialect.wait_applied(&position, second),
     ];
+    all.extend(dialect.free_ended());
     all.extend(dialect.waiting());
     all.extend(dialect.forget());
     all.extend(dialect.follow(&source(false), &position));
@@ -113,30 +114,65 @@ fn row(text: &str) -> Row {
         .collect()
 }
 
-#[test]
-fn what_mysql_says_reads() {
-    let facts = row("version: 8.4.3
+/// A server with five transactions of another's and these.
+fn mysql_with(own: &str, replica: Option<&str>) -> Observation {
+    let facts = row(&format!(
+        "version: 8.4.3
 server_id: 172818464
 uuid: 84415efb-59ff-4a47-9d60-b3174105a93c
 read_only: 1
-executed: 3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5,84415efb-59ff-4a47-9d60-b3174105a93c:1
+executed: 3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5,{own}
 gtid_mode: ON
 consistency: ON
-max_connections: 151");
+max_connections: 151"
+    ));
     let status = row("Uptime: 77
 Threads_connected: 4
 Rpl_semi_sync_replica_status: ON
 rpl_semi_sync_replica_enabled: ON
 rpl_semi_sync_source_enabled: OFF
 rpl_semi_sync_source_wait_point: AFTER_SYNC");
-    let seen = MySql
-        .observation(&Answers {
-            facts,
-            status,
-            replication: Some(row(REPLICA)),
-        })
-        .unwrap();
+    let answers = Answers {
+        facts,
+        status,
+        replication: replica.map(row),
+    };
+    MySql.observation(&answers).unwrap()
+}
+
+#[test]
+fn what_mysql_says_reads() {
+    let seen = mysql_with("84415efb-59ff-4a47-9d60-b3174105a93c:1", Some(REPLICA));
     insta::assert_debug_snapshot!(seen);
+}
+
+#[test]
+fn what_a_master_wrote_does_not_count_against_the_replica_that_it_becomes() {
+    let place = Place {
+        target: Target::Tcp("10.77.0.31:3306".parse().unwrap()),
+        account: source(false).account,
+        tls: None,
+    };
+    let server = Server::new(&place, "agentd");
+    let wrote = |to: u32, replica: Option<&str>| {
+        let own = format!("84415efb-59ff-4a47-9d60-b3174105a93c:1-{to}");
+        let seen = server.since_it_follows(mysql_with(&own, replica));
+        match seen.local_writes {
+            Gtids::MySql(sets) => sets.count(),
+            Gtids::MariaDb(_) => 0,
+        }
+    };
+    assert_eq!(wrote(3, None), 3);
+    assert_eq!(wrote(4, Some(REPLICA)), 0);
+    assert_eq!(wrote(5, Some(REPLICA)), 1);
+    // What it had lost in a crash, and is brought again by those who have it.
+    let back = REPLICA.replace(
+        "Retrieved_Gtid_Set: ",
+        "Retrieved_Gtid_Set: 84415efb-59ff-4a47-9d60-b3174105a93c:6-7,",
+    );
+    assert_eq!(wrote(7, Some(&back)), 1);
+    assert_eq!(wrote(7, None), 7);
+    assert_eq!(wrote(7, Some(REPLICA)), 0);
 }
 
 #[test]
