@@ -445,3 +445,34 @@ async fn a_replica_turns_to_another_source_in_the_middle_of_writes() {
     let rows = chain[2].value("SELECT COUNT(*) FROM shop.orders").await;
     assert_eq!(rows.unwrap(), written.to_string());
 }
+
+#[tokio::test]
+async fn a_replica_that_gives_its_word_lets_go_of_a_silent_source_soon() {
+    let chain = chain(2).await.unwrap();
+    let replica = chain[1].local();
+    settled(&chain).await.unwrap();
+    let for_ever = Duration::from_hours(24 * 30);
+    replica
+        .semi_sync(false, true, for_ever, SOON)
+        .await
+        .unwrap();
+    replica.receive_anew(SOON).await.unwrap();
+    let mut took = Vec::new();
+    // As it is set up, and the trap: as a server is by itself.
+    for wait in [None, Some(5)] {
+        if let Some(wait) = wait {
+            let server = format!("SET GLOBAL rpl_semi_sync_slave_kill_conn_timeout = {wait}");
+            chain[1].sql(&[&server]).await.unwrap();
+        }
+        let source = chain[0].remote();
+        replica.start_replication(&source, SOON).await.unwrap();
+        settled(&chain).await.unwrap();
+        chain[0].signal(Signal::SIGSTOP).unwrap();
+        let start = Instant::now();
+        replica.stop_receiving(SOON).await.unwrap();
+        took.push(start.elapsed());
+        chain[0].signal(Signal::SIGCONT).unwrap();
+    }
+    eprintln!("{took:?}");
+    assert!(took[0] * 3 < took[1] * 2, "{took:?}");
+}

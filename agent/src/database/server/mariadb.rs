@@ -220,6 +220,9 @@ impl Dialect for MariaDb {
                 "SET GLOBAL rpl_semi_sync_master_timeout = {}",
                 patience.as_millis()
             )),
+            // A replica that gives its word and stops receiving looks for its source first, to end its connection there too: two
+            // seconds where that one is dead, if nobody says less. 0 is for ever.
+            Statement::new("SET GLOBAL rpl_semi_sync_slave_kill_conn_timeout = 1"),
             Statement::new(format!(
                 "SET GLOBAL rpl_semi_sync_slave_enabled = {}",
                 u8::from(replica)
