@@ -1,10 +1,11 @@
 //! The benchmarks: what the README promises in figures, measured on this machine and printed as Markdown.
 //!
-//! `cargo bench-report [SECTION…]`, as root; sections: usual, others, latency, rest, scale, boot, size. All of them
+//! `cargo bench-report [SECTION…]`, as root; sections: usual, others, latency, rest, scale, boot, size, database. All of them
 //! take about a quarter of an hour. Progress goes to standard error.
 
 mod boot;
 mod daemon;
+mod database;
 mod machine;
 mod measure;
 mod others;
@@ -18,8 +19,8 @@ use std::process::{Command, ExitCode};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-const SECTIONS: [&str; 7] = [
-    "usual", "others", "latency", "rest", "scale", "boot", "size",
+const SECTIONS: [&str; 8] = [
+    "usual", "others", "latency", "rest", "scale", "boot", "size", "database",
 ];
 
 fn main() -> ExitCode {
@@ -47,7 +48,13 @@ fn report(asked: &[String]) -> Result<()> {
         )
         .into());
     }
-    let bin = build_programs()?;
+    // Servers are compared with servers: that needs none of our programs as they are shipped.
+    let bin = if asked == ["database"] {
+        let own = std::env::current_exe()?;
+        own.parent().map(Path::to_owned).ok_or("no directory")?
+    } else {
+        build_programs()?
+    };
     print(&machine::describe(&bin)?);
     for section in SECTIONS {
         if !asked.is_empty() && !asked.iter().any(|name| name == section) {
@@ -61,6 +68,7 @@ fn report(asked: &[String]) -> Result<()> {
             "rest" => daemon::rest(&bin)?,
             "scale" => scale::report(&bin)?,
             "boot" => boot::report()?,
+            "database" => database::report()?,
             _ => machine::sizes(&bin)?,
         });
     }
