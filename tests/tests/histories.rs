@@ -9,35 +9,39 @@ use node_agent_tests::histories::fault::Target;
 use node_agent_tests::histories::{Fault, Plan, Stage, Times, plan::Strike, play};
 use node_agent_tests::machine::Fleet;
 
-/// The most telling ones, one after the other on the same machines: what, whom, for how many milliseconds, and whether
-/// commits wait for a replica. That is switched on while the servers run.
-const TELLING: [(Fault, Target, u64, bool); 9] = [
-    (Fault::KillMysqld, Target::Master, 0, false),
-    (Fault::Power, Target::Master, 5000, false),
-    (Fault::CutAll, Target::Master, 5000, false),
-    (Fault::CutBucket, Target::Master, 4000, false),
-    (Fault::BucketHangs, Target::All, 4000, false),
-    (Fault::DownAgent, Target::Master, 5000, false),
-    (Fault::Freeze, Target::Master, 4500, false),
-    (Fault::CutPair, Target::Candidate, 3000, true),
-    (Fault::Power, Target::Master, 4000, true),
+/// One history: what, whom, for how many milliseconds, which variant, and whether commits wait for a replica, which is switched
+/// on while the servers run.
+type Telling = (Fault, Target, u64, u64, bool);
+
+/// The most telling ones, one after the other on the same machines.
+const TELLING: [Telling; 10] = [
+    (Fault::KillMysqld, Target::Master, 0, 0, false),
+    (Fault::Power, Target::Master, 5000, 0, false),
+    (Fault::CutAll, Target::Master, 5000, 0, false),
+    (Fault::CutBucket, Target::Master, 4000, 0, false),
+    (Fault::BucketHangs, Target::All, 4000, 0, false),
+    (Fault::DownAgent, Target::Master, 5000, 0, false),
+    (Fault::Freeze, Target::Master, 4500, 0, false),
+    // The candidate's agent dies in the middle of its takeover, at `database: stop receiving`.
+    (Fault::StepKill, Target::Candidate, 3000, 3, false),
+    (Fault::CutPair, Target::Candidate, 3000, 0, true),
+    (Fault::Power, Target::Master, 4000, 0, true),
 ];
 
 fn plans() -> Vec<Plan> {
-    let one = |(number, (fault, target, lasts, semi_sync))| Plan {
+    let one = |(number, (fault, target, lasts, variant, semi_sync)): (u64, Telling)| Plan {
         seed: number,
         semi_sync,
         strikes: vec![Strike {
             fault,
             target,
-            other: if target == Target::Master {
-                Target::Second
-            } else {
-                Target::Master
+            other: match target {
+                Target::Master => Target::Second,
+                _ => Target::Master,
             },
             at: 300,
             lasts,
-            variant: 0,
+            variant,
         }],
     };
     (0..).zip(TELLING).map(one).collect()

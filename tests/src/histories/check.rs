@@ -43,7 +43,7 @@ impl Evidence {
         self.servers.iter().find(|server| server.name == owner)
     }
 
-    /// The owners of the epochs from the one before the history on, by their events, as `server_id`s.
+    /// The owners of the epochs from the one before the history on, by their events and the lease, as `server_id`s.
     fn owners(&self) -> Vec<u32> {
         let mut owners = vec![number(self.before.owner.as_str())];
         let later = self
@@ -51,6 +51,11 @@ impl Evidence {
             .iter()
             .filter(|(epoch, _)| **epoch > self.before.epoch);
         owners.extend(later.map(|(_, event)| number(event.owner.as_str())));
+        // A missing event is I4's; who the last owner is the lease says too.
+        let untold = self.lease.as_ref().filter(|lease| {
+            lease.epoch > self.before.epoch && !self.events.contains_key(&lease.epoch)
+        });
+        owners.extend(untold.map(|lease| number(lease.owner.as_str())));
         owners
     }
 
