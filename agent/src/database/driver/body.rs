@@ -1,7 +1,7 @@
 //! The server on this machine: looked at, made to beat, closed, opened, led to its source.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,9 +9,7 @@ use tokio::time::timeout;
 
 use super::seat::Seat;
 use crate::database::deadman::{Armed, DeadMan, Gate, NftGate};
-use crate::database::gtid::{Containment, Gtids};
-use crate::database::lease::Lease;
-use crate::database::protocol::{Beat, Health, History, Life, Ms, Replica, ServerId};
+use crate::database::protocol::{Beat, Ms};
 use crate::database::server::{
     self, Log, Observation, Place, Process, Progress, Server, ServerError, Target, ThreadState,
 };
@@ -25,23 +23,21 @@ const PATIENCE: u32 = 2;
 /// How often, and how far apart, is looked whether a process that has closed a connection ends.
 const DYING: u32 = 10;
 const DYING_PAUSE: Duration = Duration::from_millis(20);
-/// A master waits for so long for a replica's word: for ever.
-const NO_FALLBACK: Duration = Duration::from_hours(24 * 30);
 /// A server is led to its source within this time.
 const FOLLOW: Duration = Duration::from_secs(10);
 
 /// The server on this machine.
 #[derive(Debug)]
 pub(super) struct Body {
-    server: Arc<Server>,
+    pub(super) server: Arc<Server>,
     process: Process,
     deadman: Option<Arc<dyn DeadMan>>,
     /// The process that was last seen to answer: one that has closed its socket may still write.
     known: Mutex<Option<Identity>>,
     /// Events that ran on the master before were enabled here.
-    enabled: AtomicBool,
+    pub(super) enabled: AtomicBool,
     progress: Progress,
-    seat: Arc<Seat>,
+    pub(super) seat: Arc<Seat>,
 }
 
 /// Now, as the protocol counts.
@@ -88,7 +84,7 @@ impl Body {
         }
     }
 
-    fn timeout(&self) -> Duration {
+    pub(super) fn timeout(&self) -> Duration {
         self.seat.settings.times.timeout
     }
 
@@ -184,39 +180,6 @@ impl Body {
             Err(ServerError::NoProcess { .. }) => Beat::Gone,
             Err(error) => self.missed(&error).await,
         }
-    }
-
-    /// Frees writers that wait for a word that was lost, in the background: a heartbeat waits for nobody.
-    fn free_stranded(&self) {
-        let givers: Vec<IpAddr> = self
-            .seat
-            .chain
-            .iter()
-            .filter(|member| member.name != self.seat.me && !self.seat.never.contains(&member.name))
-            .map(|member| member.address)
-            .collect();
-        let (server, product, timeout) = (
-            Arc::clone(&self.server),
-            self.seat.product.clone(),
-            self.timeout(),
-        );
-        tokio::spawn(async move {
-            match server.free_stranded(&givers, timeout, timeout).await {
-                Ok(0) => {}
-                Ok(count) => tracing::warn!(
-                    event = "database-writers-freed",
-                    product = %product,
-                    count,
-                    "a replica's word was lost with its connection, and writers waited for it: their connections were ended"
-                ),
-                Err(error) => tracing::warn!(
-                    event = "database-writers-wait",
-                    product = %product,
-                    error = %error,
-                    "whether writers wait for a replica's word in vain could not be seen"
-                ),
-            }
-        });
     }
 
     async fn missed(&self, error: &ServerError) -> Beat {
@@ -327,105 +290,6 @@ impl Body {
         opened.map_err(|error| error.to_string())
     }
 
-    /// Replication that waits, where the document wants that; elsewhere what is set up there is left alone.
-    async fn prepare_semi_sync(&self, master: bool) -> Result<(), String> {
-        if !self.seat.semi_sync {
-            return Ok(());
-        }
-        self.switch_semi_sync(self.wanted_semi_sync(master), false)
-            .await
-    }
-
-    /// What semi-synchronous replication should be, as a source and as a replica.
-    pub(super) fn wanted_semi_sync(&self, master: bool) -> (bool, bool) {
-        let semi = self.seat.semi_sync;
-        (
-            semi && master && self.seat.chain.len() > 1,
-            semi && !master && self.gives_its_word(),
-        )
-    }
-
-    /// Switches it. A replica's word counts from its next connection to the source on: where it receives, that one
-    /// is made anew, while what was received goes on being applied.
-    pub(super) async fn switch_semi_sync(
-        &self,
-        (source, replica): (bool, bool),
-        receives: bool,
-    ) -> Result<(), String> {
-        let (server, deadline) = (&self.server, self.timeout() * 3);
-        let switching = async {
-            server
-                .semi_sync(source, replica, NO_FALLBACK, deadline)
-                .await?;
-            if receives {
-                server.receive_anew(deadline).await?;
-            }
-            Ok::<_, ServerError>(())
-        };
-        switching
-            .await
-            .map_err(|error| format!("semi-synchronous replication could not be switched: {error}"))
-    }
-
-    /// Whether a master may take this replica's word for a candidate's: whoever is never made master must not give it.
-    fn gives_its_word(&self) -> bool {
-        let seat = &self.seat;
-        seat.chain.iter().any(|member| member.name == seat.me) && !seat.never.contains(&seat.me)
-    }
-
-    /// Has no event run by the clock here: that is the master's. Best effort, for it must not stand in the way of more.
-    async fn disable_events(&self) {
-        self.enabled.store(false, Ordering::Relaxed);
-        match self.server.disable_events(self.timeout()).await {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(
-                event = "database-events-disabled",
-                product = %self.seat.product,
-                count,
-                "events of the server's scheduler run on the master only"
-            ),
-            Err(error) => self.events_failed(&error),
-        }
-    }
-
-    /// On the master: enables the events that ran on the one before, once; then notes which run.
-    pub(super) async fn mind_events(&self) {
-        let timeout = self.timeout();
-        if !self.enabled.load(Ordering::Relaxed) {
-            match self.server.enable_events(timeout).await {
-                Ok(count) => {
-                    self.enabled.store(true, Ordering::Relaxed);
-                    if count > 0 {
-                        tracing::info!(
-                            event = "database-events-enabled",
-                            product = %self.seat.product,
-                            count,
-                            "events of the server's scheduler that ran on the master before run here now"
-                        );
-                    }
-                }
-                Err(error) => {
-                    // What the server refused it would refuse again; the others are enabled.
-                    let refused = matches!(error, ServerError::Said { .. });
-                    self.enabled.store(refused, Ordering::Relaxed);
-                    return self.events_failed(&error);
-                }
-            }
-        }
-        if let Err(error) = self.server.note_events(timeout).await {
-            self.events_failed(&error);
-        }
-    }
-
-    fn events_failed(&self, error: &ServerError) {
-        tracing::warn!(
-            event = "database-events-failed",
-            product = %self.seat.product,
-            error = %error,
-            "events of the server's scheduler could not be enabled, disabled or noted"
-        );
-    }
-
     /// How far a copy of the master is.
     pub(super) fn progress(&self) -> Option<(u64, u64)> {
         self.progress.get()
@@ -513,86 +377,5 @@ impl Body {
             Ok(Ok(armed)) => Some(armed != Armed::Absent),
             _ => None,
         }
-    }
-}
-
-/// Whether what has stopped the applying thread is in the data. A disk that was full, memory that was short, a lock that
-/// was waited for too long are over one day, and the same transaction goes through then.
-fn is_of_the_data((code, _): &(u16, String)) -> bool {
-    !matches!(code, 1021 | 1026 | 1037 | 1038 | 1041 | 1114 | 1205 | 1213)
-}
-
-/// How the server looks to the protocol.
-pub(super) fn health(
-    seen: &Result<Observation, ServerError>,
-    lease: Option<&Lease>,
-    source: impl Fn(&str) -> Option<ServerId>,
-    errant: u64,
-) -> Health {
-    let dead = |life| Health {
-        life,
-        read_only: true,
-        replica: None,
-        missing: 0,
-        errant: 0,
-        sane: false,
-        history: History::Blank,
-    };
-    let seen = match seen {
-        Ok(seen) => seen,
-        Err(ServerError::Full { .. }) => return dead(Life::Full),
-        Err(ServerError::NoProcess { .. }) => return dead(Life::Gone),
-        Err(ServerError::Hangs { .. } | ServerError::Lost { .. }) => return dead(Life::Hangs),
-        Err(_) => return dead(Life::Denied),
-    };
-    let goal = lease.filter(|lease| !lease.gtid.is_empty());
-    let missing = goal.map_or(0, |lease| {
-        // A position of another flavour cannot be compared: nobody takes over from what he does not understand.
-        Gtids::parse(seen.flavour, &lease.gtid).map_or(u64::MAX, |goal| goal.beyond(&seen.reach()))
-    });
-    Health {
-        life: Life::Answers,
-        read_only: seen.read_only,
-        replica: seen.replication.as_ref().map(|replication| Replica {
-            source: source(&replication.host),
-            receives: replication.io.state == ThreadState::Running,
-            stopped: replication.io.state == ThreadState::Stopped,
-            applies: replication.sql.state == ThreadState::Running,
-            broken: replication.io.state == ThreadState::Stopped && replication.io.error.is_some()
-                || replication.sql.state == ThreadState::Stopped
-                    && replication.sql.error.as_ref().is_some_and(is_of_the_data),
-        }),
-        missing,
-        errant,
-        sane: seen.strict,
-        history: history(seen, lease),
-    }
-}
-
-/// How what a server has compares with what the lease's last owner had.
-fn history(seen: &Observation, lease: Option<&Lease>) -> History {
-    if seen.executed.is_empty() {
-        return History::Blank;
-    }
-    let last = lease
-        .and_then(|lease| lease.previous.as_ref())
-        .and_then(|previous| Gtids::parse(seen.flavour, &previous.gtid).ok());
-    match last.map(|last| last.contains(&seen.executed.tip())) {
-        Some(Containment::Yes) => History::Contained,
-        _ => History::Unknown,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_over_one_day_is_told_from_what_is_in_the_data() {
-        let of_the_data = |code| is_of_the_data(&(code, String::new()));
-        // A full table space, a full disk, a lock's timeout.
-        assert!(![1114, 1021, 1205].into_iter().any(of_the_data));
-        // A row that is there already, one that is not there, a GTID out of order, a syntax error.
-        assert!([1062, 1032, 1950, 1064].into_iter().all(of_the_data));
     }
 }

@@ -9,7 +9,8 @@
 //! | `names` | numbers for names, and for versions of the lease |
 //! | `run` | the loop: one event after the other; in it `heard`, what comes back, `deeds`, the work that is called for, `wishes` of people |
 //! | `letter` | requests to the bucket: what is written, what an answer means |
-//! | `body` | the server on this machine: looks, heartbeats, tasks |
+//! | `body` | the server on this machine: looks, heartbeats, tasks; in `word` semi-synchronous replication, in `events` the scheduler's |
+//! | `health` | what was seen of it, as the protocol wants it |
 //! | `audit` | the server's settings and accounts |
 //! | `catchup` | before it opens: what another replica received and this one did not |
 //! | `friends` | the other servers: locks, looks at an old master |
@@ -20,7 +21,9 @@
 mod audit;
 mod body;
 mod catchup;
+mod events;
 mod friends;
+mod health;
 mod letter;
 mod names;
 mod run;
@@ -28,6 +31,7 @@ pub mod seat;
 mod story;
 mod surplus;
 mod told;
+mod word;
 
 use std::thread::JoinHandle;
 use std::time::Duration;

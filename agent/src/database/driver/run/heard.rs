@@ -9,7 +9,7 @@ use crate::database::driver::body::now;
 use crate::database::driver::catchup::Fetched;
 use crate::database::driver::letter::Reply;
 use crate::database::driver::told::Seen;
-use crate::database::driver::{body, letter};
+use crate::database::driver::{health, letter};
 use crate::database::gtid::Containment;
 use crate::database::hold::{Hold, HoldError};
 use crate::database::lease::LeaseState;
@@ -170,7 +170,7 @@ impl Run {
                 .find(|(of, _)| *of == address)
                 .map(|(_, id)| *id)
         };
-        let mut health = body::health(seen, self.versions.last(), source, errant);
+        let mut health = health::health(seen, self.versions.last(), source, errant);
         // Nothing is staked on a server that was not looked at.
         health.sane &= self
             .picture
