@@ -102,6 +102,7 @@ impl Alone {
                 "--skip-name-resolve",
             ])
             .arg(format!("--datadir={}", self.data.display()))
+            .arg(format!("--tmpdir={}", self.dir.path().display()))
             .arg(format!("--socket={}", at("socket")))
             .arg(format!("--pid-file={}", at("pid")))
             .arg(format!("--init-file={}", at("init.sql")))
@@ -366,7 +367,7 @@ fn prepared(brand: Brand) -> Result<PathBuf, Trouble> {
     fs::create_dir_all(&cache).map_err(|e| fail(&e))?;
     let made = TempDir::new_in(&cache).map_err(|e| fail(&e))?;
     let data = made.path().join("data");
-    brand.install(&data)?;
+    brand.install(&data, made.path())?;
     fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).map_err(|e| fail(&e))?;
     match fs::rename(&data, &kept) {
         // Another test made it at the same time.

@@ -116,8 +116,8 @@ impl Brand {
         }
     }
 
-    /// Makes the files of a server that never ran.
-    pub(super) fn install(self, data: &Path) -> Result<(), Trouble> {
+    /// Makes the files of a server that never ran. `scratch` is a directory that nobody else uses.
+    pub(super) fn install(self, data: &Path, scratch: &Path) -> Result<(), Trouble> {
         let mut words = match self {
             Self::MariaDb => self.program("mariadb-install-db"),
             Self::MySql => self.program("/usr/sbin/mysqld"),
@@ -140,6 +140,8 @@ impl Brand {
         words.extend(options.iter().map(|&word| word.to_owned()));
         words.push("--user=root".to_owned());
         words.push(format!("--datadir={}", data.display()));
+        // In /tmp two that run at once, each as the same process number of its own namespace, take each other's tables.
+        words.push(format!("--tmpdir={}", scratch.display()));
         let output = run_words(&words)?;
         if !output.success() {
             return Err(Trouble::caused(
