@@ -10,6 +10,8 @@ use crate::report::{DatabaseStatus, Part, Place};
 
 /// An order that takes longer than this is not waited for any more; it goes on.
 const ORDER: Duration = Duration::from_mins(5);
+/// For so long a server that was let in may still be told as kept out: until it was looked at once more.
+const SETTLES: Duration = Duration::from_secs(3);
 /// Between two looks at how an order goes on.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -157,6 +159,7 @@ async fn follow(
     let mut last = String::new();
     // The order is in the machine by now; its first status is a tick away.
     let mut begun = false;
+    let mut over = None;
     while began.elapsed() < ORDER {
         tokio::time::sleep(LOOK).await;
         let Some(status) = handle.status() else {
@@ -171,7 +174,12 @@ async fn follow(
                 }
             }
             None if begun || began.elapsed() > Duration::from_secs(2) => {
-                return ended(wish, me, &status);
+                // After the work it is looked at what the server has now: a status of before says nothing.
+                let over = *over.get_or_insert_with(tokio::time::Instant::now);
+                let rejoins = matches!(wish, Wish::Rejoin { .. });
+                if !rejoins || status.part != Part::Quarantined || over.elapsed() > SETTLES {
+                    return ended(wish, me, &status);
+                }
             }
             None => {}
         }

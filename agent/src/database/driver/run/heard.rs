@@ -211,7 +211,10 @@ impl Run {
             self.discard = false;
         }
         if matches!(task, Task::Follow(_) | Task::Rejoin(_)) {
-            // Why it was refused is counted against the master itself.
+            // It was compared before it was led there; why it was refused is counted against the master itself.
+            if result.is_ok() {
+                self.errant = 0;
+            }
             self.compare = true;
         }
         self.step(Event::Did(task, result.is_ok()));
@@ -270,10 +273,14 @@ impl Run {
             && *owner == name
             && *owner != self.seat.me
         {
-            self.errant = match other.executed.contains(&had.tip) {
+            let errant = match other.executed.contains(&had.tip) {
                 Containment::Yes => 0,
                 Containment::No | Containment::Unknown => had.tip.beyond(&other.executed).max(1),
             };
+            if std::mem::replace(&mut self.errant, errant) != errant {
+                // The machine hears of it with the next look.
+                self.look();
+            }
         }
         self.picture.others.insert(name, Seen::of(seen));
     }
