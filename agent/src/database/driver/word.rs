@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::body::Body;
+use super::seat::Member;
 use crate::database::server::ServerError;
 
 /// A master waits for so long for a replica's word: for ever.
@@ -25,7 +26,7 @@ impl Body {
         let semi = self.seat.semi_sync;
         (
             semi && master && self.seat.chain.len() > 1,
-            semi && !master && self.gives_its_word(),
+            semi && !master && self.givers().any(|member| member.name == self.seat.me),
         )
     }
 
@@ -51,21 +52,16 @@ impl Body {
             .map_err(|error| format!("semi-synchronous replication could not be switched: {error}"))
     }
 
-    /// Whether a master may take this replica's word for a candidate's: whoever is never made master must not give it.
-    fn gives_its_word(&self) -> bool {
+    /// Those whose word a master may take for a candidate's: whoever is never made master must not give it.
+    fn givers(&self) -> impl Iterator<Item = &Member> {
         let seat = &self.seat;
-        seat.chain.iter().any(|member| member.name == seat.me) && !seat.never.contains(&seat.me)
+        let chain = seat.chain.iter();
+        chain.filter(|member| !seat.never.contains(&member.name))
     }
 
     /// Frees writers that wait for a word that was lost, in the background: a heartbeat waits for nobody.
     pub(super) fn free_stranded(&self) {
-        let givers: Vec<IpAddr> = self
-            .seat
-            .chain
-            .iter()
-            .filter(|member| member.name != self.seat.me && !self.seat.never.contains(&member.name))
-            .map(|member| member.address)
-            .collect();
+        let givers: Vec<IpAddr> = self.givers().map(|member| member.address).collect();
         let (server, product, timeout) = (
             Arc::clone(&self.server),
             self.seat.product.clone(),

@@ -133,8 +133,9 @@ impl Server {
     /// Follows `source`, where `upstream` is that very server as we can ask it.
     ///
     /// Refused unless this server is read-only, strict, and has nothing that the source lacks. What it has received from
-    /// another source is applied first; where it does not apply, that is refused too. A server without transactions follows only a source that has no databases either: replication brings what
-    /// is written from now on, never what was there before.
+    /// another source is applied first; where it does not apply, that is refused too. A server without transactions follows
+    /// only a source that has no databases either: replication brings what is written from now on, never what was there
+    /// before.
     pub async fn follow(
         &self,
         upstream: &Self,
