@@ -13,7 +13,7 @@ use crate::node;
 use crate::resource::{self, Content, Desired, Facts, block};
 use crate::settings::GuardSettings;
 use crate::system::clock;
-use crate::system::file::Found;
+use crate::system::file::{Attributes, Found};
 use crate::system::platform::Platform;
 
 /// The plan for a server on a machine that has nothing yet or, with `before`, that stands on that document.
@@ -97,13 +97,13 @@ fn standing_on(
             let at = match &entry.content {
                 Content::File { text, mode } => Found::File {
                     bytes: text.clone().into_bytes(),
-                    mode: *mode,
+                    attributes: Attributes::own(*mode),
                 },
                 Content::Block { text } => {
                     let whole = block::splice("", text).unwrap_or_default();
                     Found::File {
                         bytes: whole.into_bytes(),
-                        mode: 0o644,
+                        attributes: Attributes::own(0o644),
                     }
                 }
                 Content::Link { target } => Found::Link(target.clone()),

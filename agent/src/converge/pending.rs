@@ -62,9 +62,9 @@ impl Saved {
     pub(super) fn of(found: &Found) -> Option<Self> {
         match found {
             Found::Absent => Some(Self::Absent),
-            Found::File { bytes, mode } => Some(Self::File {
+            Found::File { bytes, attributes } => Some(Self::File {
                 bytes: bytes.clone(),
-                mode: *mode,
+                mode: attributes.mode,
             }),
             Found::Link(target) => Some(Self::Link(target.clone())),
             Found::Directory | Found::Other => None,

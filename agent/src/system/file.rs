@@ -3,6 +3,8 @@
 //! Writing a file: temporary file in the same directory, owner, mode and extended attributes of the
 //! old one (or the directory's default), `fsync`, `rename`, `fsync` of the directory.
 
+mod attributes;
+mod sightings;
 mod staged;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,9 @@ use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
+pub use attributes::{Attributes, Keep};
+use sightings::Sightings;
+pub use sightings::{Sighting, Stamp};
 pub use staged::Staged;
 use staged::{is_temporary, temporary_name};
 
@@ -37,8 +42,8 @@ pub enum Found {
     File {
         /// Its content.
         bytes: Vec<u8>,
-        /// Permission bits, `0o7777` masked.
-        mode: u32,
+        /// Its owner and permission bits.
+        attributes: Attributes,
     },
     /// A symbolic link, and where it points.
     Link(PathBuf),
@@ -150,6 +155,7 @@ pub struct Files {
     root: Root,
     /// The root directory, opened at the first use and kept: all paths are walked from it.
     top: Arc<OnceLock<OwnedFd>>,
+    sightings: Sightings,
 }
 
 impl Files {
@@ -161,6 +167,35 @@ impl Files {
         Self {
             root,
             top: Arc::default(),
+            sightings: Sightings::default(),
+        }
+    }
+
+    /// The same, remembering what it last saw at each path that it read or wrote: see [`Files::sighting`].
+    #[must_use]
+    pub fn remembering(mut self) -> Self {
+        self.sightings = Sightings::remembering();
+        self
+    }
+
+    /// What was last seen at `path` by this or a clone of it, be it that it was read or that it was written. `None`:
+    /// it was neither, or nothing is remembered.
+    pub fn sighting(&self, path: &Path) -> Option<Sighting> {
+        self.sightings.of(path)
+    }
+
+    /// Forgets the sightings of all paths but these: what is remembered must not grow for ever.
+    pub fn forget_sightings_but(&self, keep: impl Fn(&Path) -> bool) {
+        self.sightings.forget_all_but(keep);
+    }
+
+    /// What stands at `path` now, without looking into it. Remembers nothing.
+    pub fn look(&self, path: &Path) -> Result<Sighting, FileError> {
+        match self.parent("read", path)? {
+            Some((dir, name)) => Ok(stat_at(&dir, name)
+                .map_err(|errno| FileError::io("read", path, errno))?
+                .map(|stat| Stamp::of(&stat))),
+            None => Ok(None),
         }
     }
 
@@ -172,8 +207,8 @@ impl Files {
     /// What stands at `path`, content included. Never waits for a FIFO or a device.
     pub fn read(&self, path: &Path) -> Result<Found, FileError> {
         match self.parent("read", path)? {
-            Some((dir, name)) => read_at(&dir, name, path),
-            None => Ok(Found::Absent),
+            Some((dir, name)) => self.read_at(&dir, name, path),
+            None => Ok(self.absent(path)),
         }
     }
 
@@ -202,8 +237,8 @@ impl Files {
             _ => self.parent("read", path)?.map(|(dir, _)| dir),
         };
         let found = match &dir {
-            Some(dir) => read_at(dir, name, path),
-            None => Ok(Found::Absent),
+            Some(dir) => self.read_at(dir, name, path),
+            None => Ok(self.absent(path)),
         };
         *opened = Some((parent.into(), dir));
         found
@@ -231,8 +266,13 @@ impl Files {
     /// An existing regular file's owner, mode and extended attributes are kept (never set-user-ID or
     /// set-group-ID); `mode` is for a new one, whatever the umask. A symlink at `path` is refused.
     pub fn stage(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<Staged, FileError> {
+        self.stage_as(path, bytes, Keep::Present(mode))
+    }
+
+    /// The same, with a say in what becomes of the owner and the permissions of the file that stands there.
+    pub fn stage_as(&self, path: &Path, bytes: &[u8], keep: Keep) -> Result<Staged, FileError> {
         let (dir, name) = self.made_parent("write", path)?;
-        Staged::write(dir, name, path, bytes, mode)
+        Staged::write(dir, name, path, bytes, keep, self.sightings.clone())
     }
 
     /// [`Files::stage`] and [`Staged::commit`] in one.
@@ -255,6 +295,7 @@ impl Files {
             }
             Some(kind) => return Err(not_a_file(path, kind)),
         }
+        let mut made: Sighting = None;
         let temporary = loop {
             let temporary = temporary_name(name);
             match symlinkat(target, &dir, temporary.as_os_str()) {
@@ -264,10 +305,14 @@ impl Files {
             }
         };
         crash::point("link:made");
+        if let Ok(stat) = stat_at(&dir, temporary.as_os_str()) {
+            made = stat.as_ref().map(Stamp::of);
+        }
         if let Err(errno) = renameat(&dir, temporary.as_os_str(), &dir, name) {
             let _ = unlinkat(&dir, temporary.as_os_str(), UnlinkatFlags::NoRemoveDir);
             return Err(failed(errno));
         }
+        self.sightings.note(path, made);
         crash::point("link:renamed");
         sync(&dir).map_err(failed)
     }
@@ -285,6 +330,7 @@ impl Files {
         }
         match unlinkat(&dir, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) => {
+                self.sightings.note(path, None);
                 crash::point("file:removed");
                 sync(&dir).map_err(failed)
             }
@@ -345,41 +391,51 @@ impl Files {
     }
 }
 
-/// [`Files::read`], in an open directory.
-fn read_at(dir: &OwnedFd, name: &OsStr, path: &Path) -> Result<Found, FileError> {
-    let failed = |errno: Errno| FileError::io("read", path, errno);
-    let Some(stat) = stat_at(dir, name).map_err(failed)? else {
-        return Ok(Found::Absent);
-    };
-    match kind(&stat) {
-        SFlag::S_IFDIR => Ok(Found::Directory),
-        SFlag::S_IFLNK => match readlinkat(dir, name) {
-            Ok(target) => Ok(Found::Link(target.into())),
-            Err(Errno::ENOENT) => Ok(Found::Absent),
-            Err(errno) => Err(failed(errno)),
-        },
-        SFlag::S_IFREG => {
-            // Not blocking, and looked at again: it may have been exchanged since the stat.
-            let flags = OFlag::O_RDONLY
-                | OFlag::O_NOFOLLOW
-                | OFlag::O_NONBLOCK
-                | OFlag::O_NOCTTY
-                | OFlag::O_CLOEXEC;
-            let file = match openat(dir, name, flags, Mode::empty()) {
-                Ok(file) => file,
-                Err(Errno::ENOENT) => return Ok(Found::Absent),
-                Err(errno) => return Err(failed(errno)),
-            };
-            let stat = fstat(&file).map_err(failed)?;
-            if kind(&stat) != SFlag::S_IFREG {
-                return Ok(Found::Other);
+impl Files {
+    fn absent(&self, path: &Path) -> Found {
+        self.sightings.note(path, None);
+        Found::Absent
+    }
+
+    /// [`Files::read`], in an open directory.
+    fn read_at(&self, dir: &OwnedFd, name: &OsStr, path: &Path) -> Result<Found, FileError> {
+        let failed = |errno: Errno| FileError::io("read", path, errno);
+        let Some(stat) = stat_at(dir, name).map_err(failed)? else {
+            return Ok(self.absent(path));
+        };
+        self.sightings.note(path, Some(Stamp::of(&stat)));
+        match kind(&stat) {
+            SFlag::S_IFDIR => Ok(Found::Directory),
+            SFlag::S_IFLNK => match readlinkat(dir, name) {
+                Ok(target) => Ok(Found::Link(target.into())),
+                Err(Errno::ENOENT) => Ok(self.absent(path)),
+                Err(errno) => Err(failed(errno)),
+            },
+            SFlag::S_IFREG => {
+                // Not blocking, and looked at again: it may have been exchanged since the stat.
+                let flags = OFlag::O_RDONLY
+                    | OFlag::O_NOFOLLOW
+                    | OFlag::O_NONBLOCK
+                    | OFlag::O_NOCTTY
+                    | OFlag::O_CLOEXEC;
+                let file = match openat(dir, name, flags, Mode::empty()) {
+                    Ok(file) => file,
+                    Err(Errno::ENOENT) => return Ok(self.absent(path)),
+                    Err(errno) => return Err(failed(errno)),
+                };
+                let stat = fstat(&file).map_err(failed)?;
+                if kind(&stat) != SFlag::S_IFREG {
+                    return Ok(Found::Other);
+                }
+                // Before its content: what is written meanwhile is looked at once more than need be, never once too few.
+                self.sightings.note(path, Some(Stamp::of(&stat)));
+                Ok(Found::File {
+                    bytes: contents(File::from(file), &stat, path)?,
+                    attributes: Attributes::of(&stat),
+                })
             }
-            Ok(Found::File {
-                bytes: contents(File::from(file), &stat, path)?,
-                mode: stat.st_mode & 0o7777,
-            })
+            _ => Ok(Found::Other),
         }
-        _ => Ok(Found::Other),
     }
 }
 

@@ -13,7 +13,8 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 use xattr::FileExt as _;
 
-use super::{FileError, Written, kind, not_a_file, stat_at, sync};
+use super::sightings::{Sightings, Stamp};
+use super::{Attributes, FileError, Keep, Written, kind, not_a_file, stat_at, sync};
 use crate::system::crash;
 
 /// Between the file's name and the random end of a temporary file's name.
@@ -52,6 +53,9 @@ pub struct Staged {
     /// The temporary file's name, until it is renamed.
     temporary: Option<OsString>,
     file: File,
+    /// What the file is to have, where what stands there has no say.
+    wanted: Option<Attributes>,
+    sightings: Sightings,
 }
 
 impl Staged {
@@ -60,7 +64,8 @@ impl Staged {
         name: &OsStr,
         path: &Path,
         bytes: &[u8],
-        mode: u32,
+        keep: Keep,
+        sightings: Sightings,
     ) -> Result<Self, FileError> {
         let failed = |source: io::Error| FileError::io("write", path, source);
         let old = match stat_at(&dir, name).map_err(|errno| failed(errno.into()))? {
@@ -85,14 +90,23 @@ impl Staged {
             path: path.into(),
             temporary: Some(temporary),
             file,
+            wanted: match keep {
+                Keep::Present(_) => None,
+                Keep::Nothing(attributes) => Some(attributes),
+            },
+            sightings,
         };
         crash::point("file:made");
         staged.file.write_all(bytes).map_err(failed)?;
         crash::point("file:written");
-        match old {
-            Some(old) => staged.keep(&old).map_err(failed)?,
-            None => fchmod(&staged.file, Mode::from_bits_truncate(mode))
+        match (keep, old) {
+            (Keep::Present(_), Some(old)) => staged.keep(&old).map_err(failed)?,
+            (Keep::Present(mode), None) => fchmod(&staged.file, Mode::from_bits_truncate(mode))
                 .map_err(|errno| failed(errno.into()))?,
+            (Keep::Nothing(attributes), old) => {
+                let labels = old.is_some();
+                staged.give(attributes, labels).map_err(failed)?;
+            }
         }
         staged.file.sync_all().map_err(failed)?;
         crash::point("file:staged");
@@ -105,6 +119,7 @@ impl Staged {
             return Ok(Written::Renamed);
         };
         crash::point("file:before-rename");
+        let stamp = fstat(&self.file).ok().map(|stat| Stamp::of(&stat));
         let renamed = renameat(
             &self.dir,
             temporary.as_os_str(),
@@ -116,6 +131,9 @@ impl Staged {
         }
         match renamed {
             Ok(()) => {
+                if stamp.is_some() {
+                    self.sightings.note(&self.path, stamp);
+                }
                 crash::point("file:renamed");
                 sync(&self.dir)
                     .map(|()| Written::Renamed)
@@ -142,9 +160,28 @@ impl Staged {
         }
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let old_file = openat(&self.dir, self.name.as_os_str(), flags, Mode::empty())?;
-        keep_attributes(&File::from(old_file), &self.file)?;
+        keep_xattrs(&File::from(old_file), &self.file, |_| true)?;
         // A hard link to a set-user-ID program must not make one of what the agent writes.
         fchmod(&self.file, Mode::from_bits_truncate(old.st_mode & 0o1777))?;
+        Ok(())
+    }
+
+    /// Exactly these, whatever the file that stands there has, but for its `labels`: what says where it may be read
+    /// from, and not by whom.
+    fn give(&self, wanted: Attributes, labels: bool) -> io::Result<()> {
+        let new = fstat(&self.file)?;
+        if (new.st_uid, new.st_gid) != (wanted.uid, wanted.gid) {
+            let (uid, gid) = (Uid::from_raw(wanted.uid), Gid::from_raw(wanted.gid));
+            fchown(&self.file, Some(uid), Some(gid))?;
+        }
+        if labels {
+            let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+            let old = openat(&self.dir, self.name.as_os_str(), flags, Mode::empty())?;
+            keep_xattrs(&File::from(old), &self.file, |name| {
+                !name.as_bytes().starts_with(ACCESS_LIST)
+            })?;
+        }
+        fchmod(&self.file, Mode::from_bits_truncate(wanted.mode))?;
         Ok(())
     }
 
@@ -168,6 +205,13 @@ impl Staged {
             let _ = overwrite(&mut target, &old, "file:put-back");
             return Err(error);
         }
+        if let Some(wanted) = self.wanted {
+            let (uid, gid) = (Uid::from_raw(wanted.uid), Gid::from_raw(wanted.gid));
+            fchown(&target, Some(uid), Some(gid))?;
+            fchmod(&target, Mode::from_bits_truncate(wanted.mode))?;
+        }
+        let stat = fstat(&target)?;
+        self.sightings.note(&self.path, Some(Stamp::of(&stat)));
         Ok(())
     }
 }
@@ -202,14 +246,17 @@ fn create_temporary(dir: &OwnedFd, name: &OsStr) -> nix::Result<(OsString, File)
 /// Extended attributes that speak of the old content, not of the place: they must not pass to the new one.
 const OF_CONTENT: [&str; 3] = ["security.capability", "security.ima", "security.evm"];
 
-fn keep_attributes(old: &File, new: &File) -> io::Result<()> {
+/// Access control lists: they say who may do what, as permission bits do.
+const ACCESS_LIST: &[u8] = b"system.posix_acl_";
+
+fn keep_xattrs(old: &File, new: &File, wanted: impl Fn(&OsStr) -> bool) -> io::Result<()> {
     let names = match old.list_xattr() {
         Ok(names) => names,
         Err(error) if unsupported(&error) => return Ok(()),
         Err(error) => return Err(error),
     };
     for name in names {
-        if OF_CONTENT.iter().any(|skipped| name == *skipped) {
+        if OF_CONTENT.iter().any(|skipped| name == *skipped) || !wanted(&name) {
             continue;
         }
         let Some(value) = old.get_xattr(&name)? else {

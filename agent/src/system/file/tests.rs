@@ -51,7 +51,7 @@ fn a_new_file_gets_its_mode_and_its_parents_whatever_the_umask() {
         files.read(Path::new("/etc/a/b.conf")).unwrap(),
         Found::File {
             bytes: b"x".to_vec(),
-            mode: 0o664
+            attributes: Attributes::own(0o664)
         }
     );
     assert_eq!(names(&dir.path().join("etc/a")), ["b.conf"]);
@@ -353,4 +353,47 @@ proptest! {
         // What globs like conf.d/*.conf would pick up.
         prop_assert_ne!(Path::new(&temporary).extension(), Some(OsStr::new("conf")));
     }
+}
+
+#[test]
+fn a_file_gets_the_owner_and_mode_that_are_wanted_whatever_stands_there() {
+    let (dir, files) = scratch();
+    let path = dir.path().join("list");
+    lay(&path, "old");
+    fs::set_permissions(&path, Permissions::from_mode(0o6600)).unwrap();
+    let wanted = Attributes::own(0o644);
+    let staged = files.stage_as(Path::new("/list"), b"new", Keep::Nothing(wanted));
+    staged.unwrap().commit().unwrap();
+    let Found::File { attributes, bytes } = files.read(Path::new("/list")).unwrap() else {
+        panic!("no file");
+    };
+    assert_eq!((attributes, bytes.as_slice()), (wanted, b"new".as_slice()));
+}
+
+#[test]
+fn ones_own_writes_are_known_and_somebody_elses_are_not() {
+    let (dir, files) = scratch();
+    let files = files.remembering();
+    let (list, link) = (Path::new("/list"), Path::new("/link"));
+    assert_eq!(files.sighting(list), None, "never seen");
+    let is_known = |path: &Path| files.sighting(path) == Some(files.look(path).unwrap());
+    files.read(list).unwrap();
+    assert!(is_known(list), "read, and absent");
+    files.write(list, b"ours", 0o644).unwrap();
+    files.link(link, Path::new("list")).unwrap();
+    assert!(is_known(list) && is_known(link), "written");
+    fs::set_permissions(dir.path().join("list"), Permissions::from_mode(0o664)).unwrap();
+    assert!(!is_known(list), "somebody gave others rights");
+    files.read(list).unwrap();
+    assert!(is_known(list), "read again");
+    lay(&dir.path().join("list"), "theirs, and longer");
+    assert!(!is_known(list), "somebody wrote");
+    files.remove(list).unwrap();
+    assert!(is_known(list), "removed");
+    lay(&dir.path().join("list"), "back");
+    assert!(!is_known(list), "somebody put it back");
+    fs::remove_file(dir.path().join("link")).unwrap();
+    assert!(!is_known(link), "somebody removed it");
+    files.forget_sightings_but(|path| path == link);
+    assert_eq!(files.sighting(list), None);
 }
