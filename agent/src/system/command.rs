@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -155,27 +155,7 @@ pub enum CommandError {
 /// even that (uninterruptible sleep) is abandoned, so that nothing can hang the agent. Dropping the
 /// future kills the group too. What a command that ended in time left in the background stays.
 pub async fn run(command: &CommandLine) -> Result<Output, CommandError> {
-    let start_error = |source| CommandError::Start {
-        program: command.argv.first().cloned().unwrap_or_default(),
-        source,
-    };
-    let Some((program, arguments)) = command.argv.split_first() else {
-        return Err(start_error(io::ErrorKind::InvalidInput.into()));
-    };
-    let mut child = Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .env("PATH", PATH)
-        .env("LANG", "C.UTF-8")
-        .env("LC_ALL", "C")
-        .current_dir("/")
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(start_error)?;
+    let mut child = spawn(command, Stdio::null(), Stdio::piped(), None)?;
     let mut group = Group::of(child.id());
     let stdout = Tail::of(child.stdout.take());
     let stderr = Tail::of(child.stderr.take());
@@ -204,6 +184,39 @@ pub async fn run(command: &CommandLine) -> Result<Output, CommandError> {
     })?;
     let (stdout, stderr) = tokio::join!(stdout.text(), stderr.text());
     Ok(output(status, stdout, stderr))
+}
+
+/// Starts a command in a process group of its own, with the environment that every command gets.
+///
+/// `secret` is one variable more. Standard error is always ours to read.
+fn spawn(
+    command: &CommandLine,
+    stdin: Stdio,
+    stdout: Stdio,
+    secret: Option<(&str, &str)>,
+) -> Result<Child, CommandError> {
+    let start_error = |source| CommandError::Start {
+        program: command.argv.first().cloned().unwrap_or_default(),
+        source,
+    };
+    let Some((program, arguments)) = command.argv.split_first() else {
+        return Err(start_error(io::ErrorKind::InvalidInput.into()));
+    };
+    Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .env("PATH", PATH)
+        .env("LANG", "C.UTF-8")
+        .env("LC_ALL", "C")
+        .envs(secret)
+        .current_dir("/")
+        .process_group(0)
+        .stdin(stdin)
+        .stdout(stdout)
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(start_error)
 }
 
 fn output(status: ExitStatus, stdout: String, stderr: String) -> Output {

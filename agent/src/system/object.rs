@@ -3,20 +3,19 @@
 //! For a directory that the operator chose, so symlinks in it are followed. Files that the agent owns
 //! are written by [`super::file`], which does not follow them.
 
-use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use super::clock;
+use super::lock::Lock;
 
 /// How long the lock is waited for. It is held for as long as a few files take to sync.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
-/// How often it is tried meanwhile.
-const LOCK_TRY: Duration = Duration::from_millis(10);
 /// How old a file's times must be before its status is trusted to change with its content: the coarsest
 /// file systems count in steps of two seconds.
 const SETTLED_SECS: i64 = 3;
@@ -166,25 +165,10 @@ fn open(path: &Path) -> Result<(File, Stamp), ObjectError> {
 }
 
 /// Takes the lock at `path`, made where it is missing, and waits for it a few seconds. Dropped: released.
-pub fn lock(path: &Path) -> Result<File, ObjectError> {
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .map_err(ObjectError::io("lock", path))?;
-    let since = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if since.elapsed() < LOCK_WAIT => {
-                std::thread::sleep(LOCK_TRY);
-            }
-            Err(TryLockError::WouldBlock) => {
-                return Err(ObjectError::Locked { path: path.into() });
-            }
-            Err(TryLockError::Error(error)) => return Err(ObjectError::io("lock", path)(error)),
-        }
-    }
+pub fn lock(path: &Path) -> Result<Lock, ObjectError> {
+    Lock::take_shared(path, LOCK_WAIT)
+        .map_err(ObjectError::io("lock", path))?
+        .ok_or_else(|| ObjectError::Locked { path: path.into() })
 }
 
 /// Replaces or makes the file at `path`, atomically and durably. An old one's permissions are kept. Under [`lock`] only.

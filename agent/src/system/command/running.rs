@@ -5,11 +5,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::timeout;
 
 use super::{
-    CommandError, CommandLine, DRAIN, Group, LAST_WAIT, PATH, Tail, or_nothing, output, said,
+    CommandError, CommandLine, DRAIN, Group, LAST_WAIT, Tail, or_nothing, output, said, spawn,
 };
 
 /// A command that runs. Dropped, it is killed, with its process group.
@@ -46,32 +46,11 @@ impl Running {
         end: End,
         secret: Option<(&str, &str)>,
     ) -> Result<Self, CommandError> {
-        let start_error = |source| CommandError::Start {
-            program: line.argv.first().cloned().unwrap_or_default(),
-            source,
-        };
-        let Some((program, arguments)) = line.argv.split_first() else {
-            return Err(start_error(io::ErrorKind::InvalidInput.into()));
-        };
         let (input, output) = match end {
             End::Output => (Stdio::null(), Stdio::piped()),
             End::Input => (Stdio::piped(), Stdio::null()),
         };
-        let mut child = Command::new(program)
-            .args(arguments)
-            .env_clear()
-            .env("PATH", PATH)
-            .env("LANG", "C.UTF-8")
-            .env("LC_ALL", "C")
-            .envs(secret)
-            .current_dir("/")
-            .process_group(0)
-            .stdin(input)
-            .stdout(output)
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(start_error)?;
+        let mut child = spawn(&line, input, output, secret)?;
         Ok(Self {
             group: Group::of(child.id()),
             stdin: child.stdin.take(),
