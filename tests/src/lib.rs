@@ -6,7 +6,6 @@ pub mod documents;
 pub mod histories;
 pub mod iam;
 pub mod machine;
-pub mod model;
 pub mod moto;
 pub mod proxy;
 pub mod s3;

@@ -1,7 +1,7 @@
 //! The protocol of one product on one server: a pure machine `(state, event, now) → (state, actions)`.
 //!
 //! Nothing here does input or output, knows a name or reads a clock: the code that runs is the code that is
-//! model-checked (`tests/src/model`). What the page `docs/failover.md` says in plain words stands here as code:
+//! model-checked (`model/`). What the page `docs/failover.md` says in plain words stands here as code:
 //!
 //! | part | what it is responsible for |
 //! |---|---|

@@ -2,8 +2,8 @@
 
 use node_agent::database::protocol::{Omissions, Timing};
 
-use super::check::{FRESH, OWN, STOPS, TWO};
-use super::world::{Budget, Setup};
+use crate::check::{FRESH, OWN, STOPS, TWO};
+use crate::world::{Budget, Setup};
 
 /// Times in ticks. By the real numbers of the protocol two renewals fit into L; here L is 3 ticks.
 const fn ticks() -> Timing {

@@ -4,8 +4,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
-use super::fault::Happening;
-use super::world::{Setup, World, Wrong};
+use crate::fault::Happening;
+use crate::world::{Setup, World, Wrong};
 
 impl Model for Setup {
     type State = World;

@@ -1,5 +1,5 @@
-//! The model checker by hand: `cargo run -p node-agent-tests --bin modelcheck [SETUP…] [--long] [--broken]`;
-//! ten times faster with `--config profile.dev.opt-level=2 --config 'profile.dev.package."*".opt-level=0'` after `cargo`.
+//! The model checker by hand: `cargo run -p node-agent-model --bin modelcheck [SETUP…] [--long] [--broken]`;
+//! optimised also in a debug build (`[profile.dev.package]` of the workspace).
 //!
 //! Searches each setup (all, unless some are named), prints how many states there are, and the shortest history of
 //! what does not hold. Exit status 1 where something does not.
@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use clap::Parser;
-use node_agent_tests::model::setups;
+use node_agent_model::setups;
 
 /// Searches the states of the failover protocol.
 #[derive(Parser)]

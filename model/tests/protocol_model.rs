@@ -1,7 +1,7 @@
 //! The failover protocol, model-checked: what must always hold does, in all states of small worlds; and each part of the
 //! protocol is needed, for without it the checker finds the history that shows why.
 
-use node_agent_tests::model::setups;
+use node_agent_model::setups;
 
 /// More than any of the short setups has: a search that ends at this has not seen everything.
 const MOST: usize = 3_000_000;

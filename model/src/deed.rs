@@ -5,7 +5,7 @@ use node_agent::database::protocol::{
     Action, Answer, Beat, Event, OldMaster, OwnLock, Proposal, ServerId, Tag, Task, View,
 };
 
-use super::world::{Flight, NOW, Setup, World, Wrong};
+use crate::world::{Flight, NOW, Setup, World, Wrong};
 
 impl World {
     /// Does what an agent wants.

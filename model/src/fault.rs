@@ -2,7 +2,7 @@
 
 use node_agent::database::protocol::{Event, Machine, Order, ServerId};
 
-use super::world::{NOW, Setup, World};
+use crate::world::{NOW, Setup, World};
 
 /// What happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

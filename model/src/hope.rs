@@ -2,7 +2,7 @@
 
 use node_agent::database::protocol::ServerId;
 
-use super::world::{Budget, Setup, World};
+use crate::world::{Budget, Setup, World};
 
 /// Ticks after which there must be a master, where there can be one.
 const PATIENCE: u32 = 60;
