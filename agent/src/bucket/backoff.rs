@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
+use crate::system::digest::sha256;
 
 /// The longest wait after failures.
 const LONGEST: Duration = Duration::from_mins(5);
@@ -30,7 +30,7 @@ pub fn backoff(poll: Duration, failures: u32) -> Duration {
 /// `who` is the server's name, or the host name while that is not known. A machine has the same phase after
 /// each boot, and the phases of a fleet are spread evenly.
 pub fn phase(who: &str, poll: Duration) -> Duration {
-    let hash = Sha256::digest(who.as_bytes());
+    let hash = sha256(who.as_bytes());
     let drawn = hash
         .iter()
         .take(4)

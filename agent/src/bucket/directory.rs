@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{BucketErrorKind, Condition, Failure, Fetched, Tag};
+use crate::system::digest::sha256_hex;
 use crate::system::object::{self, ObjectError, Stamp};
 
 /// The lock under which objects of the directory are put, by whichever process.
@@ -142,7 +142,7 @@ fn put(
 }
 
 fn tag_of(bytes: &[u8]) -> Tag {
-    Tag(hex::encode(Sha256::digest(bytes)))
+    Tag(sha256_hex(bytes))
 }
 
 fn explain(dir: &Path, error: ObjectError) -> Failure {

@@ -6,12 +6,12 @@ mod rules;
 use std::path::Path;
 
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 
 use crate::bucket::{Bucket, BucketError, Fetched, Tag};
 use crate::fleet::{Document, Name};
 use crate::report::{DocumentId, Refusal};
 use crate::system::clock;
+use crate::system::digest::sha256;
 use crate::system::file::{FileError, Files, Found};
 use copy::Meta;
 use rules::{Standing, Verdict};
@@ -210,7 +210,7 @@ impl Intake {
         known: Known,
         now: Timestamp,
     ) -> Result<Polled, FileError> {
-        let digest: [u8; 32] = Sha256::digest(bytes).into();
+        let digest = sha256(bytes);
         if let Some(refused) = &mut self.refused
             && refused.digest == digest
         {

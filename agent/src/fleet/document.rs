@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::check::check;
-use super::envelope::{Envelope, Signature, digest};
+use super::envelope::{Envelope, Signature};
 use super::findings::{Findings, line_column, shown};
 use super::model::Fleet;
 use super::names::Name;
@@ -15,6 +15,7 @@ use super::shape::walk_file;
 use super::strict;
 use super::tree::{Node, Value};
 use super::walk::{Walker, found};
+use crate::system::digest::sha256_hex;
 
 /// One version of the document, by what it says and by its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +97,7 @@ impl Document {
         let id = DocumentId {
             fleet: fleet.fleet.clone(),
             version: fleet.version,
-            digest: digest(signed),
+            digest: sha256_hex(signed.as_bytes()),
         };
         Ok(Self {
             fleet: Arc::new(fleet),

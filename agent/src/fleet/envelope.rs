@@ -3,7 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
 use super::model::Fleet;
 use super::names::{Name, SignatureText};
@@ -35,9 +34,4 @@ pub struct Signature {
     pub key: Name,
     /// The Ed25519 signature in base64.
     pub signature: SignatureText,
-}
-
-/// SHA-256 of `bytes`, in hexadecimal.
-pub(super) fn digest(bytes: &str) -> String {
-    hex::encode(Sha256::digest(bytes.as_bytes()))
 }

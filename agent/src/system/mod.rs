@@ -7,6 +7,7 @@ pub mod clock;
 pub mod command;
 pub mod connections;
 pub mod crash;
+pub mod digest;
 pub mod disk;
 pub mod file;
 pub mod lock;

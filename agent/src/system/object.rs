@@ -9,9 +9,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 use super::clock;
+use super::digest::Sha256;
 use super::lock::Lock;
 
 /// How long the lock is waited for. It is held for as long as a few files take to sync.
@@ -136,16 +135,16 @@ pub fn read(path: &Path, limit: u64) -> Result<(Vec<u8>, Stamp), ObjectError> {
 /// SHA-256 of the file at `path`, in hexadecimal, whatever its size.
 pub fn digest(path: &Path) -> Result<String, ObjectError> {
     let (mut file, _) = open(path)?;
-    let mut hash = Sha256::new();
+    let mut digest = Sha256::new();
     let mut piece = vec![0; 64 * 1024];
     loop {
         let count = file
             .read(&mut piece)
             .map_err(ObjectError::io("read", path))?;
         if count == 0 {
-            return Ok(hex::encode(hash.finalize()));
+            return Ok(digest.finish_hex());
         }
-        hash.update(piece.get(..count).unwrap_or_default());
+        digest.update(piece.get(..count).unwrap_or_default());
     }
 }
 

@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::{Answer, Because, Later, Line, OwnedPath, OwnedUnit, State};
 use crate::converge::journal;
 use crate::converge::ledger::{Form, Ledger, Owned};
 use crate::fleet::Pointer;
 use crate::report::{RunRecord, StepName, StepRecord};
 use crate::resource::block::{self, BlockState};
+use crate::system::digest::sha256_hex;
 use crate::system::file::{FileError, Files, Found};
 use crate::system::root::plain;
 
@@ -233,7 +232,7 @@ impl<'a> Look<'a> {
             (Found::File { bytes, .. }, Form::File) => Some(Content::whole(&bytes)),
             (Found::File { bytes, .. }, Form::Block) => Content::block(&bytes),
             (Found::Link(target), Form::Link) => Some(Content {
-                digest: digest(target.as_os_str().as_encoded_bytes()),
+                digest: sha256_hex(target.as_os_str().as_encoded_bytes()),
                 ..Content::default()
             }),
             (Found::Absent, _) => None,
@@ -294,7 +293,7 @@ impl Content {
     fn whole(bytes: &[u8]) -> Self {
         let lines: Vec<String> = lines(bytes);
         Self {
-            digest: digest(bytes),
+            digest: sha256_hex(bytes),
             first: 0,
             count: lines.len(),
             lines,
@@ -314,7 +313,7 @@ impl Content {
             .take_while(|line| !line.starts_with(MARKER))
             .count();
         Some(Self {
-            digest: digest(ours.as_bytes()),
+            digest: sha256_hex(ours.as_bytes()),
             first: begin + 1,
             count: ours.lines().count(),
             lines: lines(bytes),
@@ -358,10 +357,6 @@ fn lines(bytes: &[u8]) -> Vec<String> {
         .lines()
         .map(Into::into)
         .collect()
-}
-
-fn digest(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
 }
 
 /// Whether `word` stands in a line by itself: not as a part of a longer name.

@@ -9,10 +9,9 @@ use crate::fleet::Pointer;
 use crate::report::text::Paint;
 use crate::report::{Kind, StepName};
 use crate::resource::{BLOCK_BEGIN, BLOCK_END, LineOrigin};
+use crate::system::digest::sha256_hex;
 use crate::system::file::Files;
 use crate::system::root::Root;
-
-use sha2::{Digest, Sha256};
 
 struct Box {
     dir: tempfile::TempDir,
@@ -33,7 +32,7 @@ fn owned(kind: Kind, step: &str, form: Form, content: &str, origins: Vec<LineOri
         kind,
         step: StepName(step.into()),
         form,
-        digest: hex::encode(Sha256::digest(content)),
+        digest: sha256_hex(content.as_bytes()),
         shown_as: None,
         origins,
         adopted: false,

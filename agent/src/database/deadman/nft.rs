@@ -13,11 +13,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use super::{Armed, DeadMan, DeadManError, Gate, Told};
 use crate::system::clock::boottime;
 use crate::system::command::{self, CommandLine};
+use crate::system::digest::sha256_hex;
 
 /// How long nft may take. It takes five milliseconds.
 const PATIENCE: Duration = Duration::from_millis(700);
@@ -191,7 +191,7 @@ impl DeadMan for NftGate {
 
 /// A table of its own for each product, by digest: names of products may be longer than names of tables.
 fn table_of(product: &str) -> String {
-    let digest = hex::encode(Sha256::digest(product.as_bytes()));
+    let digest = sha256_hex(product.as_bytes());
     let short: String = digest.chars().take(12).collect();
     format!("agentd_{short}")
 }

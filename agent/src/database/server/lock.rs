@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
-
 use super::error::ServerError;
 use super::one::within;
 use super::session::{Place, Session, Statement};
+use crate::system::digest::sha256_hex;
 
 /// The longest lock name that the servers take, in characters.
 const LONGEST: usize = 64;
@@ -17,7 +16,7 @@ pub fn lock_name(product: &str) -> String {
     if name.len() <= LONGEST {
         return name;
     }
-    let digest = hex::encode(Sha256::digest(product.as_bytes()));
+    let digest = sha256_hex(product.as_bytes());
     name.chars()
         .take(30)
         .chain("-".chars())
