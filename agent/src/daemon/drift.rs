@@ -22,7 +22,7 @@ const LONGEST: Duration = Duration::from_millis(400);
 
 /// Watches the directories of owned paths.
 #[derive(Debug)]
-pub(super) struct Drift {
+pub(super) struct DriftWatch {
     root: Root,
     inotify: Option<AsyncFd<Inotify>>,
     /// Owned paths as they are opened, with the names that the agent speaks of them.
@@ -44,7 +44,7 @@ struct Watch {
     identity: (u64, u64),
 }
 
-impl Drift {
+impl DriftWatch {
     /// Watches nothing yet.
     pub(super) fn new(root: &Root) -> Self {
         Self {
@@ -88,7 +88,7 @@ impl Drift {
         self.trouble.as_deref()
     }
 
-    /// From now on these paths are watched, and no others. Where that cannot be done in full, see [`Drift::trouble`].
+    /// From now on these paths are watched, and no others. Where that cannot be done in full, see [`DriftWatch::trouble`].
     /// Needs a tokio runtime.
     pub(super) fn follow(&mut self, owned: &[PathBuf]) {
         self.owned = owned

@@ -1,27 +1,26 @@
 //! The daemon: what makes runs happen, and when. Not what a run does: that is [`crate::converge`].
 
-mod agent;
 mod args;
+mod box_state;
+mod database_drivers;
+mod document_poll;
+mod document_request;
 mod drift;
-mod errands;
-mod fights;
-mod following;
-mod hearing;
-mod keepers;
-mod leases;
+mod event_loop;
+mod flapping;
+mod lease_watch;
+mod lifecycle;
 mod log;
+mod master_change;
 mod once;
-mod orders;
-mod pace;
-mod picture;
-mod poll;
-mod running;
-mod services;
-mod showing;
+mod operator;
+mod poll_interval;
+mod publish_status;
+mod run;
+mod service_health;
 mod signals;
-mod signs;
-mod stay;
 mod systemd;
+mod watchdog;
 
 use std::process::ExitCode;
 
@@ -46,16 +45,16 @@ pub fn main() -> ExitCode {
             };
         }
     };
-    match run(&args) {
+    match start(&args) {
         Ok(code) => code.into(),
         Err(error) => {
-            complain(error.as_ref());
+            print_error(error.as_ref());
             1.into()
         }
     }
 }
 
-fn run(args: &Args) -> Result<u8, Box<dyn std::error::Error>> {
+fn start(args: &Args) -> Result<u8, Box<dyn std::error::Error>> {
     let settings = Settings::load(&args.overrides())?;
     log::init(settings.log);
     // One thread: the daemon waits nearly always, and what it does is mostly one after the other.
@@ -65,16 +64,16 @@ fn run(args: &Args) -> Result<u8, Box<dyn std::error::Error>> {
     let code = match (args.noop, args.once) {
         (true, _) => runtime.block_on(once::noop(settings)),
         (false, true) => runtime.block_on(once::once(settings)),
-        (false, false) => runtime.block_on(stay::stay(settings)),
+        (false, false) => runtime.block_on(lifecycle::run_until_stopped(settings)),
     };
     // A lookup that hangs in a thread of its own must not hold the end up.
     runtime.shutdown_timeout(std::time::Duration::from_millis(100));
     code
 }
 
-/// The one place where the daemon prints why it cannot go on: the whole chain of causes.
-#[expect(clippy::print_stderr, reason = "the last word before the end")]
-fn complain(error: &dyn std::error::Error) {
+/// The one place where the daemon prints why it cannot go on: the error with the whole chain of its causes.
+#[expect(clippy::print_stderr, reason = "the error that ends the process")]
+fn print_error(error: &dyn std::error::Error) {
     eprintln!("agentd: {error}");
     let mut source = error.source();
     while let Some(cause) = source {

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::Write;
 use std::time::Duration;
 
-use super::picture::Picture;
+use super::box_state::BoxState;
 use crate::converge::Session;
 use crate::converge::intake::Polled;
 use crate::report::text::{self, Paint};
@@ -27,16 +27,16 @@ pub(super) async fn once(settings: Settings) -> Result<u8, Box<dyn Error>> {
         )
         .into());
     };
-    let mut picture = Picture::new(&session);
+    let mut state = BoxState::new(&session);
     let polled = session.poll().await?;
     let trouble = tell(&polled);
-    picture.polled(&session, &polled, None);
-    picture.databases = session.databases();
+    state.polled(&session, &polled, None);
+    state.databases = session.databases();
     let (intent, found_by) = match session.intent() {
         Ok(intent) => intent,
         Err(error) => {
-            picture.waiting(&error.0);
-            picture.write_if_news(&Files::new(session.settings.root.clone()), &session)?;
+            state.waiting(&error.0);
+            state.write_if_news(&Files::new(session.settings.root.clone()), &session)?;
             return Err(error.into());
         }
     };
@@ -44,8 +44,8 @@ pub(super) async fn once(settings: Settings) -> Result<u8, Box<dyn Error>> {
         .converger
         .run(&intent, Trigger::Person, &quiet)
         .await?;
-    picture.ran(&intent, &found_by, &record);
-    picture.write_if_news(&Files::new(session.settings.root.clone()), &session)?;
+    state.ran(&intent, &found_by, &record);
+    state.write_if_news(&Files::new(session.settings.root.clone()), &session)?;
     print(&text::run(&record, clock::now(), paint()));
     Ok(exit_code(record.changed(), record.failed() || trouble))
 }

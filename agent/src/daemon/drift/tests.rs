@@ -3,7 +3,7 @@ use std::time::Instant;
 use super::*;
 
 /// What is touched within half a second.
-async fn soon(drift: &mut Drift) -> Vec<String> {
+async fn soon(drift: &mut DriftWatch) -> Vec<String> {
     let touched = tokio::time::timeout(Duration::from_millis(600), drift.touched()).await;
     touched
         .unwrap_or_default()
@@ -46,7 +46,7 @@ fn scratch() -> (tempfile::TempDir, Root, Vec<PathBuf>) {
 fn edits_removals_and_modes_are_noticed_and_nothing_else() {
     let (_dir, root, owned) = scratch();
     block_on(async {
-        let mut drift = Drift::new(&root);
+        let mut drift = DriftWatch::new(&root);
         drift.follow(&owned);
         assert_eq!(drift.trouble(), None);
         let hosts = root.real(Path::new("/etc/hosts"));
@@ -73,7 +73,7 @@ fn edits_removals_and_modes_are_noticed_and_nothing_else() {
 fn a_directory_that_is_removed_and_made_anew_is_followed_again() {
     let (_dir, root, owned) = scratch();
     block_on(async {
-        let mut drift = Drift::new(&root);
+        let mut drift = DriftWatch::new(&root);
         drift.follow(&owned);
         let cron = root.real(Path::new("/etc/cron.d"));
         std::fs::remove_dir_all(&cron).unwrap();
@@ -90,7 +90,7 @@ fn a_directory_that_is_removed_and_made_anew_is_followed_again() {
 fn somebody_who_never_stops_writing_is_not_waited_for() {
     let (_dir, root, owned) = scratch();
     block_on(async {
-        let mut drift = Drift::new(&root);
+        let mut drift = DriftWatch::new(&root);
         drift.follow(&owned);
         let hosts = root.real(Path::new("/etc/hosts"));
         let writer = async {
@@ -112,7 +112,7 @@ fn somebody_who_never_stops_writing_is_not_waited_for() {
 fn what_is_not_followed_any_more_wakes_nobody() {
     let (_dir, root, owned) = scratch();
     block_on(async {
-        let mut drift = Drift::new(&root);
+        let mut drift = DriftWatch::new(&root);
         drift.follow(&owned);
         drift.follow(&owned[..1]);
         put(&root.real(&owned[1]), "two\n");

@@ -1,4 +1,4 @@
-//! From the daemon's start to its end: signals, the socket, the loop between them.
+//! The daemon's life: start, the event loop, stop on SIGTERM.
 
 use std::error::Error;
 use std::path::Path;
@@ -8,18 +8,18 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::agent::Agent;
-use super::drift::Drift;
-use super::fights::Fights;
-use super::keepers::Keepers;
-use super::leases::Leases;
-use super::picture::Picture;
-use super::running::LOOK;
-use super::services::Services;
-use super::showing::HEARTBEAT;
+use super::box_state::BoxState;
+use super::database_drivers::DatabaseDrivers;
+use super::drift::DriftWatch;
+use super::event_loop::EventLoop;
+use super::flapping::Flapping;
+use super::lease_watch::LeaseWatch;
+use super::publish_status::HEARTBEAT;
+use super::run::CHECK_INTERVAL;
+use super::service_health::ServiceHealth;
 use super::signals::{StopSignals, hup};
-use super::signs::Signs;
 use super::systemd;
+use super::watchdog::Watchdog;
 use crate::control::server::{Desk, Server};
 use crate::converge::Session;
 use crate::settings::{RUN_DIR, Settings};
@@ -31,10 +31,10 @@ const FIRST_POLL: Duration = Duration::from_secs(3);
 /// A run that goes on when the daemon is to stop has this long; then it is dropped, and made good at the next start.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// How long those who wait at the socket may take to hear that the daemon stops.
-const LAST_WORDS: Duration = Duration::from_millis(300);
+const GOODBYE_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Stays and keeps the machine, until SIGTERM. Returns the exit code.
-pub(super) async fn stay(settings: Settings) -> Result<u8, Box<dyn Error>> {
+pub(super) async fn run_until_stopped(settings: Settings) -> Result<u8, Box<dyn Error>> {
     let root = settings.root.clone();
     let Some(_only) = Lock::try_take(&root, &Path::new(RUN_DIR).join("daemon.lock"))? else {
         let ask = if root.is_machine() {
@@ -48,13 +48,13 @@ pub(super) async fn stay(settings: Settings) -> Result<u8, Box<dyn Error>> {
     let (mut stop_signals, hup) = (StopSignals::new()?, hup()?);
     let (status, status_seen) = watch::channel(None);
     let (doing, doing_seen) = watch::channel(String::from("starting"));
-    let (wishes, applies) = mpsc::channel(8);
-    let (ordering, orders) = mpsc::channel(4);
+    let (applies_in, applies) = mpsc::channel(8);
+    let (orders_in, orders) = mpsc::channel(4);
     let desk = Desk {
         status: status_seen,
         doing: doing_seen,
-        applies: wishes,
-        orders: ordering,
+        applies: applies_in,
+        orders: orders_in,
     };
     let serving = tokio::spawn(Server::listen(&root)?.serve(desk));
     tracing::info!(
@@ -74,39 +74,39 @@ pub(super) async fn stay(settings: Settings) -> Result<u8, Box<dyn Error>> {
     session.converger.set_booting(true);
     let (stop, stopped) = watch::channel(false);
     let now = Instant::now();
-    let mut agent = Agent {
+    let mut event_loop = EventLoop {
         files: Files::new(root.clone()),
-        picture: Picture::new(&session),
-        drift: Drift::new(&root),
-        fights: Fights::default(),
-        services: Services::default(),
+        state: BoxState::new(&session),
+        drift: DriftWatch::new(&root),
+        flapping: Flapping::default(),
+        service_health: ServiceHealth::default(),
         booting: true,
-        overtaken: false,
-        heard_once: false,
-        asking: None,
-        leases: Leases::new(),
-        keepers: Keepers::default(),
+        master_changed: false,
+        answered_once: false,
+        request: None,
+        lease_watch: LeaseWatch::new(),
+        drivers: DatabaseDrivers::default(),
         next_poll: now,
-        next_look: now + FIRST_POLL,
+        next_check: now + FIRST_POLL,
         next_write: now + HEARTBEAT,
-        next_clues: now + LOOK,
+        next_identity_check: now + CHECK_INTERVAL,
         applies,
         orders,
         status,
-        signs: Rc::new(Signs::new(doing)),
+        watchdog: Rc::new(Watchdog::new(doing)),
         stopped: stopped.clone(),
         session,
     };
     {
-        let turning = agent.turn(hup, stopped);
-        tokio::pin!(turning);
+        let running = event_loop.run_until_stopped(hup, stopped);
+        tokio::pin!(running);
         tokio::select! {
-            () = &mut turning => {}
+            () = &mut running => {}
             () = stop_signals.next() => {
                 systemd::stopping();
                 stop.send_replace(true);
                 tokio::select! {
-                    () = &mut turning => {}
+                    () = &mut running => {}
                     () = stop_signals.next() => {}
                     () = sleep(STOP_PATIENCE) => {
                         tracing::warn!(event = "run-cut-off", "the run did not end in time; the next start makes it good");
@@ -115,10 +115,10 @@ pub(super) async fn stay(settings: Settings) -> Result<u8, Box<dyn Error>> {
             }
         }
     }
-    agent.keepers.stop().await;
+    event_loop.drivers.stop().await;
     // Closes the desk: the server ends by itself, once who waits has been told.
-    drop(agent);
-    let _ = timeout(LAST_WORDS, serving).await;
+    drop(event_loop);
+    let _ = timeout(GOODBYE_PATIENCE, serving).await;
     tracing::info!(event = "stopped", "agentd ends");
     Ok(0)
 }

@@ -1,10 +1,10 @@
-//! Who keeps the databases of this machine: one driver a product, started, changed and ended as the document says.
+//! The database drivers of this machine, one a product: started, reconfigured and stopped as the document says.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::errands::carry_out;
+use super::operator::execute::execute;
 use crate::control::server::OrderRequest;
 use crate::converge::Session;
 use crate::database::driver::{Driver, Seat};
@@ -18,20 +18,20 @@ use crate::system::chain;
 
 /// Where servers have their sockets: `CentOS`, Debian.
 const SOCKETS: [&str; 2] = ["/var/lib/mysql/mysql.sock", "/run/mysqld/mysqld.sock"];
-/// Drivers that end have this long together: a master renews once more.
+/// Drivers that are stopped have this long together: a master renews once more.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The drivers that run.
 #[derive(Debug, Default)]
-pub(super) struct Keepers {
+pub(super) struct DatabaseDrivers {
     running: BTreeMap<Name, (Seat, Driver)>,
-    /// Why none runs although it should.
+    /// Why none runs although one should.
     trouble: Option<String>,
 }
 
-impl Keepers {
-    /// Starts what should run, tells what has changed, ends what should not run.
-    pub(super) fn settle(&mut self, session: &Session) {
+impl DatabaseDrivers {
+    /// Starts the drivers that should run, hands changed contexts to those that run, stops those that should not.
+    pub(super) fn reconcile(&mut self, session: &Session) {
         let settings = &session.settings;
         let (Some(file), true) = (&settings.database.credentials, settings.root.is_machine())
         else {
@@ -46,7 +46,7 @@ impl Keepers {
             .into_iter()
             .filter(|(_, database)| databases::names(database, &intent.node))
             .collect();
-        self.end_others(&wanted);
+        self.stop_unwanted(&wanted);
         if wanted.is_empty() {
             self.trouble = None;
             return;
@@ -70,7 +70,7 @@ impl Keepers {
         self.trouble = None;
         for (product, database) in wanted {
             let seat = seat(session, &intent.node, fleet, product, database, &accounts);
-            self.keep(seat, session.follower.highest_epoch(product));
+            self.ensure_running(seat, session.follower.highest_epoch(product));
         }
     }
 
@@ -81,7 +81,7 @@ impl Keepers {
         self.trouble = Some(why);
     }
 
-    fn keep(&mut self, seat: Seat, known_epoch: u64) {
+    fn ensure_running(&mut self, seat: Seat, known_epoch: u64) {
         if let Some((sat, driver)) = self.running.get_mut(&seat.product) {
             if *sat != seat {
                 driver.seat(seat.clone());
@@ -94,14 +94,14 @@ impl Keepers {
                 self.running.insert(seat.product.clone(), (seat, driver));
             }
             Err(error) => self.fail(format!(
-                "the keeper of {} did not start: {error}",
+                "the database driver of {} did not start: {error}",
                 seat.product
             )),
         }
     }
 
-    /// A document that does not name this server any more ends its driver; not that of a master, who first has to hand over.
-    fn end_others(&mut self, wanted: &BTreeMap<&Name, &Database>) {
+    /// A document that no longer names this server stops its driver; not that of a master, which first has to hand over.
+    fn stop_unwanted(&mut self, wanted: &BTreeMap<&Name, &Database>) {
         let gone: Vec<Name> = self
             .running
             .iter()
@@ -118,8 +118,8 @@ impl Keepers {
         }
     }
 
-    /// What is known of the databases: by those who keep them, where there is one.
-    pub(super) fn tell(&self, databases: &mut [DatabaseStatus]) {
+    /// Replaces what leases tell of each database by what its driver knows, where one runs.
+    pub(super) fn fill_status(&self, databases: &mut [DatabaseStatus]) {
         for database in databases {
             let notes = std::mem::take(&mut database.notes);
             let kept = self.running.get(&database.product);
@@ -136,29 +136,29 @@ impl Keepers {
         }
     }
 
-    /// Passes an order on to who keeps the product's database; gives it back where nobody does.
-    pub(super) fn order(&self, request: OrderRequest) -> Option<OrderRequest> {
+    /// Passes an operator's order on to the product's driver; returns it where none runs.
+    pub(super) fn pass_on(&self, request: OrderRequest) -> Option<OrderRequest> {
         let Some((seat, driver)) = self.running.get(&request.ask.product) else {
             return Some(request);
         };
         let (me, handle) = (seat.me.clone(), driver.handle());
-        tokio::spawn(carry_out(request, me, handle));
+        tokio::spawn(execute(request, me, handle));
         None
     }
 
-    /// Why nobody keeps a database that should be kept.
+    /// Why no driver runs although one should.
     pub(super) fn trouble(&self) -> Option<&str> {
         self.trouble.as_deref()
     }
 
-    /// Ends all. Masters stay masters.
+    /// Stops all drivers. Masters stay masters.
     pub(super) async fn stop(&mut self) {
-        let ending: Vec<_> = std::mem::take(&mut self.running)
+        let stopping: Vec<_> = std::mem::take(&mut self.running)
             .into_values()
             .map(|(_, driver)| tokio::spawn(driver.stop(PATIENCE)))
             .collect();
-        for end in ending {
-            let _ = end.await;
+        for stopped in stopping {
+            let _ = stopped.await;
         }
     }
 }

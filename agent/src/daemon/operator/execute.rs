@@ -1,4 +1,4 @@
-//! Carrying out what a person orders of a database that is kept here: said to its driver, followed until it is done.
+//! An operator's order to a database whose driver runs here: handed to the driver, its progress told until it is done.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use crate::fleet::Name;
 use crate::report::{DatabaseStatus, Part, Place};
 
 /// An order that takes longer than this is not waited for any more; it goes on.
-const ORDER: Duration = Duration::from_mins(5);
-/// For so long a server that was let in may still be told as kept out: until it was looked at once more.
-const SETTLES: Duration = Duration::from_secs(3);
-/// Between two looks at how an order goes on.
-const LOOK: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_mins(5);
+/// For so long a server that was let in may still be reported as kept out: until it was looked at once more.
+const QUARANTINE_LAG: Duration = Duration::from_secs(3);
+/// Between two looks at the progress of an order.
+const POLL: Duration = Duration::from_millis(100);
 
-/// Says an order to the driver, and tells whoever waits how it goes on, until it is done.
-pub(super) async fn carry_out(request: OrderRequest, me: Name, handle: Handle) {
+/// Hands an order to the driver, and tells whoever waits of its progress, until it is done.
+pub(in crate::daemon) async fn execute(request: OrderRequest, me: Name, handle: Handle) {
     let answer = match wish(&request.ask) {
         Err(message) => Answer::Failed { message },
-        Ok(wish) if request.ask.noop => match would(&wish, &me, handle.status().as_ref()) {
+        Ok(wish) if request.ask.noop => match steps(&wish, &me, handle.status().as_ref()) {
             Ok(steps) => Answer::Database(DatabaseAnswer {
                 steps,
                 said: Vec::new(),
@@ -30,7 +30,7 @@ pub(super) async fn carry_out(request: OrderRequest, me: Name, handle: Handle) {
             Err(message) => Answer::Failed { message },
             Ok(begun) => {
                 let _ = request.progress.try_send(begun);
-                match follow(&request, &wish, &me, &handle).await {
+                match follow_progress(&request, &wish, &me, &handle).await {
                     Ok(said) => Answer::Database(DatabaseAnswer::said(said)),
                     Err(message) => Answer::Failed { message },
                 }
@@ -52,8 +52,8 @@ fn wish(ask: &DatabaseAsk) -> Result<Wish, String> {
 }
 
 /// What would be done, in order, for `--noop`; or why it could not be.
-fn would(wish: &Wish, me: &Name, status: Option<&DatabaseStatus>) -> Result<Vec<String>, String> {
-    let status = status.ok_or("the database's keeper has just started: ask again in a moment")?;
+fn steps(wish: &Wish, me: &Name, status: Option<&DatabaseStatus>) -> Result<Vec<String>, String> {
+    let status = status.ok_or("the database's driver has just started: ask again in a moment")?;
     let product = &status.product;
     match wish {
         Wish::Switchover(to) => {
@@ -67,7 +67,7 @@ fn would(wish: &Wish, me: &Name, status: Option<&DatabaseStatus>) -> Result<Vec<
                 });
             }
             let to = match to {
-                Some(to) => able(to, status)?,
+                Some(to) => check_successor(to, status)?,
                 None => status.failover.successor.as_ref().ok_or_else(|| {
                     format!("nobody could take {product} over now: agentctl db status says why")
                 })?,
@@ -98,7 +98,7 @@ fn would(wish: &Wish, me: &Name, status: Option<&DatabaseStatus>) -> Result<Vec<
             ])
         }
         Wish::Rejoin { discard } => {
-            if status.part != Part::Quarantined && !(*discard && stands(me, status)) {
+            if status.part != Part::Quarantined && !(*discard && receives_nothing(me, status)) {
                 return Err(format!("{me} is not kept out of {product}"));
             }
             if *discard {
@@ -118,15 +118,15 @@ fn would(wish: &Wish, me: &Name, status: Option<&DatabaseStatus>) -> Result<Vec<
     }
 }
 
-/// Whether this server receives from nobody, and is no master: a copy could be all that helps it.
-fn stands(me: &Name, status: &DatabaseStatus) -> bool {
+/// Whether this server is no master and replicates from nobody: a fresh copy could be all that helps it.
+fn receives_nothing(me: &Name, status: &DatabaseStatus) -> bool {
     let own = status.servers.iter().find(|server| server.name == *me);
     let seen = own.and_then(|server| server.seen.as_ref());
     status.part != Part::Master && seen.is_some_and(|seen| seen.error.is_none() && !seen.receiving)
 }
 
 /// The server of that name, if it could be handed over to.
-fn able<'s>(to: &Name, status: &'s DatabaseStatus) -> Result<&'s Name, String> {
+fn check_successor<'s>(to: &Name, status: &'s DatabaseStatus) -> Result<&'s Name, String> {
     let servers = &status.servers;
     let Some(server) = servers.iter().find(|server| server.name == *to) else {
         let names: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
@@ -149,7 +149,7 @@ fn able<'s>(to: &Name, status: &'s DatabaseStatus) -> Result<&'s Name, String> {
     }
 }
 
-async fn follow(
+async fn follow_progress(
     request: &OrderRequest,
     wish: &Wish,
     me: &Name,
@@ -160,8 +160,8 @@ async fn follow(
     // The order is in the machine by now; its first status is a tick away.
     let mut begun = false;
     let mut over = None;
-    while began.elapsed() < ORDER {
-        tokio::time::sleep(LOOK).await;
+    while began.elapsed() < PATIENCE {
+        tokio::time::sleep(POLL).await;
         let Some(status) = handle.status() else {
             continue;
         };
@@ -177,8 +177,8 @@ async fn follow(
                 // After the work it is looked at what the server has now: a status of before says nothing.
                 let over = *over.get_or_insert_with(tokio::time::Instant::now);
                 let rejoins = matches!(wish, Wish::Rejoin { .. });
-                if !rejoins || status.part != Part::Quarantined || over.elapsed() > SETTLES {
-                    return ended(wish, me, &status);
+                if !rejoins || status.part != Part::Quarantined || over.elapsed() > QUARANTINE_LAG {
+                    return outcome(wish, me, &status);
                 }
             }
             None => {}
@@ -187,7 +187,7 @@ async fn follow(
     Err("it takes long, and goes on: see agentctl db status".to_owned())
 }
 
-fn ended(wish: &Wish, me: &Name, status: &DatabaseStatus) -> Result<String, String> {
+fn outcome(wish: &Wish, me: &Name, status: &DatabaseStatus) -> Result<String, String> {
     let owner = status.lease.as_ref().map(|lease| &lease.owner);
     let epoch = status.lease.as_ref().map_or(0, |lease| lease.epoch);
     let product = &status.product;
@@ -244,7 +244,7 @@ mod tests {
 
     fn switchover(me: &str, part: &str, to: Option<&str>) -> Result<Vec<String>, String> {
         let wish = Wish::Switchover(to.map(name));
-        would(&wish, &name(me), Some(&status(part)))
+        steps(&wish, &name(me), Some(&status(part)))
     }
 
     #[test]
@@ -273,14 +273,14 @@ mod tests {
         let said = no("db-1", "master", Some("db-1"));
         assert_eq!(said, "db-1 is the master already");
         let status = status("candidate");
-        let rejoin = would(
+        let rejoin = steps(
             &Wish::Rejoin { discard: false },
             &name("db-2"),
             Some(&status),
         );
         assert_eq!(rejoin.unwrap_err(), "db-2 is not kept out of shop");
-        assert!(would(&Wish::Rejoin { discard: true }, &name("db-2"), None).is_err());
+        assert!(steps(&Wish::Rejoin { discard: true }, &name("db-2"), None).is_err());
         let off = Wish::TakeOver { off: true };
-        assert!(would(&off, &name("db-2"), Some(&status)).is_ok());
+        assert!(steps(&off, &name("db-2"), Some(&status)).is_ok());
     }
 }

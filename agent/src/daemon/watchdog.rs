@@ -1,4 +1,4 @@
-//! Signs of life, to systemd and to whoever waits at the socket; and when a run is stuck, so that there are none.
+//! Signs of life to systemd's watchdog and to whoever waits at the socket; none any more when a run is stuck.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use tokio::time::Instant;
 use super::systemd;
 
 /// However long the first run takes, the machine's boot goes on after this.
-const READY_AT_LAST: Duration = Duration::from_secs(20);
+const READY_AT_THE_LATEST: Duration = Duration::from_secs(20);
 /// No step takes longer, with all its commands at their deadlines: a run that does is stuck.
 const LONGEST_STEP: Duration = Duration::from_mins(6);
-/// Who waits for a run hears of it this often.
-const SIGN: Duration = Duration::from_secs(5);
+/// Whoever waits for a run at the socket gets a sign of life this often.
+const SIGN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Says what the daemon is doing, and that it lives.
 #[derive(Debug)]
-pub(super) struct Signs {
+pub(super) struct Watchdog {
     doing: watch::Sender<String>,
     started: Instant,
     /// Whether systemd was told that the daemon is up.
@@ -26,7 +26,7 @@ pub(super) struct Signs {
     step_began: Cell<Instant>,
 }
 
-impl Signs {
+impl Watchdog {
     pub(super) fn new(doing: watch::Sender<String>) -> Self {
         let now = Instant::now();
         Self {
@@ -49,7 +49,7 @@ impl Signs {
 
     /// When the next sign is due, while a run goes on.
     pub(super) fn next() -> Instant {
-        Instant::now() + systemd::pulse().min(SIGN)
+        Instant::now() + systemd::watchdog_interval().min(SIGN_INTERVAL)
     }
 
     /// A run that waits for a command, which may rightly take its time, is not stuck: that is seen only when one
@@ -64,7 +64,7 @@ impl Signs {
         systemd::alive();
         // Who waits at the socket hears it too.
         self.doing.send_modify(|_| ());
-        if self.started.elapsed() > READY_AT_LAST {
+        if self.started.elapsed() > READY_AT_THE_LATEST {
             self.ready();
         }
     }
@@ -77,7 +77,7 @@ impl Signs {
     }
 
     /// No run goes on: `headline` is for `systemctl status`, `doing` for whoever asks at the socket.
-    pub(super) fn rest(&self, headline: &str, doing: &str) {
+    pub(super) fn idle(&self, headline: &str, doing: &str) {
         systemd::status(headline);
         self.doing.send_replace(doing.to_owned());
     }

@@ -22,7 +22,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 struct Node {
     dir: tempfile::TempDir,
     session: Session,
-    picture: Picture,
+    state: BoxState,
 }
 
 impl Node {
@@ -37,11 +37,11 @@ impl Node {
             ..Overrides::default()
         });
         let session = block_on(Session::open(settings.unwrap())).unwrap();
-        let picture = Picture::new(&session);
+        let state = BoxState::new(&session);
         Self {
             dir,
             session,
-            picture,
+            state,
         }
     }
 
@@ -64,7 +64,7 @@ impl Node {
 
     fn poll(&mut self) {
         let polled = block_on(self.session.poll()).unwrap();
-        self.picture.polled(&self.session, &polled, None);
+        self.state.polled(&self.session, &polled, None);
     }
 
     /// The bucket is away, and asked so often.
@@ -88,11 +88,11 @@ impl Node {
             steps,
             problems,
         };
-        self.picture.ran(&intent, &found_by, &record);
+        self.state.ran(&intent, &found_by, &record);
     }
 
     fn status(&self) -> Status {
-        self.picture.status(&self.session)
+        self.state.status(&self.session)
     }
 
     fn files(&self) -> Files {
@@ -143,8 +143,7 @@ fn health_and_reasons() {
     let mut this = Node::new();
     note("nothing is known yet", &this);
     this.poll();
-    this.picture
-        .waiting("there is no document yet: publish one");
+    this.state.waiting("there is no document yet: publish one");
     note("no document", &this);
     this.lose_bucket(1);
     note("no document, no bucket", &this);
@@ -187,9 +186,9 @@ fn health_and_reasons() {
         Vec::new(),
     );
     note("failed again", &this);
-    assert_eq!(this.picture.failing(), 2);
+    assert_eq!(this.state.failing(), 2);
     this.run(Vec::new(), Vec::new());
-    assert_eq!(this.picture.failing(), 0);
+    assert_eq!(this.state.failing(), 0);
     note("and mended", &this);
 
     let warning = Problem {
@@ -201,18 +200,18 @@ fn health_and_reasons() {
     };
     this.run(Vec::new(), vec![warning]);
     note("a warning", &this);
-    this.picture.drift = vec!["somebody rewrites /etc/hosts again and again".into()];
-    note("a fight", &this);
-    this.picture.drift.clear();
-    this.picture
+    this.state.drift = vec!["somebody rewrites /etc/hosts again and again".into()];
+    note("a flapping file", &this);
+    this.state.drift.clear();
+    this.state
         .not_kept("a new document could not be written to disk: no space left");
     note("no room for a new document", &this);
     this.poll();
-    this.picture.failed_to_run("the ledger cannot be read");
+    this.state.failed_to_run("the ledger cannot be read");
     note("its own state", &this);
     this.run(Vec::new(), Vec::new());
     note("well again", &this);
-    this.picture.waiting("the document has no server web-1");
+    this.state.waiting("the document has no server web-1");
     note("no longer in the document", &this);
     insta::assert_snapshot!(said);
 }
@@ -283,23 +282,23 @@ fn the_file_is_written_for_news_and_as_a_sign_of_life_and_else_left_alone() {
         let path = this.dir.path().join("run/agentd/status.json");
         std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap())
     };
-    let mut picture = std::mem::replace(&mut this.picture, Picture::new(&this.session));
-    let publish = |picture: &mut Picture, due| {
-        drop(picture.publish(&files, &this.session, due).unwrap());
+    let mut state = std::mem::replace(&mut this.state, BoxState::new(&this.session));
+    let publish = |state: &mut BoxState, due| {
+        drop(state.publish(&files, &this.session, due).unwrap());
         inode()
     };
-    let first = publish(&mut picture, false);
-    picture.polled(&this.session, &Polled::Unchanged, None);
-    assert_eq!(publish(&mut picture, false), first, "a poll is no news");
-    let beat = publish(&mut picture, true);
+    let first = publish(&mut state, false);
+    state.polled(&this.session, &Polled::Unchanged, None);
+    assert_eq!(publish(&mut state, false), first, "a poll is no news");
+    let beat = publish(&mut state, true);
     assert_ne!(beat, first);
-    picture.drift = vec!["a fight".into()];
-    let news = publish(&mut picture, false);
+    state.drift = vec!["a flapping file".into()];
+    let news = publish(&mut state, false);
     assert_ne!(news, beat);
     // `--once` leaves a file alone that says the same already.
-    picture.write_if_news(&files, &this.session).unwrap();
+    state.write_if_news(&files, &this.session).unwrap();
     assert_eq!(inode(), news);
-    picture.drift.clear();
-    picture.write_if_news(&files, &this.session).unwrap();
+    state.drift.clear();
+    state.write_if_news(&files, &this.session).unwrap();
     assert_ne!(inode(), news);
 }

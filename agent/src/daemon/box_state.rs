@@ -1,4 +1,4 @@
-//! The picture that the daemon has of its box, and the status that it makes of it.
+//! What the daemon knows of its box, and the status that is made of it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,14 +20,14 @@ use crate::system::{chain, clock, memory};
 /// The status file.
 const FILE: &str = "status.json";
 /// So many requests in a row must fail before the box calls itself degraded: one lost packet wakes nobody.
-const TOLERATED: u32 = 2;
+const TOLERATED_FAILURES: u32 = 2;
 
-/// So many kept runs are looked through for the last that changed something.
-const REMEMBERED: usize = 20;
+/// So many runs of the journal are searched for the last that changed something.
+const JOURNAL_SEARCH: usize = 20;
 
-/// What is known.
+/// What is known: of the node, the bucket, the document, the last runs.
 #[derive(Debug)]
-pub(super) struct Picture {
+pub(super) struct BoxState {
     started: Timestamp,
     pub(super) node: NodeStatus,
     bucket: BucketStatus,
@@ -43,7 +43,7 @@ pub(super) struct Picture {
     steps: StepCounts,
     /// Failing steps, since when and how often they were tried.
     failing: BTreeMap<StepName, (Timestamp, u32)>,
-    /// What the watcher of drift has to say.
+    /// Why drift is noticed late or repaired slowly.
     pub(super) drift: Vec<String>,
     /// Services that should run and do not.
     pub(super) services: Vec<String>,
@@ -53,11 +53,11 @@ pub(super) struct Picture {
     written: Option<Status>,
 }
 
-impl Picture {
+impl BoxState {
     pub(super) fn new(session: &Session) -> Self {
         let files = Files::new(session.settings.root.clone());
         // Not fatal: the journal tells of the past only.
-        let kept = journal::last(&files, REMEMBERED).unwrap_or_default();
+        let kept = journal::last(&files, JOURNAL_SEARCH).unwrap_or_default();
         let changed = kept.iter().find(|run| run.changed()).map(|run| run.started);
         let last_run = kept.into_iter().next();
         Self {
@@ -112,7 +112,7 @@ impl Picture {
             _ => None,
         };
         let since = |refusal: &Option<Refusal>| refusal.as_ref().map(|refusal| refusal.since);
-        // The same one is heard of at each poll.
+        // The same refusal comes with each poll.
         if refused.is_some() && since(&refused) != since(&self.refused) {
             self.counters.refusals += 1;
         }
@@ -210,8 +210,8 @@ impl Picture {
         }
     }
 
-    /// A change of master was followed, outside of any run.
-    pub(super) fn led(&mut self, record: &RunRecord) {
+    /// The names of `/etc/hosts` were led to another master, outside of any run.
+    pub(super) fn names_led(&mut self, record: &RunRecord) {
         self.counters.changes += 1;
         self.changed = Some(record.started);
         self.last_run = Some(record.clone());
@@ -243,7 +243,7 @@ impl Picture {
             confirmed,
         }) = accepted
         {
-            if self.bucket.failures > TOLERATED {
+            if self.bucket.failures > TOLERATED_FAILURES {
                 let error = self.bucket.error.as_deref().unwrap_or_default();
                 reasons.push(format!(
                     "no good answer from the bucket since {confirmed}; the box keeps the last good document: {error}"

@@ -1,4 +1,4 @@
-//! Asking the bucket without waiting for it: the loop mends the box while a slow answer is under way.
+//! One request for the fleet document, run beside the event loop: drift is repaired while a slow answer is under way.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use crate::bucket::{Bucket, BucketError, Fetched};
 use crate::converge::intake::{Intake, Question};
 use crate::report::Trigger;
 
-/// The bucket's answer to one question.
-pub(super) struct Heard {
+/// The bucket's answer to one request.
+pub(super) struct DocumentResponse {
     pub(super) question: Question,
     pub(super) answer: Result<Fetched, BucketError>,
     /// Why it was asked.
@@ -20,21 +20,21 @@ pub(super) struct Heard {
 }
 
 /// A request under way. Dropped: given up.
-pub(super) struct Asking {
-    answer: Pin<Box<dyn Future<Output = Heard>>>,
+pub(super) struct DocumentRequest {
+    answer: Pin<Box<dyn Future<Output = DocumentResponse>>>,
     /// Why it is asked.
     pub(super) trigger: Trigger,
 }
 
-impl Asking {
-    /// Begins to ask. Goes on only while [`heard`] is awaited.
+impl DocumentRequest {
+    /// Begins to ask. Goes on only while [`response`] is awaited.
     pub(super) fn start(intake: &mut Intake, bucket: &Arc<Bucket>, trigger: Trigger) -> Self {
         let question = intake.question(bucket);
         let bucket = Arc::clone(bucket);
         let asked = Instant::now();
         let answer = async move {
             let answer = question.ask(&bucket).await;
-            Heard {
+            DocumentResponse {
                 question,
                 answer,
                 trigger,
@@ -49,11 +49,11 @@ impl Asking {
 }
 
 /// Waits for the answer to what is being asked; forever, where nothing is. May be dropped and called again.
-pub(super) async fn heard(asking: &mut Option<Asking>) -> Heard {
-    let Some(under_way) = asking else {
+pub(super) async fn response(request: &mut Option<DocumentRequest>) -> DocumentResponse {
+    let Some(under_way) = request else {
         return std::future::pending().await;
     };
-    let heard = under_way.answer.as_mut().await;
-    *asking = None;
-    heard
+    let response = under_way.answer.as_mut().await;
+    *request = None;
+    response
 }

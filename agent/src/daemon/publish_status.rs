@@ -1,11 +1,11 @@
-//! Showing how the box is: in the status file, at the socket, in `systemctl status`.
+//! Publishing the status of the box: to the status file, the control socket, `systemctl status`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::agent::Agent;
+use super::event_loop::EventLoop;
 use crate::report::{DatabaseStatus, Health, Status, Trigger};
 use crate::system::chain;
 
@@ -14,27 +14,30 @@ pub(super) const HEARTBEAT: Duration = Duration::from_mins(1);
 /// The same where a product has a database: monitors read lag and the lease's age in the file.
 const DATABASE_HEARTBEAT: Duration = Duration::from_secs(10);
 
-impl Agent {
-    /// Shows how the box is, when no run goes on.
+impl EventLoop {
+    /// Publishes the status, when no run goes on.
     pub(super) fn publish(&mut self) {
-        let Some(status) = self.show() else { return };
+        let Some(status) = self.publish_while_running() else {
+            return;
+        };
         let urgent = self
-            .asking
+            .request
             .as_ref()
-            .is_some_and(|asking| asking.trigger != Trigger::Poll);
+            .is_some_and(|request| request.trigger != Trigger::Poll);
         let doing = if urgent {
             "asking the bucket"
         } else {
             "waiting"
         };
-        self.signs.rest(&headline(&status), doing);
+        self.watchdog.idle(&headline(&status), doing);
     }
 
-    /// Shows how the box is, to whoever asks and in the status file. `None`: that could not be written.
-    pub(super) fn show(&mut self) -> Option<Arc<Status>> {
-        self.picture.databases = self.databases();
+    /// Publishes the status to the socket and the status file, also while a run goes on. `None`: the file could not be
+    /// written.
+    pub(super) fn publish_while_running(&mut self) -> Option<Arc<Status>> {
+        self.state.databases = self.databases();
         let due = Instant::now() >= self.next_write;
-        match self.picture.publish(&self.files, &self.session, due) {
+        match self.state.publish(&self.files, &self.session, due) {
             Ok(status) => {
                 if due {
                     let next = if status.databases.is_empty() {
@@ -55,7 +58,7 @@ impl Agent {
                     "the status file is old"
                 );
                 self.status
-                    .send_replace(Some(Arc::new(self.picture.status(&self.session))));
+                    .send_replace(Some(Arc::new(self.state.status(&self.session))));
                 None
             }
         }
@@ -66,9 +69,9 @@ impl Agent {
         let mut databases = self.session.databases();
         let notes = databases.iter_mut().map(|database| &mut database.notes);
         for notes in notes {
-            notes.extend(self.leases.uncut.clone());
+            notes.extend(self.lease_watch.cut_failure.clone());
         }
-        self.keepers.tell(&mut databases);
+        self.drivers.fill_status(&mut databases);
         databases
     }
 }

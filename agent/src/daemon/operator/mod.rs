@@ -1,11 +1,14 @@
-//! What a person orders of a database: who can do it, and what the daemon does itself.
+//! Operators' orders to databases (`agentctl db switchover`, `takeover`, `rejoin`, `pause`, `resume`): checked, and passed to
+//! who carries them out.
 //!
 //! A hold is an object in the bucket, and any of the product's database servers may write it: that needs no more than
-//! the bucket. Everything else is done by who keeps the product's database on this machine.
+//! the bucket. Everything else is done by the driver of the product's database on this machine: `execute`.
+
+pub(super) mod execute;
 
 use std::sync::Arc;
 
-use super::keepers::Keepers;
+use super::database_drivers::DatabaseDrivers;
 use crate::control::messages::{Answer, DatabaseAnswer, DatabaseOrder};
 use crate::control::server::OrderRequest;
 use crate::converge::Session;
@@ -14,21 +17,21 @@ use crate::fleet::Name;
 use crate::node::databases;
 use crate::system::chain;
 
-/// Does it, or passes it on. What is refused is answered at once; a hold is written without anybody waiting for it here.
-pub(super) fn take(session: &Session, keepers: &Keepers, request: OrderRequest) {
-    if let Err(message) = may(session, &request) {
+/// Passes an order to who carries it out. What is refused is answered at once; a hold is written in the background.
+pub(super) fn dispatch(session: &Session, drivers: &DatabaseDrivers, request: OrderRequest) {
+    if let Err(message) = check_member(session, &request) {
         let _ = request.answer.send(Answer::Failed { message });
         return;
     }
     match &request.ask.order {
-        DatabaseOrder::Hold { .. } => hold(session, request),
+        DatabaseOrder::Hold { .. } => write_hold(session, request),
         DatabaseOrder::Switchover { .. }
         | DatabaseOrder::TakeOver { .. }
         | DatabaseOrder::Rejoin { .. } => {
-            let Some(request) = keepers.order(request) else {
+            let Some(request) = drivers.pass_on(request) else {
                 return;
             };
-            let message = keepers.trouble().unwrap_or(
+            let message = drivers.trouble().unwrap_or(
                 "the agent does not keep this machine's database: set `credentials` in [database] of agentd.toml, \
                  then systemctl restart agentd",
             );
@@ -39,7 +42,7 @@ pub(super) fn take(session: &Session, keepers: &Keepers, request: OrderRequest) 
 }
 
 /// Whether this machine is one of the product's database servers. The error says which are.
-fn may(session: &Session, request: &OrderRequest) -> Result<(), String> {
+fn check_member(session: &Session, request: &OrderRequest) -> Result<(), String> {
     let (intent, _) = session.intent().map_err(|error| error.0)?;
     let fleet = &intent.document.fleet;
     let product = &request.ask.product;
@@ -61,7 +64,7 @@ fn may(session: &Session, request: &OrderRequest) -> Result<(), String> {
     ))
 }
 
-fn hold(session: &Session, request: OrderRequest) {
+fn write_hold(session: &Session, request: OrderRequest) {
     let bucket = Arc::clone(&session.bucket);
     let node = session.intent().map(|(intent, _)| intent.node);
     tokio::spawn(async move {

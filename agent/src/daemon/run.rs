@@ -1,4 +1,4 @@
-//! Making a run: who has the lock, what goes on meanwhile, what a run means for what comes next.
+//! A convergence run as the daemon makes it: the lock, what is served meanwhile, what the record means for the timers.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::agent::Agent;
-use super::leases;
-use super::orders;
-use super::services::AGAIN;
-use super::signs::Signs;
+use super::event_loop::EventLoop;
+use super::lease_watch;
+use super::operator;
+use super::service_health::INTERVAL_WHILE_DOWN;
+use super::watchdog::Watchdog;
 use crate::bucket::backoff;
 use crate::control::messages::{Answer, Applied};
 use crate::converge::{RunError, lock_runs};
@@ -23,21 +23,21 @@ use crate::system::file::FileError;
 
 /// How long somebody else's run is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
-/// A box is looked at this often even if nothing was noticed: events can be lost.
-pub(super) const LOOK: Duration = Duration::from_mins(1);
+/// A run is made this often even if nothing was noticed: events can be lost.
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_mins(1);
 /// What could not be finished for a passing reason is tried again this soon.
-const SOON: Duration = Duration::from_secs(1);
+const RETRY_SOON: Duration = Duration::from_secs(1);
 
 /// How a run ended, or why there was none.
-enum Ended {
+enum RunEnd {
     Ran(Result<RunRecord, RunError>),
     Busy,
     Stopping,
     NoLock(FileError),
 }
 
-impl Agent {
-    /// Makes a run and shows how the box is after it. Fails at nothing: what went wrong is logged, shown in the
+impl EventLoop {
+    /// Makes a run and publishes the status after it. Fails at nothing: what went wrong is logged, shown in the
     /// status and returned for whoever asked. `trouble`: why the newest document could not be had.
     pub(super) async fn run(
         &mut self,
@@ -45,28 +45,32 @@ impl Agent {
         retry: bool,
         trouble: Option<String>,
     ) -> Answer {
-        self.next_look = Instant::now() + LOOK;
+        self.next_check = Instant::now() + CHECK_INTERVAL;
         let answer = self.try_run(trigger, retry, trouble).await;
         let answer = answer.unwrap_or_else(|message| Answer::Failed { message });
         if !self.booting {
-            self.look_at_services(trigger).await;
+            self.check_services(trigger).await;
         }
-        self.become_ready();
-        if std::mem::take(&mut self.overtaken) {
-            // That run knew of another master.
-            self.next_look = Instant::now();
+        self.finish_booting();
+        if std::mem::take(&mut self.master_changed) {
+            // That run still knew the former master.
+            self.next_check = Instant::now();
         }
         self.publish();
         answer
     }
 
-    async fn look_at_services(&mut self, trigger: Trigger) {
+    async fn check_services(&mut self, trigger: Trigger) {
         let settings = &self.session.settings;
-        if let Some(still) = self.services.look(settings, &self.files, trigger).await {
-            if !still.is_empty() {
-                self.next_look = self.next_look.min(Instant::now() + AGAIN);
+        if let Some(down) = self
+            .service_health
+            .check(settings, &self.files, trigger)
+            .await
+        {
+            if !down.is_empty() {
+                self.next_check = self.next_check.min(Instant::now() + INTERVAL_WHILE_DOWN);
             }
-            self.picture.services = still;
+            self.state.services = down;
         }
     }
 
@@ -80,108 +84,110 @@ impl Agent {
             let released = self.session.converger.release_quarantine();
             released.map_err(|error| chain(&error))?;
         }
-        self.gather_again().await;
+        self.identify_again().await;
         if trouble.is_none() {
-            self.leases.before_run(&mut self.session).await;
+            self.lease_watch.before_run(&mut self.session).await;
         }
         let (intent, found_by) = self.session.intent().map_err(|error| {
-            if self.picture.waits_for() != Some(&error.0) {
+            if self.state.waits_for() != Some(&error.0) {
                 tracing::warn!(event = "waiting", "{error}");
             }
-            self.picture.waiting(&error.0);
+            self.state.waiting(&error.0);
             match &trouble {
                 Some(trouble) => format!("{error}; {trouble}"),
                 None => error.0,
             }
         })?;
-        if !self.picture.knows_itself() {
+        if !self.state.knows_itself() {
             tracing::info!(event = "identified", node = %intent.node, found_by, "this box is {}", intent.node);
         }
-        let signs = Rc::clone(&self.signs);
-        let progress = |what: &str| signs.progress(what);
+        let watchdog = Rc::clone(&self.watchdog);
+        let progress = |what: &str| watchdog.progress(what);
         let converger = Arc::clone(&self.session.converger);
         let root = self.session.settings.root.clone();
         let mut stopped = self.stopped.clone();
         let running = async {
             let lock = tokio::select! {
-                _ = stopped.wait_for(|stop| *stop) => return Ended::Stopping,
+                _ = stopped.wait_for(|stop| *stop) => return RunEnd::Stopping,
                 lock = lock_runs(&root, LOCK_PATIENCE, &progress) => lock,
             };
             match lock {
-                Ok(Some(_lock)) => Ended::Ran(converger.run(&intent, trigger, &progress).await),
-                Ok(None) => Ended::Busy,
-                Err(error) => Ended::NoLock(error),
+                Ok(Some(_lock)) => RunEnd::Ran(converger.run(&intent, trigger, &progress).await),
+                Ok(None) => RunEnd::Busy,
+                Err(error) => RunEnd::NoLock(error),
             }
         };
-        let record = match self.meanwhile(running).await {
-            Ended::Ran(record) => record,
-            Ended::Busy => {
-                self.next_look = Instant::now() + SOON;
+        let record = match self.serve_during(running).await {
+            RunEnd::Ran(record) => record,
+            RunEnd::Busy => {
+                self.next_check = Instant::now() + RETRY_SOON;
                 return Err("another run goes on (agentd --once, agentctl apply?); try again when it has ended".into());
             }
-            Ended::Stopping => return Err("agentd is stopping and made no run".into()),
-            Ended::NoLock(error) => return Err(chain(&error)),
+            RunEnd::Stopping => return Err("agentd is stopping and made no run".into()),
+            RunEnd::NoLock(error) => return Err(chain(&error)),
         };
         let record = record.map_err(|error| {
             let error = chain(&error);
             tracing::error!(event = "run-failed", error, "no run could be made");
-            self.picture.failed_to_run(&error);
-            self.next_look = Instant::now() + backoff(self.session.settings.poll.max(SOON), 1);
+            self.state.failed_to_run(&error);
+            self.next_check =
+                Instant::now() + backoff(self.session.settings.poll.max(RETRY_SOON), 1);
             error
         })?;
-        self.picture.ran(&intent, &found_by, &record);
-        self.after(&record);
-        if !self.overtaken {
-            self.leases.after_run(&self.session).await;
+        self.state.ran(&intent, &found_by, &record);
+        self.plan_ahead(&record);
+        if !self.master_changed {
+            self.lease_watch.after_run(&self.session).await;
         }
         Ok(Answer::Applied(Box::new(Applied {
             run: record,
-            refused: self.picture.refused.clone(),
+            refused: self.state.refused.clone(),
             unreachable: trouble,
         })))
     }
 
-    /// Follows leases, takes orders to databases and shows how the box is while a run goes on: none of these waits for
-    /// a package or a service.
-    async fn meanwhile<T>(&mut self, running: impl Future<Output = T>) -> T {
+    /// While a run goes on: follows leases, takes operators' orders, publishes the status and feeds the watchdog. None of
+    /// these waits for a package or a service.
+    async fn serve_during<T>(&mut self, running: impl Future<Output = T>) -> T {
         tokio::pin!(running);
-        let mut sign = Signs::next();
+        let mut watchdog_due = Watchdog::next();
         loop {
-            let due = self.leases.due();
+            let due = self.lease_watch.due();
             tokio::select! {
                 biased;
                 done = &mut running => return done,
-                () = sleep_until(sign) => {
-                    sign = Signs::next();
-                    self.signs.alive_unless_stuck();
-                    self.show();
+                () = sleep_until(watchdog_due) => {
+                    watchdog_due = Watchdog::next();
+                    self.watchdog.alive_unless_stuck();
+                    self.publish_while_running();
                 }
-                answers = leases::heard(&mut self.leases) => {
-                    self.overtaken |= self.follow(answers).await;
+                answers = lease_watch::next_answers(&mut self.lease_watch) => {
+                    self.master_changed |= self.follow_leases(answers).await;
                 }
-                () = sleep_until(due) => self.leases.turn(&self.session).await,
-                Some(order) = self.orders.recv() => orders::take(&self.session, &self.keepers, order),
+                () = sleep_until(due) => self.lease_watch.do_due(&self.session).await,
+                Some(order) = self.orders.recv() => operator::dispatch(&self.session, &self.drivers, order),
             }
         }
     }
 
     /// Asks once a minute who this box is, while no server of the document is it.
-    async fn gather_again(&mut self) {
+    async fn identify_again(&mut self) {
         // Whatever failed: a host name or a tag can be set long after the agent has started.
-        let due = Instant::now() >= self.next_clues && self.session.intake.accepted().is_some();
+        let due =
+            Instant::now() >= self.next_identity_check && self.session.intake.accepted().is_some();
         if due && self.session.intent().is_err() {
             self.session.clues = Clues::gather(&self.session.settings).await;
-            self.next_clues = Instant::now() + LOOK;
+            self.next_identity_check = Instant::now() + CHECK_INTERVAL;
         }
     }
 
-    /// What a run means for what comes next.
-    fn after(&mut self, record: &RunRecord) {
+    /// Notes what a run repaired, watches what it owns now, and sets when the next run is due.
+    fn plan_ahead(&mut self, record: &RunRecord) {
         let now = Instant::now();
         for step in &record.steps {
             if step.cause == Cause::Drift && step.outcome == Outcome::Changed {
                 for change in &step.changes {
-                    if self.fights.repaired(&change.path, now) {
+                    if self.flapping.repaired(&change.path, now) {
                         tracing::warn!(
                             event = "fight",
                             path = %change.path.display(),
@@ -197,7 +203,7 @@ impl Agent {
                     self.drift.follow(&owned);
                     if self.booting {
                         // What was edited after the run had looked and before this watched.
-                        self.next_look = now + SOON;
+                        self.next_check = now + RETRY_SOON;
                     }
                 }
                 Err(error) => tracing::warn!(
@@ -207,8 +213,8 @@ impl Agent {
                 ),
             }
         }
-        self.picture.drift = self.fights.told(now);
-        self.picture
+        self.state.drift = self.flapping.warnings(now);
+        self.state
             .drift
             .extend(self.drift.trouble().map(str::to_owned));
         let again = record
@@ -216,22 +222,25 @@ impl Agent {
             .iter()
             .any(|step| matches!(step.outcome, Outcome::Failed | Outcome::Broken));
         if again {
-            self.next_look = now
-                + backoff(self.session.settings.poll.max(SOON), self.picture.failing())
-                    .min(LOOK * 5);
+            self.next_check = now
+                + backoff(
+                    self.session.settings.poll.max(RETRY_SOON),
+                    self.state.failing(),
+                )
+                .min(CHECK_INTERVAL * 5);
         }
     }
 
-    /// Whether what was touched is repaired now. Where somebody fights the agent for all of it, later.
+    /// Whether what was touched is repaired now; where all of it flaps, later.
     pub(super) fn may_repair(&mut self, touched: &BTreeSet<PathBuf>) -> bool {
         let now = Instant::now();
         let soonest = touched
             .iter()
-            .map(|path| self.fights.repair_at(path, now))
+            .map(|path| self.flapping.repair_at(path, now))
             .min();
         match soonest {
             Some(at) if at > now => {
-                self.next_look = self.next_look.min(at);
+                self.next_check = self.next_check.min(at);
                 false
             }
             _ => true,
@@ -239,12 +248,12 @@ impl Agent {
     }
 
     /// After the first run: the machine's boot goes on, and what had to wait for that can be done.
-    fn become_ready(&mut self) {
-        self.signs.ready();
+    fn finish_booting(&mut self) {
+        self.watchdog.ready();
         if std::mem::take(&mut self.booting) {
             self.session.converger.set_booting(false);
             if self.session.converger.has_pending().unwrap_or(true) {
-                self.next_look = self.next_look.min(Instant::now() + SOON);
+                self.next_check = self.next_check.min(Instant::now() + RETRY_SOON);
             }
         }
     }

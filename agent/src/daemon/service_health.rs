@@ -1,4 +1,5 @@
-//! Services that serve what the agent writes and that it does not start by itself: told while they stand still.
+//! Health of the services that serve what the agent writes (Apache, cron) and that it does not start: reported while one is
+//! down.
 //!
 //! Somebody may have stopped one for a reason, so that is left to people.
 
@@ -12,20 +13,20 @@ use crate::settings::Settings;
 use crate::system::file::{Files, Found};
 use crate::system::systemd;
 
-/// They are looked at this often, or when somebody asks: it costs a command.
-const LOOK: Duration = Duration::from_secs(50);
-/// While one stands still. It may just be between two starts.
-pub(super) const AGAIN: Duration = Duration::from_secs(5);
+/// They are checked this often, or when somebody asks: it costs a command.
+const INTERVAL: Duration = Duration::from_secs(50);
+/// The same while one is down: it may just be between two starts.
+pub(super) const INTERVAL_WHILE_DOWN: Duration = Duration::from_secs(5);
 
-/// When the services are looked at.
+/// When the services are checked next.
 #[derive(Debug, Default)]
-pub(super) struct Services {
+pub(super) struct ServiceHealth {
     next: Option<Instant>,
 }
 
-impl Services {
-    /// What stands still, each with what that means and what to do. `None`: it is not time to look.
-    pub(super) async fn look(
+impl ServiceHealth {
+    /// The services that are down, each with what that means and what to do. `None`: it is not time to check.
+    pub(super) async fn check(
         &mut self,
         settings: &Settings,
         files: &Files,
@@ -36,14 +37,20 @@ impl Services {
         if !asked && self.next.is_some_and(|next| now < next) {
             return None;
         }
-        let still = standing_still(settings, files).await;
-        self.next = Some(now + if still.is_empty() { LOOK } else { AGAIN });
-        Some(still)
+        let down = down_services(settings, files).await;
+        self.next = Some(
+            now + if down.is_empty() {
+                INTERVAL
+            } else {
+                INTERVAL_WHILE_DOWN
+            },
+        );
+        Some(down)
     }
 }
 
 /// Empty also where systemd does not say.
-async fn standing_still(settings: &Settings, files: &Files) -> Vec<String> {
+async fn down_services(settings: &Settings, files: &Files) -> Vec<String> {
     if !settings.root.is_machine() {
         return Vec::new();
     }
@@ -63,11 +70,11 @@ async fn standing_still(settings: &Settings, files: &Files) -> Vec<String> {
         return Vec::new();
     }
     let units: Vec<String> = wanted.iter().map(|(unit, _)| unit.clone()).collect();
-    let still = systemd::standing_still(platform, &units).await;
-    let still = still.unwrap_or_default();
+    let down = systemd::standing_still(platform, &units).await;
+    let down = down.unwrap_or_default();
     wanted
         .into_iter()
-        .filter(|(unit, _)| still.contains(unit))
+        .filter(|(unit, _)| down.contains(unit))
         .map(|(unit, so)| {
             format!("{unit} does not run: {so}; systemctl start {unit}, and journalctl -u {unit} says why it stopped")
         })

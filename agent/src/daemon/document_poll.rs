@@ -1,11 +1,11 @@
-//! Hearing of documents: when the bucket is asked, what its answers mean, whether they are a reason for a run.
+//! Polling the fleet document: when the bucket is asked, what its answers mean, whether they call for a run.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::agent::Agent;
-use super::poll::{Asking, Heard};
+use super::document_request::{DocumentRequest, DocumentResponse};
+use super::event_loop::EventLoop;
 use crate::bucket::{backoff, phase};
 use crate::control::server::ApplyRequest;
 use crate::converge::intake::Polled;
@@ -13,43 +13,47 @@ use crate::report::Trigger;
 use crate::system::chain;
 
 /// Two polls are never closer than this, however slow the bucket is.
-const BREATH: Duration = Duration::from_millis(10);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
-impl Agent {
-    /// Begins to ask the bucket. Whether it does: a routine poll under way is begun again, for its answer
-    /// may be older than the wish; another wish's is not.
-    pub(super) fn ask(&mut self, trigger: Trigger) -> bool {
+impl EventLoop {
+    /// Begins to ask the bucket for the document. Returns whether it does: a routine poll under way is begun again, for
+    /// its answer may be older than the request; a request for another trigger is not.
+    pub(super) fn request_document(&mut self, trigger: Trigger) -> bool {
         let busy = self
-            .asking
+            .request
             .as_ref()
-            .is_some_and(|asking| asking.trigger != Trigger::Poll);
+            .is_some_and(|request| request.trigger != Trigger::Poll);
         if !busy {
-            self.asking = Some(Asking::start(
+            self.request = Some(DocumentRequest::start(
                 &mut self.session.intake,
                 &self.session.bucket,
                 trigger,
             ));
             if trigger != Trigger::Poll {
-                self.signs.progress("asking the bucket");
+                self.watchdog.progress("asking the bucket");
             }
         }
         !busy
     }
 
-    /// Takes the bucket's answer in, makes a run if that or somebody's wish is a reason, and tells who waits.
-    pub(super) async fn hear_and_run(&mut self, heard: Heard, waiting: &mut Vec<ApplyRequest>) {
-        let asked_for = match heard.trigger {
+    /// Takes the bucket's answer in, makes a run if the document or a request calls for one, and answers who waits.
+    pub(super) async fn take_document_and_run(
+        &mut self,
+        response: DocumentResponse,
+        waiting: &mut Vec<ApplyRequest>,
+    ) {
+        let asked_for = match response.trigger {
             // The kept document was applied already, for the bucket took its time.
             Trigger::Start => self.booting,
             Trigger::Poll => false,
             _ => true,
         };
-        let trigger = match heard.trigger {
+        let trigger = match response.trigger {
             Trigger::Start if !self.booting => Trigger::Poll,
             trigger => trigger,
         };
-        let (fresh, trouble) = self.hear(heard);
-        if fresh || asked_for || !self.picture.knows_itself() {
+        let (fresh, trouble) = self.take_document(response);
+        if fresh || asked_for || !self.state.knows_itself() {
             let retry = waiting.iter().any(|asker| asker.retry_quarantined);
             let answer = self.run(trigger, retry, trouble).await;
             for asker in waiting.drain(..) {
@@ -63,11 +67,11 @@ impl Agent {
     }
 
     /// Takes the bucket's answer in. Returns whether there is a new document, and why the newest could not be had.
-    fn hear(&mut self, heard: Heard) -> (bool, Option<String>) {
+    fn take_document(&mut self, response: DocumentResponse) -> (bool, Option<String>) {
         let poll = self.session.settings.poll;
         let now = Instant::now();
-        let first = !std::mem::replace(&mut self.heard_once, true);
-        let polled = match self.session.intake.hear(heard.question, heard.answer) {
+        let first = !std::mem::replace(&mut self.answered_once, true);
+        let polled = match self.session.intake.hear(response.question, response.answer) {
             Ok(polled) => polled,
             Err(error) => {
                 let error = format!(
@@ -75,19 +79,19 @@ impl Agent {
                     chain(&error)
                 );
                 tracing::error!(event = "document-not-kept", "{error}");
-                self.picture.not_kept(&error);
+                self.state.not_kept(&error);
                 self.next_poll = now + backoff(poll, 1);
                 return (false, Some(error));
             }
         };
-        self.tell(&polled, now.duration_since(heard.asked));
-        self.next_poll = match self.picture.bucket_failures() {
+        self.note_poll(&polled, now.duration_since(response.asked));
+        self.next_poll = match self.state.bucket_failures() {
             // The fleet's boxes booted together; from now on each asks in its own phase.
-            0 if first => heard.asked + phase(&self.who(), poll),
-            0 => heard.asked + poll,
+            0 if first => response.asked + phase(&self.phase_name(), poll),
+            0 => response.asked + poll,
             failures => now + backoff(poll, failures),
         }
-        .max(now + BREATH);
+        .max(now + SHORTEST_PAUSE);
         match polled {
             Polled::New => (true, None),
             Polled::Unreachable(error) => (false, Some(chain(&error))),
@@ -96,10 +100,10 @@ impl Agent {
     }
 
     /// Notes and logs what the bucket's answer means, where that is news.
-    fn tell(&mut self, polled: &Polled, took: Duration) {
-        let failures = self.picture.bucket_failures();
-        let refused_before = self.picture.refused.as_ref().map(|refused| refused.since);
-        self.picture.polled(&self.session, polled, Some(took));
+    fn note_poll(&mut self, polled: &Polled, took: Duration) {
+        let failures = self.state.bucket_failures();
+        let refused_before = self.state.refused.as_ref().map(|refused| refused.since);
+        self.state.polled(&self.session, polled, Some(took));
         match polled {
             Polled::New => {
                 if let Some(accepted) = self.session.intake.accepted() {
@@ -126,7 +130,7 @@ impl Agent {
             }
             _ => {}
         }
-        if failures > 0 && self.picture.bucket_failures() == 0 {
+        if failures > 0 && self.state.bucket_failures() == 0 {
             tracing::info!(
                 event = "bucket-answers",
                 failures,
@@ -135,8 +139,8 @@ impl Agent {
         }
     }
 
-    /// Who this box is, or may be, for spreading its polls.
-    pub(super) fn who(&self) -> String {
+    /// A name for this box that differs from the others', for spreading their polls over the interval.
+    pub(super) fn phase_name(&self) -> String {
         let clues = &self.session.clues;
         let named = clues.setting.as_ref().map(ToString::to_string);
         named

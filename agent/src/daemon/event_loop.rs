@@ -1,0 +1,134 @@
+//! The daemon's event loop: waits for a trigger of a run (poll, drift, signal, lease, a person), and makes the run.
+//!
+//! | part | what it is responsible for |
+//! |---|---|
+//! | `lifecycle` | start, signals, stop |
+//! | `document_poll` | when the document is asked for, what the bucket's answers mean |
+//! | `master_change` | a new master of a database: its names in `/etc/hosts` at once |
+//! | `run` | convergence runs, and what is served while one goes on |
+//! | `publish_status` | the status file, the socket, `systemctl status` |
+//! | `watchdog` | systemd's watchdog; when a run is stuck |
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::signal::unix::Signal;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::box_state::BoxState;
+use super::database_drivers::DatabaseDrivers;
+use super::document_request::{DocumentRequest, response};
+use super::drift::DriftWatch;
+use super::flapping::Flapping;
+use super::lease_watch::{self, LeaseWatch};
+use super::operator;
+use super::service_health::ServiceHealth;
+use super::systemd;
+use super::watchdog::Watchdog;
+use crate::control::server::{ApplyRequest, OrderRequest};
+use crate::converge::Session;
+use crate::report::{Status, Trigger};
+use crate::system::file::Files;
+
+/// Everything that the loop works with: the session, what is watched, timers, channels.
+pub(super) struct EventLoop {
+    pub(super) session: Session,
+    pub(super) files: Files,
+    pub(super) state: BoxState,
+    pub(super) drift: DriftWatch,
+    pub(super) flapping: Flapping,
+    pub(super) service_health: ServiceHealth,
+    pub(super) watchdog: Rc<Watchdog>,
+    /// Until the first run has ended.
+    pub(super) booting: bool,
+    /// The names of a new master were written while a run was under way, which still knew the old one.
+    pub(super) master_changed: bool,
+    /// Whether the bucket has answered, or failed to, since the start.
+    pub(super) answered_once: bool,
+    pub(super) request: Option<DocumentRequest>,
+    pub(super) lease_watch: LeaseWatch,
+    pub(super) drivers: DatabaseDrivers,
+    pub(super) next_poll: Instant,
+    pub(super) next_check: Instant,
+    pub(super) next_write: Instant,
+    pub(super) next_identity_check: Instant,
+    pub(super) applies: mpsc::Receiver<ApplyRequest>,
+    pub(super) orders: mpsc::Receiver<OrderRequest>,
+    pub(super) status: watch::Sender<Option<Arc<Status>>>,
+    pub(super) stopped: watch::Receiver<bool>,
+}
+
+impl EventLoop {
+    /// Handles one event after the other until it is told to stop.
+    pub(super) async fn run_until_stopped(
+        &mut self,
+        mut hup: Signal,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        // Only for those who ask: what a monitor reads in the file is not older than the last run.
+        self.status
+            .send_replace(Some(Arc::new(self.state.status(&self.session))));
+        self.request_document(Trigger::Start);
+        let mut waiting = Vec::new();
+        // Requests that come while the document is being fetched for others wait for the next fetch: only that answer is
+        // surely as new as the request.
+        let mut later: Vec<ApplyRequest> = Vec::new();
+        let mut again: Option<Trigger> = None;
+        loop {
+            systemd::alive();
+            self.drivers.reconcile(&self.session);
+            let watchdog_due = Instant::now() + systemd::watchdog_interval();
+            let leases_due = self.lease_watch.due();
+            tokio::select! {
+                biased;
+                _ = stop.changed() => return,
+                Some(first) = self.applies.recv() => {
+                    let queue = if self.request_document(Trigger::Person) { &mut waiting } else {
+                        again = Some(Trigger::Person);
+                        &mut later
+                    };
+                    queue.push(first);
+                    // Who asked meanwhile is served by the same run.
+                    while let Ok(more) = self.applies.try_recv() {
+                        queue.push(more);
+                    }
+                }
+                Some(order) = self.orders.recv() => operator::dispatch(&self.session, &self.drivers, order),
+                _ = hup.recv() => {
+                    if !self.request_document(Trigger::Signal) {
+                        again = again.or(Some(Trigger::Signal));
+                    }
+                }
+                response = response(&mut self.request) => {
+                    self.take_document_and_run(response, &mut waiting).await;
+                    if let Some(trigger) = again.take() {
+                        waiting.append(&mut later);
+                        self.request_document(trigger);
+                    }
+                }
+                touched = self.drift.touched() => {
+                    if self.may_repair(&touched) {
+                        self.run(Trigger::Drift, false, None).await;
+                    }
+                }
+                answers = lease_watch::next_answers(&mut self.lease_watch) => {
+                    if self.follow_leases(answers).await {
+                        self.run(Trigger::Lease, false, None).await;
+                    } else {
+                        self.publish();
+                    }
+                }
+                () = sleep_until(leases_due) => self.lease_watch.do_due(&self.session).await,
+                () = sleep_until(self.next_poll), if self.request.is_none() => {
+                    self.request_document(Trigger::Poll);
+                }
+                () = sleep_until(self.next_check) => {
+                    let trigger = if self.booting { Trigger::Start } else { Trigger::Poll };
+                    self.run(trigger, false, None).await;
+                }
+                () = sleep_until(watchdog_due) => self.publish(),
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! A change of a database's master: its names in `/etc/hosts` first and at once, old connections cut, the rest by a run.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::event_loop::EventLoop;
+use crate::converge::Led;
+use crate::converge::follow::Answers;
+use crate::system::chain;
+
+/// Another process of the agent may be writing `/etc/hosts`: how often, and how far apart, that is waited for.
+const BUSY_TRIES: u32 = 20;
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+
+impl EventLoop {
+    /// Takes answers for leases in; where the box goes by another lease now, its names lead there. Returns whether a whole
+    /// run is due.
+    pub(super) async fn follow_leases(&mut self, answers: Answers) -> bool {
+        let phase_name = self.phase_name();
+        let changed = self
+            .lease_watch
+            .take_answers(&mut self.session, answers, &phase_name);
+        if changed {
+            self.lead_names().await;
+        }
+        changed
+    }
+
+    /// Leads the names of `/etc/hosts` to the present masters. What cannot be done here is done, and told, by the run that
+    /// follows.
+    async fn lead_names(&mut self) {
+        let Ok((intent, _)) = self.session.intent() else {
+            return;
+        };
+        for _ in 0..BUSY_TRIES {
+            match self.session.converger.lead(&intent).await {
+                Ok(Led::There(record)) => {
+                    self.state.names_led(&record);
+                    break;
+                }
+                Ok(Led::Already) => break,
+                Ok(Led::Busy) => sleep(BUSY_PAUSE).await,
+                Ok(Led::NotSo(why)) => {
+                    tracing::debug!(event = "names-by-a-run", why, "left to a whole run");
+                    return;
+                }
+                Err(error) => {
+                    let why = chain(&error);
+                    tracing::debug!(event = "names-by-a-run", why, "left to a whole run");
+                    return;
+                }
+            }
+        }
+        self.lease_watch.after_run(&self.session).await;
+        self.publish_while_running();
+    }
+}
