@@ -10,7 +10,7 @@ use node_agent::bucket::{Bucket, Tag};
 use node_agent::database::event::{Cause, Event, EventError};
 use node_agent::database::hold::{Hold, HoldError};
 use node_agent::database::lease::{self, Lease, LeaseState, Nonce};
-use node_agent::database::semantics::{Verdict, probe};
+use node_agent::database::semantics::{Semantics, probe};
 use node_agent::database::store::{LeaseStore, Read, StoreError, Written};
 use node_agent::fleet::Name;
 use node_agent::settings::{BucketUrl, S3Settings};
@@ -370,10 +370,10 @@ async fn our_server_a_directory_and_a_proxy_in_between_pass_the_probe() {
     let two = Two::start();
     let bucket = two.server.client(&two.proxy.endpoint, TIMEOUT * 5);
     let server = name("db-1");
-    assert_eq!(probe(&bucket, &server).await, Verdict::Right);
+    assert_eq!(probe(&bucket, &server).await, Semantics::Right);
     assert_eq!(
         probe(&bucket, &server).await,
-        Verdict::Right,
+        Semantics::Right,
         "the second time"
     );
     assert_eq!(
@@ -382,7 +382,10 @@ async fn our_server_a_directory_and_a_proxy_in_between_pass_the_probe() {
         "nothing is left but one object"
     );
     two.proxy.set(Mode::Puts(Box::new(Mode::Stall)));
-    assert!(matches!(probe(&bucket, &server).await, Verdict::Unknown(_)));
+    assert!(matches!(
+        probe(&bucket, &server).await,
+        Semantics::Unknown(_)
+    ));
 
     let dir = tempfile::tempdir().unwrap();
     let url = BucketUrl::Directory(dir.path().into());
@@ -393,7 +396,7 @@ async fn our_server_a_directory_and_a_proxy_in_between_pass_the_probe() {
         timeout: Duration::from_secs(5),
     };
     let bucket = Bucket::open(&url, &settings).await;
-    assert_eq!(probe(&bucket, &server).await, Verdict::Right);
+    assert_eq!(probe(&bucket, &server).await, Semantics::Right);
     let store = store(bucket);
     let lease = first("db-1");
     let tag = done(store.write(&lease, None).await);
@@ -420,7 +423,7 @@ async fn a_bucket_that_takes_what_it_should_refuse_is_found_out() {
         // The second time there is an object already.
         for _ in 0..2 {
             match probe(&bucket, &name("db-1")).await {
-                Verdict::Wrong(findings) => {
+                Semantics::Wrong(findings) => {
                     told.push(format!("{mistake:?}: {}", findings.join("; ")));
                 }
                 other => panic!("{mistake:?}: {other:?}"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::operator::execute::execute;
 use crate::control::server::OrderRequest;
 use crate::converge::Session;
-use crate::database::driver::{Driver, Seat};
+use crate::database::driver::{Context, Driver};
 use crate::database::server::credentials::{self, Credentials};
 use crate::fleet::names::Port;
 use crate::fleet::{Database, Fleet, Name};
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The drivers that run.
 #[derive(Debug, Default)]
 pub(super) struct DatabaseDrivers {
-    running: BTreeMap<Name, (Seat, Driver)>,
+    running: BTreeMap<Name, (Context, Driver)>,
     /// Why none runs although one should.
     trouble: Option<String>,
 }
@@ -69,8 +69,8 @@ impl DatabaseDrivers {
         }
         self.trouble = None;
         for (product, database) in wanted {
-            let seat = seat(session, &intent.node, fleet, product, database, &accounts);
-            self.ensure_running(seat, session.follower.highest_epoch(product));
+            let context = context(session, &intent.node, fleet, product, database, &accounts);
+            self.ensure_running(context, session.follower.highest_epoch(product));
         }
     }
 
@@ -81,21 +81,22 @@ impl DatabaseDrivers {
         self.trouble = Some(why);
     }
 
-    fn ensure_running(&mut self, seat: Seat, known_epoch: u64) {
-        if let Some((sat, driver)) = self.running.get_mut(&seat.product) {
-            if *sat != seat {
-                driver.seat(seat.clone());
-                *sat = seat;
+    fn ensure_running(&mut self, context: Context, known_epoch: u64) {
+        if let Some((sat, driver)) = self.running.get_mut(&context.product) {
+            if *sat != context {
+                driver.set_context(context.clone());
+                *sat = context;
             }
             return;
         }
-        match Driver::start(seat.clone(), known_epoch) {
+        match Driver::start(context.clone(), known_epoch) {
             Ok(driver) => {
-                self.running.insert(seat.product.clone(), (seat, driver));
+                self.running
+                    .insert(context.product.clone(), (context, driver));
             }
             Err(error) => self.fail(format!(
                 "the database driver of {} did not start: {error}",
-                seat.product
+                context.product
             )),
         }
     }
@@ -138,10 +139,10 @@ impl DatabaseDrivers {
 
     /// Passes an operator's order on to the product's driver; returns it where none runs.
     pub(super) fn pass_on(&self, request: OrderRequest) -> Option<OrderRequest> {
-        let Some((seat, driver)) = self.running.get(&request.ask.product) else {
+        let Some((context, driver)) = self.running.get(&request.ask.product) else {
             return Some(request);
         };
-        let (me, handle) = (seat.me.clone(), driver.handle());
+        let (me, handle) = (context.me.clone(), driver.handle());
         tokio::spawn(execute(request, me, handle));
         None
     }
@@ -163,21 +164,21 @@ impl DatabaseDrivers {
     }
 }
 
-fn seat(
+fn context(
     session: &Session,
     me: &Name,
     fleet: &Fleet,
     product: &Name,
     database: &Database,
     accounts: &Credentials,
-) -> Seat {
+) -> Context {
     let settings = &session.settings;
-    let (chain, snapshots) = Seat::members_of(fleet, database);
+    let (chain, snapshots) = Context::members_of(fleet, database);
     let usual = || {
         let there = SOCKETS.iter().find(|path| Path::new(path).exists());
         PathBuf::from(there.unwrap_or(&"/var/lib/mysql/mysql.sock"))
     };
-    Seat {
+    Context {
         product: product.clone(),
         me: me.clone(),
         chain,

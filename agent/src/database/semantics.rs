@@ -15,7 +15,7 @@ const RACES: u32 = 4;
 
 /// What a bucket does with conditional requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Semantics {
     /// What leases need.
     Right,
     /// Something else: no master may be elected by it. Each finding is a sentence.
@@ -25,16 +25,16 @@ pub enum Verdict {
 }
 
 /// Asks `bucket` what it does, on behalf of `server`.
-pub async fn probe(bucket: &Bucket, server: &Name) -> Verdict {
+pub async fn probe(bucket: &Bucket, server: &Name) -> Semantics {
     let mut probe = Probe {
         bucket,
         key: format!("probes/{server}/lease.json"),
         wrong: Vec::new(),
     };
     match probe.run(server).await {
-        Err(error) => Verdict::Unknown(error),
-        Ok(()) if probe.wrong.is_empty() => Verdict::Right,
-        Ok(()) => Verdict::Wrong(probe.wrong),
+        Err(error) => Semantics::Unknown(error),
+        Ok(()) if probe.wrong.is_empty() => Semantics::Right,
+        Ok(()) => Semantics::Wrong(probe.wrong),
     }
 }
 

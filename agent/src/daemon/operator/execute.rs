@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::control::messages::{Answer, DatabaseAnswer, DatabaseAsk, DatabaseOrder};
 use crate::control::server::OrderRequest;
-use crate::database::driver::{Handle, Wish};
+use crate::database::driver::{Handle, OperatorOrder};
 use crate::fleet::Name;
 use crate::report::{DatabaseStatus, Part, Place};
 
@@ -17,20 +17,20 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// Hands an order to the driver, and tells whoever waits of its progress, until it is done.
 pub(in crate::daemon) async fn execute(request: OrderRequest, me: Name, handle: Handle) {
-    let answer = match wish(&request.ask) {
+    let answer = match order(&request.ask) {
         Err(message) => Answer::Failed { message },
-        Ok(wish) if request.ask.noop => match steps(&wish, &me, handle.status().as_ref()) {
+        Ok(order) if request.ask.noop => match steps(&order, &me, handle.status().as_ref()) {
             Ok(steps) => Answer::Database(DatabaseAnswer {
                 steps,
                 said: Vec::new(),
             }),
             Err(message) => Answer::Failed { message },
         },
-        Ok(wish) => match handle.wish(wish.clone()).await {
+        Ok(order) => match handle.order(order.clone()).await {
             Err(message) => Answer::Failed { message },
             Ok(begun) => {
                 let _ = request.progress.try_send(begun);
-                match follow_progress(&request, &wish, &me, &handle).await {
+                match follow_progress(&request, &order, &me, &handle).await {
                     Ok(said) => Answer::Database(DatabaseAnswer::said(said)),
                     Err(message) => Answer::Failed { message },
                 }
@@ -40,23 +40,27 @@ pub(in crate::daemon) async fn execute(request: OrderRequest, me: Name, handle: 
     let _ = request.answer.send(answer);
 }
 
-fn wish(ask: &DatabaseAsk) -> Result<Wish, String> {
+fn order(ask: &DatabaseAsk) -> Result<OperatorOrder, String> {
     match &ask.order {
-        DatabaseOrder::Switchover { to } => Ok(Wish::Switchover(to.clone())),
-        DatabaseOrder::TakeOver { old_master_is_off } => Ok(Wish::TakeOver {
+        DatabaseOrder::Switchover { to } => Ok(OperatorOrder::Switchover(to.clone())),
+        DatabaseOrder::TakeOver { old_master_is_off } => Ok(OperatorOrder::TakeOver {
             off: *old_master_is_off,
         }),
-        DatabaseOrder::Rejoin { discard } => Ok(Wish::Rejoin { discard: *discard }),
+        DatabaseOrder::Rejoin { discard } => Ok(OperatorOrder::Rejoin { discard: *discard }),
         DatabaseOrder::Hold { .. } => Err("a hold is no driver's".to_owned()),
     }
 }
 
 /// What would be done, in order, for `--noop`; or why it could not be.
-fn steps(wish: &Wish, me: &Name, status: Option<&DatabaseStatus>) -> Result<Vec<String>, String> {
+fn steps(
+    order: &OperatorOrder,
+    me: &Name,
+    status: Option<&DatabaseStatus>,
+) -> Result<Vec<String>, String> {
     let status = status.ok_or("the database's driver has just started: ask again in a moment")?;
     let product = &status.product;
-    match wish {
-        Wish::Switchover(to) => {
+    match order {
+        OperatorOrder::Switchover(to) => {
             if status.part != Part::Master {
                 let master = (status.lease.as_ref()).map(|lease| &lease.owner);
                 return Err(match master {
@@ -85,7 +89,7 @@ fn steps(wish: &Wish, me: &Name, status: Option<&DatabaseStatus>) -> Result<Vec<
                 format!("if {to} is not there within some seconds, {me} takes writes again"),
             ])
         }
-        Wish::TakeOver { off } => {
+        OperatorOrder::TakeOver { off } => {
             if status.part == Part::Master {
                 return Err(format!("{me} is the master of {product} already"));
             }
@@ -97,7 +101,7 @@ fn steps(wish: &Wish, me: &Name, status: Option<&DatabaseStatus>) -> Result<Vec<
                 format!("{me} takes writes; what it never received is lost"),
             ])
         }
-        Wish::Rejoin { discard } => {
+        OperatorOrder::Rejoin { discard } => {
             if status.part != Part::Quarantined && !(*discard && receives_nothing(me, status)) {
                 return Err(format!("{me} is not kept out of {product}"));
             }
@@ -151,7 +155,7 @@ fn check_successor<'s>(to: &Name, status: &'s DatabaseStatus) -> Result<&'s Name
 
 async fn follow_progress(
     request: &OrderRequest,
-    wish: &Wish,
+    order: &OperatorOrder,
     me: &Name,
     handle: &Handle,
 ) -> Result<String, String> {
@@ -176,9 +180,9 @@ async fn follow_progress(
             None if begun || began.elapsed() > Duration::from_secs(2) => {
                 // After the work it is looked at what the server has now: a status of before says nothing.
                 let over = *over.get_or_insert_with(tokio::time::Instant::now);
-                let rejoins = matches!(wish, Wish::Rejoin { .. });
+                let rejoins = matches!(order, OperatorOrder::Rejoin { .. });
                 if !rejoins || status.part != Part::Quarantined || over.elapsed() > QUARANTINE_LAG {
-                    return outcome(wish, me, &status);
+                    return outcome(order, me, &status);
                 }
             }
             None => {}
@@ -187,24 +191,28 @@ async fn follow_progress(
     Err("it takes long, and goes on: see agentctl db status".to_owned())
 }
 
-fn outcome(wish: &Wish, me: &Name, status: &DatabaseStatus) -> Result<String, String> {
+fn outcome(order: &OperatorOrder, me: &Name, status: &DatabaseStatus) -> Result<String, String> {
     let owner = status.lease.as_ref().map(|lease| &lease.owner);
     let epoch = status.lease.as_ref().map_or(0, |lease| lease.epoch);
     let product = &status.product;
-    match (wish, owner) {
-        (Wish::Switchover(_), Some(owner)) if owner != me => Ok(format!(
+    match (order, owner) {
+        (OperatorOrder::Switchover(_), Some(owner)) if owner != me => Ok(format!(
             "{owner} is the master of {product} now, in epoch {epoch}"
         )),
-        (Wish::Switchover(_), _) => Err(format!(
+        (OperatorOrder::Switchover(_), _) => Err(format!(
             "the other server did not take over, and {me} is the master of {product} again: see agentctl db status"
         )),
-        (Wish::TakeOver { .. }, Some(owner)) if owner == me && status.part == Part::Master => Ok(
-            format!("{me} is the master of {product} now, in epoch {epoch}"),
-        ),
-        (Wish::TakeOver { .. }, _) => {
+        (OperatorOrder::TakeOver { .. }, Some(owner))
+            if owner == me && status.part == Part::Master =>
+        {
+            Ok(format!(
+                "{me} is the master of {product} now, in epoch {epoch}"
+            ))
+        }
+        (OperatorOrder::TakeOver { .. }, _) => {
             Err(format!("{me} has not taken over: see agentctl db status"))
         }
-        (Wish::Rejoin { .. }, _)
+        (OperatorOrder::Rejoin { .. }, _)
             if status.part == Part::Quarantined
                 || (status.alarms.iter()).any(|alarm| alarm.starts_with("rejoining: ")) =>
         {
@@ -213,7 +221,7 @@ fn outcome(wish: &Wish, me: &Name, status: &DatabaseStatus) -> Result<String, St
                 status.alarms.join("; ")
             ))
         }
-        (Wish::Rejoin { .. }, _) => Ok(format!("{me} replicates again")),
+        (OperatorOrder::Rejoin { .. }, _) => Ok(format!("{me} replicates again")),
     }
 }
 
@@ -243,8 +251,8 @@ mod tests {
     }
 
     fn switchover(me: &str, part: &str, to: Option<&str>) -> Result<Vec<String>, String> {
-        let wish = Wish::Switchover(to.map(name));
-        steps(&wish, &name(me), Some(&status(part)))
+        let order = OperatorOrder::Switchover(to.map(name));
+        steps(&order, &name(me), Some(&status(part)))
     }
 
     #[test]
@@ -274,13 +282,20 @@ mod tests {
         assert_eq!(said, "db-1 is the master already");
         let status = status("candidate");
         let rejoin = steps(
-            &Wish::Rejoin { discard: false },
+            &OperatorOrder::Rejoin { discard: false },
             &name("db-2"),
             Some(&status),
         );
         assert_eq!(rejoin.unwrap_err(), "db-2 is not kept out of shop");
-        assert!(steps(&Wish::Rejoin { discard: true }, &name("db-2"), None).is_err());
-        let off = Wish::TakeOver { off: true };
+        assert!(
+            steps(
+                &OperatorOrder::Rejoin { discard: true },
+                &name("db-2"),
+                None
+            )
+            .is_err()
+        );
+        let off = OperatorOrder::TakeOver { off: true };
         assert!(steps(&off, &name("db-2"), Some(&status)).is_ok());
     }
 }

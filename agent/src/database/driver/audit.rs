@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::body::Body;
-use super::seat::Seat;
+use super::context::Context;
+use super::local_server::LocalServer;
 use crate::database::server::audit::{self, Finding};
 
 /// What reads option files as the server does: its own tool.
@@ -22,20 +22,20 @@ pub(super) struct Audit {
 
 /// Looks at the local server and its option files; `None` where the server does not answer. What only its tool could
 /// tell is left out where that is not installed.
-pub(super) async fn look(body: &Body, seat: &Seat) -> Option<Audit> {
-    let mut findings = audit::running(body.server(), PATIENCE).await.ok()?;
+pub(super) async fn look(local: &LocalServer, context: &Context) -> Option<Audit> {
+    let mut findings = audit::running(local.server(), PATIENCE).await.ok()?;
     if Path::new(TOOL).exists()
         && let Ok(later) = audit::at_boot(TOOL, PATIENCE).await
     {
         findings.extend(later);
     }
-    let credentials = &seat.credentials;
+    let credentials = &context.credentials;
     let ours = [
         credentials.local.user.as_str(),
         credentials.peer.user.as_str(),
         credentials.replication().user.as_str(),
     ];
-    let privileged = audit::privileged(body.server(), &ours, PATIENCE).await;
+    let privileged = audit::privileged(local.server(), &ours, PATIENCE).await;
     let privileged = privileged.unwrap_or_default();
     Some(Audit {
         findings,
@@ -49,8 +49,8 @@ impl Audit {
         self.findings.iter().any(|finding| finding.grave)
     }
 
-    /// In words: what stops the automation, and what is only told.
-    pub(super) fn words(&self) -> (Vec<String>, Vec<String>) {
+    /// As sentences: what stops the automation, and what is only told.
+    pub(super) fn alarms_and_notes(&self) -> (Vec<String>, Vec<String>) {
         let say = |finding: &Finding| {
             format!(
                 "the database server's {} is {}: {}; write `{}` into its option file, and set it",
@@ -91,7 +91,7 @@ mod tests {
             privileged: vec!["'app'@'%'".to_owned()],
         };
         assert!(audit.is_grave());
-        let (alarms, notes) = audit.words();
+        let (alarms, notes) = audit.alarms_and_notes();
         assert!(alarms.len() == 1 && alarms.concat().contains("`read_only = 1`"));
         assert!(notes.len() == 2 && notes.concat().contains("'app'@'%'"));
         assert!(!Audit::default().is_grave());

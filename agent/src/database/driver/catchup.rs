@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::body::Body;
-use super::friends::{self, Friend};
-use super::seat::Seat;
+use super::context::Context;
+use super::local_server::LocalServer;
+use super::peers::{self, Peer};
 use crate::database::gtid::{Containment, Gtids};
 use crate::database::server::Observation;
 use crate::fleet::Name;
@@ -35,52 +35,52 @@ pub(super) struct Fetched {
 /// Fetches what the reachable ones of `others` have and this server has not. Everything that it received before is
 /// applied; afterwards it receives nothing and has applied everything again, or an error says that it has not.
 pub(super) async fn catch_up(
-    body: &Body,
-    seat: &Seat,
-    others: Vec<(Name, Arc<Friend>)>,
+    local: &LocalServer,
+    context: &Context,
+    others: Vec<(Name, Arc<Peer>)>,
     drain: u64,
 ) -> Result<Fetched, String> {
     let mut fetched = Fetched::default();
-    let own = body.observe().await.map_err(|error| error.to_string())?;
+    let own = local.observe().await.map_err(|error| error.to_string())?;
     let mut looks = JoinSet::new();
-    for (name, friend) in others {
-        let patience = seat.settings.times.timeout;
+    for (name, peer) in others {
+        let patience = context.settings.times.timeout;
         let own = own.executed.clone();
         looks.spawn(async move {
-            let ahead = ahead(&friend, &own, patience).await;
-            (name, friend, ahead)
+            let ahead = ahead(&peer, &own, patience).await;
+            (name, peer, ahead)
         });
     }
-    let mut best: Option<(Name, Arc<Friend>, Gtids, u64)> = None;
+    let mut best: Option<(Name, Arc<Peer>, Gtids, u64)> = None;
     while let Some(look) = looks.join_next().await {
-        let Ok((name, friend, ahead)) = look else {
+        let Ok((name, peer, ahead)) = look else {
             continue;
         };
         match ahead {
             Err(why) => fetched.missed.push((name, why)),
             Ok(Some((goal, count))) if best.as_ref().is_none_or(|best| best.3 < count) => {
-                best = Some((name, friend, goal, count));
+                best = Some((name, peer, goal, count));
             }
             Ok(_) => {}
         }
     }
-    let Some((name, friend, goal, count)) = best else {
+    let Some((name, peer, goal, count)) = best else {
         return Ok(fetched);
     };
     let fetching = async {
-        let source = friends::source(seat, &name).ok_or("it has no address")?;
+        let source = peers::source(context, &name).ok_or("it has no address")?;
         // Only that: a server that is about to open is not filled with a copy, and its events are left alone.
-        let followed = body.server().follow(&friend.server, &source, LIMIT).await;
+        let followed = local.server().follow(&peer.server, &source, LIMIT).await;
         followed.map_err(|error| error.to_string())?;
-        let arrived = body.server().wait_has(&goal, LIMIT).await;
+        let arrived = local.server().wait_has(&goal, LIMIT).await;
         arrived.map_err(|error| error.to_string())
     };
     let done = timeout(LIMIT, fetching)
         .await
         .unwrap_or_else(|_| Err("it took too long".to_owned()));
     // Whatever came of it: nothing more is received, and what was is applied.
-    body.stop_receiving().await?;
-    body.drain(drain).await?;
+    local.stop_receiving().await?;
+    local.drain(drain).await?;
     match done {
         Ok(()) => fetched.from = Some((name, count)),
         Err(why) => fetched.missed.push((name, why)),
@@ -90,11 +90,11 @@ pub(super) async fn catch_up(
 
 /// What it has beyond `own`, and how many transactions that are. An error: it cannot be said, or must not be taken.
 async fn ahead(
-    friend: &Friend,
+    peer: &Peer,
     own: &Gtids,
     patience: Duration,
 ) -> Result<Option<(Gtids, u64)>, String> {
-    let mut seen = friend.server.observe(patience).await;
+    let mut seen = peer.server.observe(patience).await;
     for _ in 1..LOOKS {
         // Until it has applied what it received, part of that looks as if it were its own.
         match &seen {
@@ -102,7 +102,7 @@ async fn ahead(
             _ => break,
         }
         sleep(PAUSE).await;
-        seen = friend.server.observe(patience).await;
+        seen = peer.server.observe(patience).await;
     }
     let seen = seen.map_err(|error| error.to_string())?;
     let count = seen.executed.beyond(own);

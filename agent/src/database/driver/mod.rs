@@ -5,33 +5,33 @@
 //!
 //! | part | what it is responsible for |
 //! |---|---|
-//! | [`seat`] | what a driver is started with: the product's servers, as the document has them, and the settings |
-//! | `names` | numbers for names, and for versions of the lease |
-//! | `run` | the loop: one event after the other; in it `heard`, what comes back, `deeds`, the work that is called for, `wishes` of people |
-//! | `letter` | requests to the bucket: what is written, what an answer means |
-//! | `body` | the server on this machine: looks, heartbeats, tasks; in `word` semi-synchronous replication, in `events` the scheduler's |
-//! | `health` | what was seen of it, as the protocol wants it |
+//! | [`context`] | what a driver is started with: the product's servers, as the document has them, and the settings |
+//! | `ids` | numbers for servers' names, and for versions of the lease |
+//! | `event_loop` | one event after the other, to the protocol's machine; in it `actions`, what the machine wants, `results`, what comes back from that, `operator`, people's orders |
+//! | `lease_requests` | requests to the bucket: what is written, what an answer means |
+//! | `local_server` | the server on this machine: observations, heartbeats, tasks; in `semi_sync` semi-synchronous replication, in `event_scheduler` the server's EVENTs |
+//! | `health` | an observation of it, as the protocol wants it |
 //! | `audit` | the server's settings and accounts |
 //! | `catchup` | before it opens: what another replica received and this one did not |
-//! | `friends` | the other servers: locks, looks at an old master |
-//! | `story` | the event of a change of master |
+//! | `peers` | the product's other servers: locks, looks at an old master |
+//! | `failover_record` | the record of a change of master |
 //! | `surplus` | what the master lacks, kept for people |
-//! | `told` | what is told of it all: [`crate::report::DatabaseStatus`] |
+//! | `report` | the status of it all: [`crate::report::DatabaseStatus`] |
 
 mod audit;
-mod body;
 mod catchup;
-mod events;
-mod friends;
+pub mod context;
+mod event_loop;
+mod event_scheduler;
+mod failover_record;
 mod health;
-mod letter;
-mod names;
-mod run;
-pub mod seat;
-mod story;
+mod ids;
+mod lease_requests;
+mod local_server;
+mod peers;
+mod report;
+mod semi_sync;
 mod surplus;
-mod told;
-mod word;
 
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -41,11 +41,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::fleet::Name;
 use crate::report::DatabaseStatus;
 
-pub use seat::Seat;
+pub use context::Context;
 
-/// A person's wish.
+/// What an operator orders of a product's database.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wish {
+pub enum OperatorOrder {
     /// This server, the master, hands over to that one, or to the first that can.
     Switchover(Option<Name>),
     /// This server takes over from a master that is dead; `off`: the person says that he is surely off.
@@ -60,26 +60,26 @@ pub enum Wish {
     },
 }
 
-/// What a driver is told.
-enum Told {
-    Seat(Box<Seat>),
-    Wish(Wish, oneshot::Sender<Result<String, String>>),
+/// What the daemon sends to a driver's thread.
+enum Message {
+    Context(Box<Context>),
+    Order(OperatorOrder, oneshot::Sender<Result<String, String>>),
     Stop,
 }
 
 /// A driver that runs.
 #[derive(Debug)]
 pub struct Driver {
-    tell: mpsc::UnboundedSender<Told>,
+    messages: mpsc::UnboundedSender<Message>,
     status: watch::Receiver<Option<DatabaseStatus>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl std::fmt::Debug for Told {
+impl std::fmt::Debug for Message {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(match self {
-            Self::Seat(_) => "Seat",
-            Self::Wish(..) => "Wish",
+            Self::Context(_) => "Context",
+            Self::Order(..) => "Order",
             Self::Stop => "Stop",
         })
     }
@@ -87,10 +87,10 @@ impl std::fmt::Debug for Told {
 
 impl Driver {
     /// Starts one. `known_epoch`: the highest epoch of this product that was ever seen here; 0: none.
-    pub fn start(seat: Seat, known_epoch: u64) -> std::io::Result<Self> {
-        let (tell, told) = mpsc::unbounded_channel();
-        let (status, seen) = watch::channel(None);
-        let name = format!("db-{}", seat.product);
+    pub fn start(context: Context, known_epoch: u64) -> std::io::Result<Self> {
+        let (messages, inbox) = mpsc::unbounded_channel();
+        let (status_in, status) = watch::channel(None);
+        let name = format!("db-{}", context.product);
         let thread = std::thread::Builder::new()
             .name(name.chars().take(15).collect())
             .spawn(move || {
@@ -100,7 +100,7 @@ impl Driver {
                     .build();
                 match runtime {
                     Ok(runtime) => {
-                        runtime.block_on(run::run(seat, known_epoch, told, status));
+                        runtime.block_on(event_loop::run(context, known_epoch, inbox, status_in));
                         // Whatever hangs on a dead disk is not waited for.
                         runtime.shutdown_timeout(Duration::from_millis(100));
                     }
@@ -112,15 +112,15 @@ impl Driver {
                 }
             })?;
         Ok(Self {
-            tell,
-            status: seen,
+            messages,
+            status,
             thread: Some(thread),
         })
     }
 
     /// The document has changed: the product's servers are these now.
-    pub fn seat(&self, seat: Seat) {
-        let _ = self.tell.send(Told::Seat(Box::new(seat)));
+    pub fn set_context(&self, context: Context) {
+        let _ = self.messages.send(Message::Context(Box::new(context)));
     }
 
     /// What is known now; `None`: nothing yet.
@@ -128,10 +128,10 @@ impl Driver {
         self.status.borrow().clone()
     }
 
-    /// For whoever passes wishes on.
+    /// For whoever passes orders on.
     pub fn handle(&self) -> Handle {
         Handle {
-            tell: self.tell.clone(),
+            messages: self.messages.clone(),
             status: self.status.clone(),
         }
     }
@@ -139,7 +139,7 @@ impl Driver {
     /// Ends it. A master stays a master: the lease is renewed once more, so that the next start of the agent has time;
     /// what happens if there is none is the dead-man's. Returns when it has ended, or after `patience`.
     pub async fn stop(mut self, patience: Duration) {
-        let _ = self.tell.send(Told::Stop);
+        let _ = self.messages.send(Message::Stop);
         let Some(thread) = self.thread.take() else {
             return;
         };
@@ -150,10 +150,10 @@ impl Driver {
     }
 }
 
-/// What is passed around of a driver.
+/// A way to a running driver, for those who pass orders on.
 #[derive(Debug, Clone)]
 pub struct Handle {
-    tell: mpsc::UnboundedSender<Told>,
+    messages: mpsc::UnboundedSender<Message>,
     status: watch::Receiver<Option<DatabaseStatus>>,
 }
 
@@ -163,13 +163,13 @@ impl Handle {
         self.status.borrow().clone()
     }
 
-    /// Passes a person's wish on. The answer says that it was begun, or why not and what to do; how it goes on is in the
+    /// Passes an operator's order on. The answer says that it was begun, or why not and what to do; how it goes on is in the
     /// status.
-    pub async fn wish(&self, wish: Wish) -> Result<String, String> {
+    pub async fn order(&self, order: OperatorOrder) -> Result<String, String> {
         let (answer, answered) = oneshot::channel();
         let gone = || "the database's driver has ended: see the log of agentd".to_owned();
-        self.tell
-            .send(Told::Wish(wish, answer))
+        self.messages
+            .send(Message::Order(order, answer))
             .map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }

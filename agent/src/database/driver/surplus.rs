@@ -4,9 +4,9 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use super::body::Body;
-use super::friends::Friend;
-use super::seat::Seat;
+use super::context::Context;
+use super::local_server::LocalServer;
+use super::peers::Peer;
 use crate::bucket::Bucket;
 use crate::database::server::surplus;
 
@@ -22,27 +22,27 @@ const TOOLS: [&str; 3] = [
     "/usr/local/bin/mysqlbinlog",
 ];
 
-/// Saves what `friend`, the master of `epoch`, lacks.
+/// Saves what `peer`, the master of `epoch`, lacks.
 pub(super) async fn keep(
-    body: &Body,
-    friend: &Friend,
-    seat: &Seat,
+    local: &LocalServer,
+    peer: &Peer,
+    context: &Context,
     epoch: u64,
 ) -> Result<(), String> {
     let text = |error: &dyn std::error::Error| crate::system::chain(error);
-    let seen = friend.server.observe(Duration::from_secs(10)).await;
+    let seen = peer.server.observe(Duration::from_secs(10)).await;
     let other = seen.map_err(|error| text(&error))?;
-    let dir = seat.state_dir.join("surplus");
+    let dir = context.state_dir.join("surplus");
     // It holds the product's data.
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&dir)
         .map_err(|error| error.to_string())?;
-    let file = dir.join(format!("{}-{epoch}.sql", seat.product));
+    let file = dir.join(format!("{}-{epoch}.sql", context.product));
     let tool = TOOLS.iter().map(Path::new).find(|path| path.exists());
     let tool = tool.ok_or_else(|| format!("none of {} is there", TOOLS.join(", ")))?;
-    surplus::save(body.server(), &other.executed, tool, &file, PATIENCE)
+    surplus::save(local.server(), &other.executed, tool, &file, PATIENCE)
         .await
         .map_err(|error| text(&error))?;
     let length = std::fs::metadata(&file)
@@ -50,7 +50,7 @@ pub(super) async fn keep(
         .len();
     tracing::warn!(
         event = "database-surplus-saved",
-        product = %seat.product,
+        product = %context.product,
         file = %file.display(),
         bytes = length,
         "transactions that the master lacks were saved"
@@ -59,11 +59,11 @@ pub(super) async fn keep(
         return Ok(());
     }
     let bytes = std::fs::read(&file).map_err(|error| error.to_string())?;
-    let key = format!("surplus/{}/{epoch}-{}.sql", seat.product, seat.me);
+    let key = format!("surplus/{}/{epoch}-{}.sql", context.product, context.me);
     // Not with the protocol's own client: its second is for leases.
-    let mut s3 = seat.s3.clone();
+    let mut s3 = context.s3.clone();
     s3.timeout = PATIENCE;
-    let bucket = Bucket::open(&seat.bucket, &s3).await;
+    let bucket = Bucket::open(&context.bucket, &s3).await;
     let put = bucket.put(&key, bytes, None).await;
     put.map(drop).map_err(|error| text(&error))
 }

@@ -1,4 +1,4 @@
-//! What the machine wants, done beside the loop.
+//! The actions that the protocol's machine wants, carried out beside the loop.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,77 +6,77 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{Heard, Run};
+use super::{DriverLoop, WorkResult};
 use crate::database::driver::catchup::catch_up;
-use crate::database::driver::letter::Reply;
-use crate::database::driver::{friends, letter, surplus};
+use crate::database::driver::lease_requests::LeaseReply;
+use crate::database::driver::{lease_requests, peers, surplus};
 use crate::database::lease::LeaseState;
 use crate::database::protocol::{Action, Beat, Event, Order, Proposal, Task};
 use crate::fleet::Name;
 use crate::system::clock;
 
-impl Run {
+impl DriverLoop {
     pub(super) fn act(&mut self, action: Action) {
         let tell = self.tell.clone();
-        let timeout = self.seat.settings.times.timeout;
+        let timeout = self.context.settings.times.timeout;
         match action {
             Action::Read => {
                 let (store, known) = (Arc::clone(&self.store), self.versions.tag().cloned());
                 tokio::spawn(async move {
-                    let _ = tell.send(Heard::Reply(letter::read(store, known).await));
+                    let _ = tell.send(WorkResult::Lease(lease_requests::read(store, known).await));
                 });
             }
             Action::Write(proposal) => self.write(proposal),
-            Action::Observe => self.look(),
+            Action::Observe => self.observe(),
             Action::Beat => {
-                let body = Arc::clone(&self.body);
+                let local = Arc::clone(&self.local);
                 let lease = self.versions.last();
                 let (epoch, seq) = lease.map_or((0, 0), |lease| (lease.epoch, lease.seq));
                 tokio::spawn(async move {
-                    let beat = tokio::time::timeout(timeout, body.beat(epoch, seq)).await;
-                    let _ = tell.send(Heard::Event(Event::Beat(beat.unwrap_or(Beat::Failed))));
+                    let beat = tokio::time::timeout(timeout, local.heartbeat(epoch, seq)).await;
+                    let _ = tell.send(WorkResult::Event(Event::Beat(beat.unwrap_or(Beat::Failed))));
                 });
             }
-            Action::Do(task) => self.work(task),
+            Action::Do(task) => self.start_task(task),
             Action::Ping(id) => {
-                let friend = self.names.name(id).and_then(|name| self.friends.get(name));
+                let peer = self.ids.name(id).and_then(|name| self.peers.get(name));
                 tokio::spawn(async move {
-                    let held = match friend {
-                        Some(friend) => friend.ping(timeout).await,
+                    let held = match peer {
+                        Some(peer) => peer.ping(timeout).await,
                         None => false,
                     };
-                    let _ = tell.send(Heard::Event(Event::Peer(id, held)));
+                    let _ = tell.send(WorkResult::Event(Event::Peer(id, held)));
                 });
             }
-            Action::DropPeers => self.friends.drop_locks(),
+            Action::DropPeers => self.peers.drop_locks(),
             Action::TakeLock => {
-                let (lock, timeout) = self.friends.own_lock();
+                let (lock, timeout) = self.peers.own_lock();
                 tokio::spawn(async move {
-                    let lock = friends::take(&lock, timeout).await;
-                    let _ = tell.send(Heard::Event(Event::OwnLock(lock)));
+                    let lock = peers::take(&lock, timeout).await;
+                    let _ = tell.send(WorkResult::Event(Event::OwnLock(lock)));
                 });
             }
             Action::DropLock => {
-                let (lock, _) = self.friends.own_lock();
+                let (lock, _) = self.peers.own_lock();
                 tokio::spawn(async move { lock.release().await });
             }
             Action::LookAtOld(id) | Action::FenceOld(id) => {
-                let friend = self.names.name(id).and_then(|name| self.friends.get(name));
-                let budget = self.seat.settings.times.fence_budget;
+                let peer = self.ids.name(id).and_then(|name| self.peers.get(name));
+                let budget = self.context.settings.times.fence_budget;
                 let fence = matches!(action, Action::FenceOld(_));
                 tokio::spawn(async move {
-                    let old = match friend {
-                        Some(friend) if fence => friend.fence(budget, timeout).await,
-                        Some(friend) => friend.look(timeout).await,
+                    let old = match peer {
+                        Some(peer) if fence => peer.fence(budget, timeout).await,
+                        Some(peer) => peer.look(timeout).await,
                         None => crate::database::protocol::OldMaster::Unreachable,
                     };
-                    let _ = tell.send(Heard::Event(Event::Old(old)));
+                    let _ = tell.send(WorkResult::Event(Event::Old(old)));
                 });
             }
             Action::Feed { until } => self.feed(until),
             Action::Disarm => {
-                let body = Arc::clone(&self.body);
-                tokio::spawn(async move { body.disarm().await });
+                let local = Arc::clone(&self.local);
+                tokio::spawn(async move { local.disarm().await });
             }
             Action::Refuse(order) => self.refused(order),
         }
@@ -88,7 +88,7 @@ impl Run {
             Order::Switchover(to) => (
                 format!(
                     "switchover to {}",
-                    self.names.name(to).map_or("another server", Name::as_str)
+                    self.ids.name(to).map_or("another server", Name::as_str)
                 ),
                 "it did not take over in time, or this server could not be closed, or it is not the master any more"
                     .to_owned(),
@@ -104,12 +104,12 @@ impl Run {
         };
         tracing::warn!(
             event = "database-order-refused",
-            product = %self.seat.product,
+            product = %self.context.product,
             order = what,
             why,
             "a person's order was not carried out and is not waited for any longer"
         );
-        self.picture.note(format!(
+        self.report.note(format!(
             "{}: the {what} that was ordered was not carried out, and will not be unless it is ordered again: {why}",
             clock::now()
         ));
@@ -121,9 +121,9 @@ impl Run {
             return;
         }
         self.feeding = Some(until);
-        let (body, tell) = (Arc::clone(&self.body), self.tell.clone());
+        let (local, tell) = (Arc::clone(&self.local), self.tell.clone());
         tokio::spawn(async move {
-            let _ = tell.send(Heard::Fed(body.feed(until).await));
+            let _ = tell.send(WorkResult::DeadmanFed(local.feed(until).await));
         });
     }
 
@@ -132,7 +132,7 @@ impl Run {
         let base = match proposal.over {
             Some(tag) => {
                 let Some(stored) = self.versions.get(tag) else {
-                    self.reply_later(Reply::NotSent);
+                    self.reply_later(LeaseReply::NotSent);
                     return;
                 };
                 Some(stored.clone())
@@ -141,63 +141,64 @@ impl Run {
         };
         let takes_over = base
             .as_ref()
-            .is_some_and(|base| base.lease.owner != self.seat.me)
+            .is_some_and(|base| base.lease.owner != self.context.me)
             // A person's word counts for more than a person's hold.
             && !proposal.planned;
-        let made = letter::lease(
+        let made = lease_requests::lease(
             &proposal,
-            &self.seat,
-            &self.names,
+            &self.context,
+            &self.ids,
             base.as_ref(),
-            &self.picture.position,
+            &self.report.position,
         );
         let Some(mut lease) = made else {
-            self.reply_later(Reply::NotSent);
+            self.reply_later(LeaseReply::NotSent);
             return;
         };
         let over = base.map(|base| base.tag);
-        let (store, bucket, seat, tell) = (
+        let (store, bucket, context, tell) = (
             Arc::clone(&self.store),
             Arc::clone(&self.bucket),
-            Arc::clone(&self.seat),
+            Arc::clone(&self.context),
             self.tell.clone(),
         );
-        let body = Arc::clone(&self.body);
+        let local = Arc::clone(&self.local);
         let last = proposal.state == LeaseState::Switching;
-        let patience = self.seat.settings.times.timeout;
+        let patience = self.context.settings.times.timeout;
         tokio::spawn(async move {
             if last {
                 // Closed by now: this is all there will be, and the other one must have it.
-                let Ok(position) = body.server().position(patience).await else {
-                    let _ = tell.send(Heard::Reply(Reply::NotSent));
+                let Ok(position) = local.server().position(patience).await else {
+                    let _ = tell.send(WorkResult::Lease(LeaseReply::NotSent));
                     return;
                 };
                 lease.gtid = position.to_string();
             }
-            let reply = letter::write(store, bucket, seat, lease, over, takes_over).await;
-            let _ = tell.send(Heard::Reply(reply));
+            let reply =
+                lease_requests::write(store, bucket, context, lease, over, takes_over).await;
+            let _ = tell.send(WorkResult::Lease(reply));
         });
     }
 
     /// Not at once: the machine is in the middle of a step.
-    fn reply_later(&self, reply: Reply) {
-        let _ = self.tell.send(Heard::Reply(reply));
+    fn reply_later(&self, reply: LeaseReply) {
+        let _ = self.tell.send(WorkResult::Lease(reply));
     }
 
-    pub(super) fn work(&mut self, task: Task) {
+    pub(super) fn start_task(&mut self, task: Task) {
         if let Some((_, under_way)) = self.task.take() {
             under_way.abort();
         }
         self.tasks += 1;
         let number = self.tasks;
-        let (body, tell, seat) = (
-            Arc::clone(&self.body),
+        let (local, tell, context) = (
+            Arc::clone(&self.local),
             self.tell.clone(),
-            Arc::clone(&self.seat),
+            Arc::clone(&self.context),
         );
         let drain = self.rules.timing.drain;
         let limit = match task {
-            Task::Close => seat.settings.times.fence_budget,
+            Task::Close => context.settings.times.fence_budget,
             Task::Drain => Duration::from_millis(drain),
             // Each of their steps has a deadline of its own.
             Task::SaveSurplus => Duration::from_hours(1),
@@ -205,15 +206,15 @@ impl Run {
             _ => Duration::from_secs(15),
         };
         let upstream = match task {
-            Task::Follow(id) | Task::Rejoin(id) => self.names.name(id).cloned(),
+            Task::Follow(id) | Task::Rejoin(id) => self.ids.name(id).cloned(),
             Task::Start => self.source_name(),
             Task::SaveSurplus => self.versions.last().map(|lease| lease.owner.clone()),
             _ => None,
         };
-        let friend = upstream.as_ref().and_then(|name| self.friends.get(name));
+        let peer = upstream.as_ref().and_then(|name| self.peers.get(name));
         let source = upstream
             .as_ref()
-            .and_then(|name| friends::source(&seat, name));
+            .and_then(|name| peers::source(&context, name));
         let epoch = self.machine.known_epoch();
         let discard = self.discard && matches!(task, Task::Rejoin(_));
         // The old master has its own way of telling: it is closed, or dead.
@@ -222,56 +223,59 @@ impl Run {
             .last()
             .and_then(|lease| lease.previous.as_ref());
         let others = self
-            .friends
-            .all()
+            .peers
+            .iter()
             .filter(|(name, _)| old.is_none_or(|old| old.owner != **name))
-            .map(|(name, friend)| (name.clone(), Arc::clone(friend)))
+            .map(|(name, peer)| (name.clone(), Arc::clone(peer)))
             .collect();
-        let tell_too = tell.clone();
+        let progress_tell = tell.clone();
         let doing = async move {
             let nobody = || "its source is not known here".to_owned();
             match task {
-                Task::Close => body.close().await,
-                Task::Kill => Arc::clone(&body).kill().await,
-                Task::StopReceiving => body.stop_receiving().await,
+                Task::Close => local.close().await,
+                Task::Kill => Arc::clone(&local).kill().await,
+                Task::StopReceiving => local.stop_receiving().await,
                 Task::Drain => {
-                    body.drain(drain).await?;
-                    let fetched = catch_up(&body, &seat, others, drain).await?;
-                    let _ = tell_too.send(Heard::Fetched(fetched));
+                    local.drain(drain).await?;
+                    let fetched = catch_up(&local, &context, others, drain).await?;
+                    let _ = progress_tell.send(WorkResult::CaughtUp(fetched));
                     Ok(())
                 }
-                Task::Arm { until } => body.arm(until).await,
-                Task::Forget => body.forget().await,
-                Task::Open { until } => body.open(until).await,
+                Task::Arm { until } => local.arm(until).await,
+                Task::Forget => local.forget().await,
+                Task::Open { until } => local.open(until).await,
                 Task::Follow(_) | Task::Rejoin(_) => {
-                    let (friend, source) = (friend.ok_or_else(nobody)?, source.ok_or_else(nobody)?);
+                    let (peer, source) = (peer.ok_or_else(nobody)?, source.ok_or_else(nobody)?);
                     if discard {
-                        return body.reseed(&friend.server, &source).await;
+                        return local.reseed(&peer.server, &source).await;
                     }
-                    body.follow(&friend.server, &source).await
+                    local.follow(&peer.server, &source).await
                 }
-                Task::Start => body.start(&friend.ok_or_else(nobody)?.server).await,
+                Task::Start => local.start(&peer.ok_or_else(nobody)?.server).await,
                 Task::SaveSurplus => {
-                    let friend = friend.ok_or_else(nobody)?;
-                    surplus::keep(&body, &friend, &seat, epoch).await
+                    let peer = peer.ok_or_else(nobody)?;
+                    surplus::keep(&local, &peer, &context, epoch).await
                 }
             }
         };
         let handle = tokio::spawn(async move {
             let result = timeout(limit, doing).await;
             let result = result.unwrap_or_else(|_| Err("it took too long".to_owned()));
-            let _ = tell.send(Heard::Did(number, task, result));
+            let _ = tell.send(WorkResult::Did(number, task, result));
         });
         self.task = Some((number, handle.abort_handle()));
     }
 
     /// The server that is configured as the local one's source.
     fn source_name(&self) -> Option<Name> {
-        let Some(Ok(seen)) = &self.picture.observation else {
+        let Some(Ok(seen)) = &self.report.observation else {
             return None;
         };
         let host: IpAddr = seen.replication.as_ref()?.host.parse().ok()?;
-        let member = self.seat.members().find(|member| member.address == host)?;
+        let member = self
+            .context
+            .members()
+            .find(|member| member.address == host)?;
         Some(member.name.clone())
     }
 }

@@ -1,4 +1,4 @@
-//! The server on this machine: looked at, made to beat, closed, opened, led to its source.
+//! The database server on this machine: observed, heartbeats written, closed, opened, led to its source.
 
 use std::net::IpAddr;
 use std::sync::atomic::AtomicBool;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::seat::Seat;
+use super::context::Context;
 use crate::database::deadman::{Armed, DeadMan, Gate, NftGate};
 use crate::database::protocol::{Beat, Ms};
 use crate::database::server::{
@@ -18,26 +18,26 @@ use crate::system::clock;
 use crate::system::crash;
 use crate::system::process::Identity;
 
-/// How often a question may last longer than a request to the bucket: a look is several statements.
-const PATIENCE: u32 = 2;
+/// An observation may take so many times the deadline of a request to the bucket: it is several statements.
+const OBSERVATION_FACTOR: u32 = 2;
 /// How often, and how far apart, is looked whether a process that has closed a connection ends.
-const DYING: u32 = 10;
+const DYING_CHECKS: u32 = 10;
 const DYING_PAUSE: Duration = Duration::from_millis(20);
 /// A server is led to its source within this time.
-const FOLLOW: Duration = Duration::from_secs(10);
+const FOLLOW_LIMIT: Duration = Duration::from_secs(10);
 
 /// The server on this machine.
 #[derive(Debug)]
-pub(super) struct Body {
+pub(super) struct LocalServer {
     pub(super) server: Arc<Server>,
     process: Process,
     deadman: Option<Arc<dyn DeadMan>>,
     /// The process that was last seen to answer: one that has closed its socket may still write.
-    known: Mutex<Option<Identity>>,
+    known_process: Mutex<Option<Identity>>,
     /// Events that ran on the master before were enabled here.
-    pub(super) enabled: AtomicBool,
+    pub(super) events_enabled: AtomicBool,
     progress: Progress,
-    pub(super) seat: Arc<Seat>,
+    pub(super) context: Arc<Context>,
 }
 
 /// Now, as the protocol counts.
@@ -49,25 +49,25 @@ fn ms(span: Duration) -> Ms {
     Ms::try_from(span.as_millis()).unwrap_or(Ms::MAX)
 }
 
-impl Body {
-    pub(super) fn new(seat: &Arc<Seat>) -> Self {
-        let place = Self::place(seat);
-        let peers: Vec<IpAddr> = seat.members().map(|member| member.address).collect();
+impl LocalServer {
+    pub(super) fn new(context: &Arc<Context>) -> Self {
+        let place = Self::place(context);
+        let peers: Vec<IpAddr> = context.members().map(|member| member.address).collect();
         let gate = Gate {
-            product: seat.product.to_string(),
-            port: seat.port,
+            product: context.product.to_string(),
+            port: context.port,
             peers,
         };
-        let deadman = (seat.settings.deadman == DeadmanUse::Nft)
+        let deadman = (context.settings.deadman == DeadmanUse::Nft)
             .then(|| Arc::new(NftGate::new(gate)) as Arc<dyn DeadMan>);
         Self {
-            server: Arc::new(Server::new(&place, &seat.credentials.peer.user)),
-            process: Process::of(&seat.socket),
+            server: Arc::new(Server::new(&place, &context.credentials.peer.user)),
+            process: Process::of(&context.socket),
             deadman,
-            known: Mutex::default(),
-            enabled: AtomicBool::new(false),
+            known_process: Mutex::default(),
+            events_enabled: AtomicBool::new(false),
             progress: Progress::default(),
-            seat: Arc::clone(seat),
+            context: Arc::clone(context),
         }
     }
 
@@ -76,16 +76,16 @@ impl Body {
         &self.server
     }
 
-    pub(super) fn place(seat: &Seat) -> Place {
+    pub(super) fn place(context: &Context) -> Place {
         Place {
-            target: Target::Socket(seat.socket.clone()),
-            account: seat.credentials.local.clone(),
+            target: Target::Socket(context.socket.clone()),
+            account: context.credentials.local.clone(),
             tls: None,
         }
     }
 
     pub(super) fn timeout(&self) -> Duration {
-        self.seat.settings.times.timeout
+        self.context.settings.times.timeout
     }
 
     /// Looks at the server.
@@ -97,7 +97,10 @@ impl Body {
                 cause: "its process has ended".to_owned(),
             });
         }
-        let seen = self.server.observe(self.timeout() * PATIENCE).await;
+        let seen = self
+            .server
+            .observe(self.timeout() * OBSERVATION_FACTOR)
+            .await;
         if let Ok(seen) = &seen {
             self.process.note(seen.pid_file.as_deref());
         }
@@ -111,10 +114,13 @@ impl Body {
         }
         if seen.is_ok() {
             // Not each time: whoever connects and says nothing is a warning in the server's log.
-            if self.known().is_none_or(|known| !known.runs())
+            if self.known_process().is_none_or(|known| !known.runs())
                 && let Ok(Some(found)) = self.process.find()
             {
-                *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+                *self
+                    .known_process
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = Some(found);
             }
             // For the day on which it has no connection left. That it cannot be had now is no news.
             let _ = self.server.reserve(self.timeout()).await;
@@ -128,12 +134,12 @@ impl Body {
         if error.alive() {
             return false;
         }
-        let Some(known) = self.known() else {
+        let Some(known) = self.known_process() else {
             return false;
         };
         // A process that is being killed closes its connections first, and then gives back its memory.
         let dying = matches!(error, ServerError::Lost { .. });
-        for _ in 0..DYING {
+        for _ in 0..DYING_CHECKS {
             if !known.runs() || !dying {
                 break;
             }
@@ -144,17 +150,21 @@ impl Body {
 
     /// Whether the process that was last seen to answer has ended, and no other runs in its place.
     fn has_ended(&self) -> bool {
-        self.known().is_some_and(|known| !known.runs()) && matches!(self.process.find(), Ok(None))
+        self.known_process().is_some_and(|known| !known.runs())
+            && matches!(self.process.find(), Ok(None))
     }
 
-    fn known(&self) -> Option<Identity> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+    fn known_process(&self) -> Option<Identity> {
+        let known = self
+            .known_process
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         known.clone()
     }
 
     /// Commits a heartbeat.
-    pub(super) async fn beat(&self, epoch: u64, seq: u64) -> Beat {
-        let product = self.seat.product.as_str();
+    pub(super) async fn heartbeat(&self, epoch: u64, seq: u64) -> Beat {
+        let product = self.context.product.as_str();
         // Never a transaction: one that no replica had received would keep this server out once it is an old master. And
         // with semi-synchronous replication a master whose replicas are gone waits for them; it must not look dead meanwhile.
         let logged = false;
@@ -165,30 +175,30 @@ impl Body {
             .await
         {
             Ok(server::Beat::Written) => {
-                match self.server.log(self.seat.semi_sync, timeout).await {
+                match self.server.log(self.context.semi_sync, timeout).await {
                     Ok(Log::Takes) => Beat::Done,
                     Ok(Log::WaitsForReplicas) => {
                         self.free_stranded();
                         Beat::Done
                     }
-                    Err(error) => self.missed(&error).await,
+                    Err(error) => self.heartbeat_failed(&error).await,
                 }
             }
             Ok(server::Beat::ReadOnly) => Beat::ReadOnly,
             // Full; or (1205) somebody holds all writes back, a backup or a person: their doing, and no dead server.
             Err(ServerError::Full { .. } | ServerError::Said { code: 1205, .. }) => Beat::Full,
             Err(ServerError::NoProcess { .. }) => Beat::Gone,
-            Err(error) => self.missed(&error).await,
+            Err(error) => self.heartbeat_failed(&error).await,
         }
     }
 
-    async fn missed(&self, error: &ServerError) -> Beat {
+    async fn heartbeat_failed(&self, error: &ServerError) -> Beat {
         if self.is_gone(error).await {
             return Beat::Gone;
         }
         tracing::warn!(
             event = "database-heartbeat-failed",
-            product = %self.seat.product,
+            product = %self.context.product,
             error = %error,
             "a heartbeat was not committed"
         );
@@ -203,18 +213,18 @@ impl Body {
         {
             let _ = deadman.close().await;
         }
-        let budget = self.seat.settings.times.fence_budget;
+        let budget = self.context.settings.times.fence_budget;
         let closed = self
             .server
             .close(budget)
             .await
             .map_err(|error| error.to_string())?;
         // Those that may write in spite of it would go on by the clock. Beside: the fence waits for nothing.
-        let body = Arc::clone(self);
-        tokio::spawn(async move { body.disable_events().await });
+        let local = Arc::clone(self);
+        tokio::spawn(async move { local.disable_events().await });
         tracing::info!(
             event = "database-closed",
-            product = %self.seat.product,
+            product = %self.context.product,
             took_ms = ms(closed.took),
             killed = closed.killed,
             "the database server refuses writes"
@@ -225,9 +235,9 @@ impl Body {
     /// Kills the process, and confirms that it is gone.
     pub(super) async fn kill(self: Arc<Self>) -> Result<(), String> {
         crash::point("database: kill");
-        let product = self.seat.product.clone();
+        let product = self.context.product.clone();
         let killing = tokio::task::spawn_blocking(move || {
-            let known = self.known();
+            let known = self.known_process();
             self.process.kill(known.as_ref(), Duration::from_secs(2))
         });
         match killing.await {
@@ -290,8 +300,8 @@ impl Body {
         opened.map_err(|error| error.to_string())
     }
 
-    /// How far a copy of the master is.
-    pub(super) fn progress(&self) -> Option<(u64, u64)> {
+    /// How far a copy of the master is: bytes copied, and about how many there are.
+    pub(super) fn copy_progress(&self) -> Option<(u64, u64)> {
         self.progress.get()
     }
 
@@ -317,10 +327,10 @@ impl Body {
         self.disable_events().await;
         self.prepare_semi_sync(false).await?;
         // A new server has nothing that a copy could cost anybody.
-        if self.server.wants_copy(upstream, FOLLOW).await == Ok(true) {
+        if self.server.wants_copy(upstream, FOLLOW_LIMIT).await == Ok(true) {
             return self.reseed(upstream, source).await;
         }
-        let followed = self.server.follow(upstream, source, FOLLOW).await;
+        let followed = self.server.follow(upstream, source, FOLLOW_LIMIT).await;
         followed.map_err(|error| error.to_string())
     }
 
@@ -328,7 +338,7 @@ impl Body {
         crash::point("database: start replication");
         self.disable_events().await;
         self.prepare_semi_sync(false).await?;
-        let started = self.server.start_replication(upstream, FOLLOW).await;
+        let started = self.server.start_replication(upstream, FOLLOW_LIMIT).await;
         started.map_err(|error| error.to_string())
     }
 
@@ -361,7 +371,7 @@ impl Body {
         {
             tracing::warn!(
                 event = "database-disarm-failed",
-                product = %self.seat.product,
+                product = %self.context.product,
                 error = %error,
                 "the dead-man could not be taken away: clients may not reach this replica"
             );

@@ -1,16 +1,16 @@
-//! What is told of a product's database: everything that this server knows.
+//! The status of a product's database: everything that this server knows.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 use super::audit::Audit;
-use super::names::Names;
-use super::seat::Seat;
+use super::context::Context;
+use super::ids::ServerIds;
 use crate::database::hold::Hold;
 use crate::database::lease::Lease;
 use crate::database::protocol::{Fenced, Machine, Order, Reason, Rules, State, Step, Task};
-use crate::database::semantics::Verdict;
+use crate::database::semantics::Semantics;
 use crate::database::server::{Observation, ServerError, Thread, ThreadState};
 use crate::fleet::Name;
 use crate::report::{
@@ -19,18 +19,18 @@ use crate::report::{
 };
 use crate::system::clock;
 
-/// What was seen of a server.
+/// The last observation of a server, or why there is none.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
+pub(super) struct LastSeen {
     at: Timestamp,
-    seen: Result<Box<Observation>, String>,
+    observation: Result<Box<Observation>, String>,
 }
 
-impl Seen {
+impl LastSeen {
     pub(super) fn of(seen: &Result<Observation, ServerError>) -> Self {
         Self {
             at: clock::now(),
-            seen: match seen {
+            observation: match seen {
                 Ok(seen) => Ok(Box::new(seen.clone())),
                 Err(error) => Err(error.to_string()),
             },
@@ -39,7 +39,7 @@ impl Seen {
 
     /// For the record of a change.
     pub(super) fn sentence(&self, server: &str) -> String {
-        match &self.seen {
+        match &self.observation {
             Ok(seen) => format!(
                 "{server} at {} {}, at {}",
                 self.at,
@@ -56,7 +56,7 @@ impl Seen {
 
     /// Why it could not be handed over to now.
     pub(super) fn why_not(&self) -> Option<String> {
-        let seen = match &self.seen {
+        let seen = match &self.observation {
             Ok(seen) => seen,
             Err(error) => return Some(error.clone()),
         };
@@ -79,7 +79,7 @@ impl Seen {
     }
 
     fn row(&self, source: impl Fn(&str) -> Option<String>) -> ServerSeen {
-        match &self.seen {
+        match &self.observation {
             Ok(seen) => {
                 let replication = seen.replication.as_ref();
                 let running = |thread: Option<&Thread>| {
@@ -138,15 +138,15 @@ fn thread_trouble(what: &str, thread: &Thread) -> String {
 
 /// What is remembered for telling.
 #[derive(Debug, Default)]
-pub(super) struct Picture {
+pub(super) struct Report {
     pub(super) state: Option<State>,
-    pub(super) own: Option<Seen>,
+    pub(super) own: Option<LastSeen>,
     pub(super) observation: Option<Result<Observation, ServerError>>,
-    pub(super) others: BTreeMap<Name, Seen>,
+    pub(super) others: BTreeMap<Name, LastSeen>,
     /// What the local server had when it was last asked.
     pub(super) position: String,
     pub(super) hold: Option<Hold>,
-    pub(super) verdict: Option<Verdict>,
+    pub(super) semantics: Option<Semantics>,
     pub(super) confirmed: Option<Timestamp>,
     pub(super) fenced: Option<(Timestamp, Fenced)>,
     pub(super) change: Option<ChangeStatus>,
@@ -157,12 +157,12 @@ pub(super) struct Picture {
     pub(super) copying: Option<(u64, u64)>,
     trouble: Option<Trouble>,
     failed: BTreeMap<&'static str, String>,
-    noted: Option<String>,
+    note: Option<String>,
 }
 
-impl Picture {
+impl Report {
     /// The bucket answered, or did not.
-    pub(super) fn bucket(&mut self, trouble: Option<String>) {
+    pub(super) fn bucket_answered(&mut self, trouble: Option<String>) {
         self.trouble = trouble.map(|why| Trouble {
             since: self
                 .trouble
@@ -172,9 +172,9 @@ impl Picture {
         });
     }
 
-    /// Work was done, or not.
-    pub(super) fn did(&mut self, task: Task, result: &Result<(), String>) {
-        let what = work(task);
+    /// A task was done, or not.
+    pub(super) fn task_ended(&mut self, task: Task, result: &Result<(), String>) {
+        let what = task_name(task);
         match result {
             Ok(()) => {
                 self.failed.remove(what);
@@ -195,22 +195,22 @@ impl Picture {
     }
 
     pub(super) fn note(&mut self, text: String) {
-        self.noted = Some(text);
+        self.note = Some(text);
     }
 
-    pub(super) fn draw(
+    pub(super) fn status(
         &self,
-        seat: &Seat,
-        names: &Names,
+        context: &Context,
+        ids: &ServerIds,
         rules: &Rules,
         machine: &Machine,
         lease: Option<&Lease>,
         blockers: &[Reason],
     ) -> DatabaseStatus {
         let master = lease.map(|lease| lease.owner.clone());
-        let first = seat.chain.first().map(|member| member.name.clone());
+        let first = context.chain.first().map(|member| member.name.clone());
         let quarantined = machine.is_quarantined(rules);
-        let in_chain = seat.chain.iter().any(|member| member.name == seat.me);
+        let in_chain = context.chain.iter().any(|member| member.name == context.me);
         let part = if quarantined {
             Part::Quarantined
         } else if machine.state().owns() {
@@ -223,21 +223,21 @@ impl Picture {
         let master = master.or(first);
         let mut alarms = Vec::new();
         let mut notes = Vec::new();
-        self.words(machine, lease, blockers, seat, &mut alarms, &mut notes);
+        self.alarms_and_notes(machine, lease, blockers, context, &mut alarms, &mut notes);
         if quarantined {
             alarms.push(format!(
                 "{} has transactions that the master lacks: it is kept out. They are saved under {} and in the bucket; \
                  read them, apply by hand what is wanted on the master, then agentctl db rejoin {} --discard",
-                seat.me,
-                seat.state_dir.join("surplus").display(),
-                seat.product
+                context.me,
+                context.state_dir.join("surplus").display(),
+                context.product
             ));
         }
         DatabaseStatus {
-            product: seat.product.clone(),
+            product: context.product.clone(),
             part,
-            servers: self.servers(seat, master.as_ref(), machine, blockers, quarantined),
-            failover: self.failover(seat, names, rules, machine, lease, blockers),
+            servers: self.servers(context, master.as_ref(), machine, blockers, quarantined),
+            failover: self.failover(context, ids, rules, machine, lease, blockers),
             master,
             lease: lease.map(|lease| LeaseStatus {
                 epoch: lease.epoch,
@@ -256,32 +256,32 @@ impl Picture {
                 since: hold.since,
             }),
             last_change: self.change.clone(),
-            doing: doing(machine, names, self.copying),
+            doing: doing(machine, ids, self.copying),
             alarms,
             notes,
         }
     }
 
-    fn words(
+    fn alarms_and_notes(
         &self,
         machine: &Machine,
         lease: Option<&Lease>,
         blockers: &[Reason],
-        seat: &Seat,
+        context: &Context,
         alarms: &mut Vec<String>,
         notes: &mut Vec<String>,
     ) {
-        if let Some(Verdict::Wrong(findings)) = &self.verdict {
+        if let Some(Semantics::Wrong(findings)) = &self.semantics {
             alarms.push(format!(
                 "this bucket's conditional writes are not what leases need, so no master is elected by it: {}",
                 findings.join("; ")
             ));
         }
-        let mine = lease.is_some_and(|lease| lease.owner == seat.me);
+        let mine = lease.is_some_and(|lease| lease.owner == context.me);
         if mine && !machine.state().owns() && !matches!(machine.state(), State::Handed { .. }) {
             alarms.push(format!(
                 "{} owns the lease and does not serve: {}",
-                seat.me,
+                context.me,
                 reasons(blockers).unwrap_or_else(|| state(machine).to_owned())
             ));
         }
@@ -312,9 +312,9 @@ impl Picture {
                     | Reason::Unknown
             )
         });
-        alarms.extend(stuck.map(|reason| format!("no takeover by {}: {reason}", seat.me)));
+        alarms.extend(stuck.map(|reason| format!("no takeover by {}: {reason}", context.me)));
         if let Some(audit) = &self.audit {
-            let (grave, other) = audit.words();
+            let (grave, other) = audit.alarms_and_notes();
             alarms.extend(grave);
             notes.extend(other);
         }
@@ -331,12 +331,12 @@ impl Picture {
         if let Some((at, why)) = &self.fenced {
             notes.push(format!("this server was closed at {at}: {why}"));
         }
-        notes.extend(self.noted.clone());
+        notes.extend(self.note.clone());
     }
 
     fn servers(
         &self,
-        seat: &Seat,
+        context: &Context,
         master: Option<&Name>,
         machine: &Machine,
         blockers: &[Reason],
@@ -344,17 +344,17 @@ impl Picture {
     ) -> Vec<DatabaseServer> {
         let source = |host: &str| {
             let address: std::net::IpAddr = host.parse().ok()?;
-            let member = seat.members().find(|member| member.address == address)?;
+            let member = context.members().find(|member| member.address == address)?;
             Some(member.name.to_string())
         };
         let row = |name: &Name| {
-            let mine = *name == seat.me;
+            let mine = *name == context.me;
             let seen = if mine {
                 self.own.as_ref()
             } else {
                 self.others.get(name)
             };
-            let in_chain = seat.chain.iter().any(|member| member.name == *name);
+            let in_chain = context.chain.iter().any(|member| member.name == *name);
             let place = match (Some(name) == master, in_chain) {
                 (true, _) => Place::Master,
                 (false, true) => Place::Replica,
@@ -362,7 +362,7 @@ impl Picture {
             };
             DatabaseServer {
                 name: name.clone(),
-                address: seat
+                address: context
                     .address(name)
                     .map_or_else(String::new, |address| address.to_string()),
                 place,
@@ -378,36 +378,36 @@ impl Picture {
                     .then(|| "it has transactions that the master lacks".to_owned()),
             }
         };
-        seat.members().map(|member| row(&member.name)).collect()
+        context.members().map(|member| row(&member.name)).collect()
     }
 
     fn failover(
         &self,
-        seat: &Seat,
-        names: &Names,
+        context: &Context,
+        ids: &ServerIds,
         rules: &Rules,
         machine: &Machine,
         lease: Option<&Lease>,
         blockers: &[Reason],
     ) -> FailoverStatus {
         let mut obstacles = Vec::new();
-        if !seat.automatic() {
+        if !context.automatic() {
             obstacles.push(Reason::Manual.to_string());
         }
         if self.hold.is_some() {
             obstacles.push(Reason::Held.to_string());
         }
-        let right = match &self.verdict {
-            Some(Verdict::Right) => Some(true),
-            Some(Verdict::Wrong(_)) => Some(false),
-            Some(Verdict::Unknown(_)) | None => None,
+        let right = match &self.semantics {
+            Some(Semantics::Right) => Some(true),
+            Some(Semantics::Wrong(_)) => Some(false),
+            Some(Semantics::Unknown(_)) | None => None,
         };
         if right == Some(false) {
             obstacles.push("the bucket's conditional writes are wrong".to_owned());
         }
         let owner = machine.lease().map(|(view, _)| view.owner);
         let fit = |name: &Name| {
-            if *name == seat.me {
+            if *name == context.me {
                 lasting(blockers).is_empty()
             } else {
                 let seen = self.others.get(name);
@@ -415,7 +415,7 @@ impl Picture {
             }
         };
         let successor = owner.and_then(|owner| {
-            let mut candidates = rules.candidates(owner).filter_map(|id| names.name(id));
+            let mut candidates = rules.candidates(owner).filter_map(|id| ids.name(id));
             candidates.find(|name| fit(name)).cloned()
         });
         if successor.is_none() && lease.is_some() && rules.chain.len() > 1 {
@@ -431,12 +431,12 @@ impl Picture {
             automatic: Some(obstacles.is_empty() && rules.automatic && rules.chain.len() > 1),
             obstacles,
             successor,
-            bucket: self.verdict.as_ref().map(|verdict| BucketVerdict {
+            bucket: self.semantics.as_ref().map(|verdict| BucketVerdict {
                 right,
                 findings: match verdict {
-                    Verdict::Right => Vec::new(),
-                    Verdict::Wrong(findings) => findings.clone(),
-                    Verdict::Unknown(why) => vec![why.clone()],
+                    Semantics::Right => Vec::new(),
+                    Semantics::Wrong(findings) => findings.clone(),
+                    Semantics::Unknown(why) => vec![why.clone()],
                 },
             }),
         }
@@ -462,8 +462,8 @@ fn reasons(blockers: &[Reason]) -> Option<String> {
 const FOLLOWING: &str = "following the source";
 const REJOINING: &str = "rejoining";
 
-/// Work, as people call it.
-fn work(task: Task) -> &'static str {
+/// What people call a task.
+fn task_name(task: Task) -> &'static str {
     match task {
         Task::Close => "closing the server",
         Task::Kill => "killing the server",
@@ -501,14 +501,14 @@ fn state(machine: &Machine) -> &'static str {
     }
 }
 
-fn doing(machine: &Machine, names: &Names, copying: Option<(u64, u64)>) -> Option<String> {
+fn doing(machine: &Machine, ids: &ServerIds, copying: Option<(u64, u64)>) -> Option<String> {
     let to = match machine.state() {
         State::Announcing { to, .. } | State::Closing { to, .. } | State::Handed { to, .. } => {
             Some(to)
         }
         _ => None,
     };
-    let name = to.and_then(|to| names.name(to));
+    let name = to.and_then(|to| ids.name(to));
     match (machine.state(), machine.order()) {
         (_, Some(Order::Switchover(_))) | (State::Closing { .. }, _) => Some(format!(
             "switchover to {}: {}",

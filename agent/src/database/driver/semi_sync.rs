@@ -1,20 +1,21 @@
-//! Semi-synchronous replication on this machine's server: who waits for whose word, and who is let go.
+//! Semi-synchronous replication on this machine's server: which replicas' acknowledgements a commit waits for, and the
+//! writers that are freed.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::body::Body;
-use super::seat::Member;
+use super::context::Member;
+use super::local_server::LocalServer;
 use crate::database::server::ServerError;
 
-/// A master waits for so long for a replica's word: for ever.
+/// A master waits so long for a replica's acknowledgement: practically for ever.
 const NO_FALLBACK: Duration = Duration::from_hours(24 * 30);
 
-impl Body {
+impl LocalServer {
     /// Replication that waits, where the document wants that; elsewhere what is set up there is left alone.
     pub(super) async fn prepare_semi_sync(&self, master: bool) -> Result<(), String> {
-        if !self.seat.semi_sync {
+        if !self.context.semi_sync {
             return Ok(());
         }
         self.switch_semi_sync(self.wanted_semi_sync(master), false)
@@ -23,14 +24,17 @@ impl Body {
 
     /// What semi-synchronous replication should be, as a source and as a replica.
     pub(super) fn wanted_semi_sync(&self, master: bool) -> (bool, bool) {
-        let semi = self.seat.semi_sync;
+        let semi = self.context.semi_sync;
         (
-            semi && master && self.seat.chain.len() > 1,
-            semi && !master && self.givers().any(|member| member.name == self.seat.me),
+            semi && master && self.context.chain.len() > 1,
+            semi && !master
+                && self
+                    .acknowledgers()
+                    .any(|member| member.name == self.context.me),
         )
     }
 
-    /// Switches it. A replica's word counts from its next connection to the source on: where it receives, that one
+    /// Switches it. A replica's acknowledgement counts from its next connection to the source on: where it receives, that one
     /// is made anew, while what was received goes on being applied.
     pub(super) async fn switch_semi_sync(
         &self,
@@ -52,23 +56,24 @@ impl Body {
             .map_err(|error| format!("semi-synchronous replication could not be switched: {error}"))
     }
 
-    /// Those whose word a master may take for a candidate's: whoever is never made master must not give it.
-    fn givers(&self) -> impl Iterator<Item = &Member> {
-        let seat = &self.seat;
-        let chain = seat.chain.iter();
-        chain.filter(|member| !seat.never.contains(&member.name))
+    /// The servers whose acknowledgement counts: whoever is never made master must not give one.
+    fn acknowledgers(&self) -> impl Iterator<Item = &Member> {
+        let context = &self.context;
+        let chain = context.chain.iter();
+        chain.filter(|member| !context.never.contains(&member.name))
     }
 
-    /// Frees writers that wait for a word that was lost, in the background: a heartbeat waits for nobody.
+    /// Frees writers that wait for an acknowledgement that was lost, in the background: a heartbeat waits for nobody.
     pub(super) fn free_stranded(&self) {
-        let givers: Vec<IpAddr> = self.givers().map(|member| member.address).collect();
+        let acknowledgers: Vec<IpAddr> =
+            self.acknowledgers().map(|member| member.address).collect();
         let (server, product, timeout) = (
             Arc::clone(&self.server),
-            self.seat.product.clone(),
+            self.context.product.clone(),
             self.timeout(),
         );
         tokio::spawn(async move {
-            match server.free_stranded(&givers, timeout, timeout).await {
+            match server.free_stranded(&acknowledgers, timeout, timeout).await {
                 Ok(0) => {}
                 Ok(count) => tracing::warn!(
                     event = "database-writers-freed",

@@ -1,11 +1,11 @@
-//! Requests to the bucket: what is written, and what an answer means to the protocol.
+//! Requests for the lease: what is written to the bucket, and what an answer means to the protocol.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::names::{Names, Versions};
-use super::seat::Seat;
+use super::context::Context;
+use super::ids::{LeaseVersions, ServerIds};
 use crate::bucket::Bucket;
 use crate::database::hold::{Hold, HoldError};
 use crate::database::lease::{FORMAT, Lease, LeaseState, Nonce, Previous};
@@ -15,7 +15,7 @@ use crate::system::clock;
 
 /// What came of a request, with what must be remembered of it.
 #[derive(Debug)]
-pub(super) enum Reply {
+pub(super) enum LeaseReply {
     Read(Result<Read, StoreError>),
     Written(Written, Box<Lease>),
     /// A person's hold was found before a takeover; nothing was written.
@@ -27,35 +27,35 @@ pub(super) enum Reply {
 }
 
 /// Reads it, unless it is as known.
-pub(super) async fn read(store: Arc<LeaseStore>, known: Option<crate::bucket::Tag>) -> Reply {
-    Reply::Read(store.read(known.as_ref()).await)
+pub(super) async fn read(store: Arc<LeaseStore>, known: Option<crate::bucket::Tag>) -> LeaseReply {
+    LeaseReply::Read(store.read(known.as_ref()).await)
 }
 
 /// Writes it. A takeover asks first whether a person wants nothing to change.
 pub(super) async fn write(
     store: Arc<LeaseStore>,
     bucket: Arc<Bucket>,
-    seat: Arc<Seat>,
+    context: Arc<Context>,
     lease: Lease,
     over: Option<crate::bucket::Tag>,
     ask_first: bool,
-) -> Reply {
+) -> LeaseReply {
     if ask_first {
-        match Hold::read(&bucket, &seat.product).await {
-            Ok(Some(hold)) if hold.held => return Reply::Held,
+        match Hold::read(&bucket, &context.product).await {
+            Ok(Some(hold)) if hold.held => return LeaseReply::Held,
             Ok(_) => {}
-            Err(error) => return Reply::HoldUnknown(error),
+            Err(error) => return LeaseReply::HoldUnknown(error),
         }
     }
     let written = store.write(&lease, over.as_ref()).await;
-    Reply::Written(written, Box::new(lease))
+    LeaseReply::Written(written, Box::new(lease))
 }
 
 /// The lease that a proposal means. `position`: what the local server has.
 pub(super) fn lease(
     proposal: &Proposal,
-    seat: &Seat,
-    names: &Names,
+    context: &Context,
+    ids: &ServerIds,
     base: Option<&Stored>,
     position: &str,
 ) -> Option<Lease> {
@@ -78,7 +78,7 @@ pub(super) fn lease(
         }),
         // Made anew after somebody had deleted it.
         (None, None) if proposal.epoch > 1 => Some(Previous {
-            owner: seat.me.clone(),
+            owner: context.me.clone(),
             epoch: proposal.epoch - 1,
             gtid: position.to_owned(),
             complete: proposal.complete,
@@ -87,34 +87,34 @@ pub(super) fn lease(
     };
     Some(Lease {
         format: FORMAT,
-        product: seat.product.clone(),
+        product: context.product.clone(),
         epoch: proposal.epoch,
-        owner: seat.me.clone(),
+        owner: context.me.clone(),
         seq: same.map_or(1, |same| same.seq.saturating_add(1)),
         nonce: Nonce::fresh().ok()?,
         state: proposal.state,
         gtid,
         armed: proposal.armed,
-        held: names.list(proposal.held),
-        to: proposal.to.and_then(|to| names.name(to).cloned()),
+        held: ids.list(proposal.held),
+        to: proposal.to.and_then(|to| ids.name(to).cloned()),
         planned: proposal.planned,
         opening: proposal.opening,
         since: same.map_or(now, |same| same.since),
         renewed: now,
-        ttl_ms: seat.timing().ttl,
+        ttl_ms: context.timing().ttl,
         previous,
     })
 }
 
-/// What a reply means, and why the bucket is in trouble where it is.
-pub(super) fn answer(
-    reply: Reply,
-    names: &mut Names,
-    versions: &mut Versions,
+/// What a reply means to the protocol, and why the bucket is in trouble where it is.
+pub(super) fn interpret(
+    reply: LeaseReply,
+    ids: &mut ServerIds,
+    versions: &mut LeaseVersions,
 ) -> (Answer, Option<String>) {
     let mut view = |stored: Stored| {
         let tag = versions.note(stored.clone());
-        names.view(&stored.lease, tag)
+        ids.view(&stored.lease, tag)
     };
     let trouble = |error: &StoreError| {
         let answer = if error.is_unavailable() {
@@ -125,11 +125,11 @@ pub(super) fn answer(
         (answer, Some(crate::system::chain(error)))
     };
     let fine = match reply {
-        Reply::Read(Ok(Read::Unchanged)) => Answer::Unchanged,
-        Reply::Read(Ok(Read::Absent)) => Answer::Absent,
-        Reply::Read(Ok(Read::Lease(stored))) => Answer::Lease(view(*stored)),
-        Reply::Read(Err(error)) => return trouble(&error),
-        Reply::Written(written, lease) => match written {
+        LeaseReply::Read(Ok(Read::Unchanged)) => Answer::Unchanged,
+        LeaseReply::Read(Ok(Read::Absent)) => Answer::Absent,
+        LeaseReply::Read(Ok(Read::Lease(stored))) => Answer::Lease(view(*stored)),
+        LeaseReply::Read(Err(error)) => return trouble(&error),
+        LeaseReply::Written(written, lease) => match written {
             Written::Done(tag) => Answer::Done(view(Stored { lease: *lease, tag })),
             Written::Earlier(stored) | Written::Lost(Some(stored)) => Answer::Lease(view(*stored)),
             Written::Lost(None) => Answer::Refused,
@@ -137,8 +137,10 @@ pub(super) fn answer(
             Written::Gone => Answer::Absent,
             Written::Doubt(error) | Written::Failed(error) => return trouble(&error),
         },
-        Reply::Held | Reply::NotSent => Answer::NotDone,
-        Reply::HoldUnknown(error) => return (Answer::NotDone, Some(crate::system::chain(&error))),
+        LeaseReply::Held | LeaseReply::NotSent => Answer::NotDone,
+        LeaseReply::HoldUnknown(error) => {
+            return (Answer::NotDone, Some(crate::system::chain(&error)));
+        }
     };
     (fine, None)
 }

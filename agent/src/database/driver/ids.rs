@@ -1,4 +1,4 @@
-//! Numbers for what the protocol does not know by name: servers, and versions of the lease.
+//! The protocol's numbers for servers and for versions of the lease: it knows no names.
 
 use crate::bucket;
 use crate::database::lease::Lease;
@@ -7,16 +7,16 @@ use crate::database::store::Stored;
 use crate::fleet::Name;
 use crate::system::clock;
 
-use super::seat::Seat;
+use super::context::Context;
 
 /// The numbers of servers. A name keeps its number; no product has so many that they run out.
 #[derive(Debug, Default)]
-pub(super) struct Names(Vec<Name>);
+pub(super) struct ServerIds(Vec<Name>);
 
 /// The highest number: a server that came when all others were given has it, and is nobody's candidate.
 const LAST: u8 = 31;
 
-impl Names {
+impl ServerIds {
     pub(super) fn id(&mut self, name: &Name) -> ServerId {
         let place = self.0.iter().position(|known| known == name);
         let place = place.unwrap_or_else(|| {
@@ -39,10 +39,10 @@ impl Names {
         names
     }
 
-    /// The protocol's rules for a seat.
-    pub(super) fn rules(&mut self, seat: &Seat, trusted: bool) -> Rules {
-        let me = self.id(&seat.me);
-        let chain = seat
+    /// The protocol's rules for a context.
+    pub(super) fn rules(&mut self, context: &Context, trusted: bool) -> Rules {
+        let me = self.id(&context.me);
+        let chain = context
             .chain
             .iter()
             .map(|member| self.id(&member.name))
@@ -50,15 +50,15 @@ impl Names {
         Rules {
             me,
             chain,
-            never: seat
+            never: context
                 .never
                 .iter()
                 .map(|name| self.id(name))
                 .collect::<Servers>(),
-            automatic: seat.automatic(),
+            automatic: context.automatic(),
             bucket: trusted,
-            abreast: seat.semi_sync,
-            timing: seat.timing(),
+            abreast: context.semi_sync,
+            timing: context.timing(),
             omit: crate::database::protocol::Omissions::default(),
         }
     }
@@ -88,12 +88,12 @@ impl Names {
 
 /// The last version of the lease that is known, and its number.
 #[derive(Debug, Default)]
-pub(super) struct Versions {
+pub(super) struct LeaseVersions {
     number: u64,
     last: Option<Stored>,
 }
 
-impl Versions {
+impl LeaseVersions {
     /// Takes note of a version, and says its number.
     pub(super) fn note(&mut self, stored: Stored) -> Tag {
         if self.last.as_ref().is_none_or(|last| last.tag != stored.tag) {

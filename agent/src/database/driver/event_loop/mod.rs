@@ -1,9 +1,9 @@
-//! The loop: one event after the other to the machine, and the work that each calls for. Work runs beside the loop: a
-//! renewal waits for no relay log, and a fence for nothing.
+//! The driver's event loop: one event after the other to the protocol's machine, and the work that each calls for. Work
+//! runs beside the loop: a renewal waits for no relay log, and a fence for nothing.
 
-mod deeds;
-mod heard;
-mod wishes;
+mod actions;
+mod operator;
+mod results;
 
 use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
@@ -14,22 +14,22 @@ use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::audit::{self, Audit};
-use super::body::{Body, now};
 use super::catchup::Fetched;
-use super::friends::Friends;
-use super::letter::Reply;
-use super::names::{Names, Versions};
-use super::seat::Seat;
-use super::story::Story;
-use super::told::Picture;
-use super::{Told, Wish};
+use super::context::Context;
+use super::failover_record::FailoverRecord;
+use super::ids::{LeaseVersions, ServerIds};
+use super::lease_requests::LeaseReply;
+use super::local_server::{LocalServer, now};
+use super::peers::Peers;
+use super::report::Report;
+use super::{Message, OperatorOrder};
 use crate::bucket::Bucket;
 use crate::database::event::{Event as Record, EventError};
 use crate::database::gtid::Gtids;
 use crate::database::hold::{Hold, HoldError};
 use crate::database::lease::LeaseState;
 use crate::database::protocol::{Event, Machine, Reason, Rules, State, Step, Task};
-use crate::database::semantics::{self, Verdict};
+use crate::database::semantics::{self, Semantics};
 use crate::database::server::{Observation, ServerError};
 use crate::database::store::LeaseStore;
 use crate::fleet::Name;
@@ -38,51 +38,59 @@ use crate::system::clock;
 
 /// The protocol's clock ticks this often. Much less than anything it measures.
 const TICK: Duration = Duration::from_millis(50);
-/// Between two looks at a person's hold, and at the other servers.
-const ASIDE: Duration = Duration::from_secs(5);
+/// Between two looks at an operator's hold, and at the other servers.
+const PEERS_INTERVAL: Duration = Duration::from_secs(5);
 /// Between two looks at the server's settings and accounts.
-const AUDIT: Duration = Duration::from_mins(1);
+const AUDIT_INTERVAL: Duration = Duration::from_mins(1);
 /// How often an event is tried to be written, while the bucket is away: for an hour.
-const RECORDS: u32 = 720;
+const RECORD_TRIES: u32 = 720;
 
-/// What comes back from work.
-pub(super) enum Heard {
+/// What comes back from work beside the loop.
+pub(super) enum WorkResult {
     Event(Event),
-    Reply(Reply),
+    Lease(LeaseReply),
     Observed(u64, Result<Observation, ServerError>),
     Did(u64, Task, Result<(), String>),
     Hold(Result<Option<Hold>, HoldError>),
     /// Another server, and what this one had before that was asked.
-    Other(Name, Option<Had>, Result<Observation, ServerError>),
-    Fed(Result<(), String>),
-    Verdict(Verdict),
-    Told(String),
+    Peer(
+        Name,
+        Option<PositionBefore>,
+        Result<Observation, ServerError>,
+    ),
+    DeadmanFed(Result<(), String>),
+    Semantics(Semantics),
+    Note(String),
     /// The server's settings and accounts; `None`: it did not answer.
     Audited(Option<Audit>),
     /// Semi-synchronous replication was switched.
-    Switched(Result<(), String>),
+    SemiSyncSwitched(Result<(), String>),
     /// What other replicas had more, before this one opens.
-    Fetched(Fetched),
-    /// The servers that a wish is about were looked at just now.
-    Wish(Wish, oneshot::Sender<Result<String, String>>),
+    CaughtUp(Fetched),
+    /// The servers that an order is about were observed just now.
+    Order(OperatorOrder, oneshot::Sender<Result<String, String>>),
 }
 
 /// What this server had, and between which tasks that was seen.
 #[derive(Debug, Clone)]
-pub(super) struct Had {
+pub(super) struct PositionBefore {
     tasks: u64,
     tip: Gtids,
 }
 
 /// Writes an event, again and again while the bucket is away.
-async fn write_down(record: Record, bucket: Arc<Bucket>, tell: mpsc::UnboundedSender<Heard>) {
-    for again in 0..RECORDS {
+async fn write_record(
+    record: Record,
+    bucket: Arc<Bucket>,
+    tell: mpsc::UnboundedSender<WorkResult>,
+) {
+    for again in 0..RECORD_TRIES {
         let error = match record.record(&bucket).await {
             Ok(()) => return,
             Err(error) => error,
         };
         if again == 0 {
-            let _ = tell.send(Heard::Told(format!(
+            let _ = tell.send(WorkResult::Note(format!(
                 "the event of epoch {} could not be written: {}",
                 record.epoch,
                 crate::system::chain(&error)
@@ -91,53 +99,53 @@ async fn write_down(record: Record, bucket: Arc<Bucket>, tell: mpsc::UnboundedSe
         if !matches!(error, EventError::Bucket(_)) {
             return;
         }
-        tokio::time::sleep(ASIDE).await;
+        tokio::time::sleep(PEERS_INTERVAL).await;
     }
 }
 
 /// Runs one product's driver until it is told to stop.
 pub(super) async fn run(
-    seat: Seat,
+    context: Context,
     known_epoch: u64,
-    mut told: mpsc::UnboundedReceiver<Told>,
+    mut inbox: mpsc::UnboundedReceiver<Message>,
     status: watch::Sender<Option<DatabaseStatus>>,
 ) {
-    let (tell, mut heard) = mpsc::unbounded_channel();
-    let mut run = Run::new(seat, known_epoch, tell).await;
-    run.begin().await;
+    let (tell, mut results) = mpsc::unbounded_channel();
+    let mut driver = DriverLoop::new(context, known_epoch, tell).await;
+    driver.begin().await;
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stopping: Option<u64> = None;
     loop {
         tokio::select! {
             biased;
-            Some(heard) = heard.recv() => run.hear(heard),
-            word = told.recv() => match word {
-                Some(Told::Seat(seat)) => run.sit(*seat),
-                Some(Told::Wish(wish, answer)) => run.wish(wish, answer),
-                Some(Told::Stop) | None => stopping = Some(now()),
+            Some(result) = results.recv() => driver.take_result(result),
+            message = inbox.recv() => match message {
+                Some(Message::Context(context)) => driver.set_context(*context),
+                Some(Message::Order(order, answer)) => driver.take_order(order, answer),
+                Some(Message::Stop) | None => stopping = Some(now()),
             },
-            _ = tick.tick() => run.tick(),
+            _ = tick.tick() => driver.tick(),
         }
-        run.tell_status(&status);
-        if stopping.is_some_and(|since| run.may_end(since)) {
+        driver.publish_status(&status);
+        if stopping.is_some_and(|since| driver.may_end(since)) {
             break;
         }
     }
-    run.end().await;
+    driver.end().await;
 }
 
-pub(super) struct Run {
-    pub(super) seat: Arc<Seat>,
-    pub(super) names: Names,
-    pub(super) versions: Versions,
+pub(super) struct DriverLoop {
+    pub(super) context: Arc<Context>,
+    pub(super) ids: ServerIds,
+    pub(super) versions: LeaseVersions,
     pub(super) rules: Rules,
     pub(super) machine: Machine,
     bucket: Arc<Bucket>,
     store: Arc<LeaseStore>,
-    body: Arc<Body>,
-    friends: Friends,
-    tell: mpsc::UnboundedSender<Heard>,
+    local: Arc<LocalServer>,
+    peers: Peers,
+    tell: mpsc::UnboundedSender<WorkResult>,
     /// The task under way, by its number.
     task: Option<(u64, AbortHandle)>,
     tasks: u64,
@@ -147,8 +155,8 @@ pub(super) struct Run {
     observed: u64,
     /// What this server has is compared with the others' after the next look.
     compare: bool,
-    next_look: u64,
-    next_aside: u64,
+    next_observation: u64,
+    next_peers: u64,
     next_audit: u64,
     next_check: u64,
     feeding: Option<u64>,
@@ -163,31 +171,35 @@ pub(super) struct Run {
     switching: bool,
     /// A person has given up what this server has and the master lacks.
     discard: bool,
-    verdict: Option<Verdict>,
+    semantics: Option<Semantics>,
     epoch_at_start: u64,
-    story: Story,
-    /// Why the lease of a silent master was not taken over, when that was last told.
-    waits: Vec<Discriminant<Reason>>,
-    pub(super) picture: Picture,
-    last_told: u64,
+    failover_record: FailoverRecord,
+    /// Why the lease of a silent master was not taken over, when that was last logged.
+    logged_blockers: Vec<Discriminant<Reason>>,
+    pub(super) report: Report,
+    last_published: u64,
 }
 
-impl Run {
-    async fn new(seat: Seat, known_epoch: u64, tell: mpsc::UnboundedSender<Heard>) -> Self {
-        let seat = Arc::new(seat);
-        let mut s3 = seat.s3.clone();
-        s3.timeout = seat.settings.times.timeout;
-        let bucket = Arc::new(Bucket::open(&seat.bucket, &s3).await);
-        let mut names = Names::default();
+impl DriverLoop {
+    async fn new(
+        context: Context,
+        known_epoch: u64,
+        tell: mpsc::UnboundedSender<WorkResult>,
+    ) -> Self {
+        let context = Arc::new(context);
+        let mut s3 = context.s3.clone();
+        s3.timeout = context.settings.times.timeout;
+        let bucket = Arc::new(Bucket::open(&context.bucket, &s3).await);
+        let mut ids = ServerIds::default();
         Self {
-            rules: names.rules(&seat, false),
-            names,
-            versions: Versions::default(),
+            rules: ids.rules(&context, false),
+            ids,
+            versions: LeaseVersions::default(),
             machine: Machine::new(now(), known_epoch),
-            store: Arc::new(LeaseStore::new(Arc::clone(&bucket), &seat.product)),
+            store: Arc::new(LeaseStore::new(Arc::clone(&bucket), &context.product)),
             bucket,
-            body: Arc::new(Body::new(&seat)),
-            friends: Friends::new(&seat),
+            local: Arc::new(LocalServer::new(&context)),
+            peers: Peers::new(&context),
             tell,
             task: None,
             tasks: 0,
@@ -195,8 +207,8 @@ impl Run {
             observe_again: false,
             observed: 0,
             compare: false,
-            next_look: 0,
-            next_aside: 0,
+            next_observation: 0,
+            next_peers: 0,
             next_audit: 0,
             next_check: 0,
             feeding: None,
@@ -206,25 +218,25 @@ impl Run {
             semi_wanted: false,
             switching: false,
             discard: false,
-            verdict: None,
+            semantics: None,
             epoch_at_start: known_epoch,
-            story: Story::default(),
-            waits: Vec::new(),
-            picture: Picture::default(),
-            last_told: 0,
-            seat,
+            failover_record: FailoverRecord::default(),
+            logged_blockers: Vec::new(),
+            report: Report::default(),
+            last_published: 0,
+            context,
         }
     }
 
     async fn begin(&mut self) {
-        if let Some(armed) = self.body.is_armed().await {
+        if let Some(armed) = self.local.is_armed().await {
             self.step(Event::Armed(armed));
         }
         self.probe();
-        self.look();
+        self.observe();
         tracing::info!(
             event = "database-driver-started",
-            product = %self.seat.product,
+            product = %self.context.product,
             "the database of this product is looked after"
         );
     }
@@ -233,80 +245,80 @@ impl Run {
     fn probe(&self) {
         let (bucket, me, tell) = (
             Arc::clone(&self.bucket),
-            self.seat.me.clone(),
+            self.context.me.clone(),
             self.tell.clone(),
         );
         tokio::spawn(async move {
-            let verdict = semantics::probe(&bucket, &me).await;
-            let _ = tell.send(Heard::Verdict(verdict));
+            let semantics = semantics::probe(&bucket, &me).await;
+            let _ = tell.send(WorkResult::Semantics(semantics));
         });
     }
 
     /// The document has other servers now. A master stays a master.
-    fn sit(&mut self, seat: Seat) {
-        if *self.seat == seat {
+    fn set_context(&mut self, context: Context) {
+        if *self.context == context {
             return;
         }
-        self.friends.drop_locks();
+        self.peers.drop_locks();
         let rearm = self.machine.armed();
-        self.seat = Arc::new(seat);
-        self.rules = self.names.rules(&self.seat, self.trusted());
-        self.friends = Friends::new(&self.seat);
+        self.context = Arc::new(context);
+        self.rules = self.ids.rules(&self.context, self.trusted());
+        self.peers = Peers::new(&self.context);
         // Work that is under way goes on with what it has.
-        self.body = Arc::new(Body::new(&self.seat));
+        self.local = Arc::new(LocalServer::new(&self.context));
         if rearm {
             // The new one lets other peers through: it is armed anew.
             self.step(Event::Armed(false));
         }
-        self.look();
+        self.observe();
     }
 
     /// Whether the bucket's conditional writes are as they must be. Whoever has gone by leases before may trust them
     /// while the bucket is away.
     fn trusted(&self) -> bool {
-        match &self.verdict {
-            Some(Verdict::Right) => true,
-            Some(Verdict::Wrong(_)) => false,
-            Some(Verdict::Unknown(_)) | None => self.epoch_at_start > 0,
+        match &self.semantics {
+            Some(Semantics::Right) => true,
+            Some(Semantics::Wrong(_)) => false,
+            Some(Semantics::Unknown(_)) | None => self.epoch_at_start > 0,
         }
     }
 
     fn tick(&mut self) {
         let at = now();
-        if at >= self.next_look {
-            self.next_look = at + self.rules.timing.renew;
-            self.look();
+        if at >= self.next_observation {
+            self.next_observation = at + self.rules.timing.renew;
+            self.observe();
         }
-        if at >= self.next_aside {
-            self.next_aside = at + u64::try_from(ASIDE.as_millis()).unwrap_or(5_000);
-            self.look_aside();
+        if at >= self.next_peers {
+            self.next_peers = at + u64::try_from(PEERS_INTERVAL.as_millis()).unwrap_or(5_000);
+            self.observe_peers();
         }
         if at >= self.next_audit {
-            self.next_audit = at + u64::try_from(AUDIT.as_millis()).unwrap_or(60_000);
-            let (body, seat, tell) = (
-                Arc::clone(&self.body),
-                Arc::clone(&self.seat),
+            self.next_audit = at + u64::try_from(AUDIT_INTERVAL.as_millis()).unwrap_or(60_000);
+            let (local, context, tell) = (
+                Arc::clone(&self.local),
+                Arc::clone(&self.context),
                 self.tell.clone(),
             );
             tokio::spawn(async move {
-                let _ = tell.send(Heard::Audited(audit::look(&body, &seat).await));
+                let _ = tell.send(WorkResult::Audited(audit::look(&local, &context).await));
             });
         }
         if at >= self.next_check && self.machine.armed() {
             self.next_check = at + 2 * self.rules.timing.renew;
-            let (body, tell) = (Arc::clone(&self.body), self.tell.clone());
+            let (local, tell) = (Arc::clone(&self.local), self.tell.clone());
             tokio::spawn(async move {
-                if body.is_armed().await == Some(false) {
-                    let _ = tell.send(Heard::Event(Event::Armed(false)));
+                if local.is_armed().await == Some(false) {
+                    let _ = tell.send(WorkResult::Event(Event::Armed(false)));
                 }
             });
         }
         self.step(Event::Tick);
-        self.tell_waiting(at);
+        self.log_blockers(at);
     }
 
-    /// Tells why this candidate does not take over from a master that is silent, each time that it is for another reason.
-    fn tell_waiting(&mut self, at: u64) {
+    /// Logs why this candidate does not take over from a master that is silent, each time that it is for another reason.
+    fn log_blockers(&mut self, at: u64) {
         let timing = &self.rules.timing;
         let patience = 2 * timing.renew + timing.timeout;
         let silent = self.machine.lease().is_some_and(|(view, since)| {
@@ -318,69 +330,69 @@ impl Run {
             _ => Vec::new(),
         };
         let kinds: Vec<_> = reasons.iter().map(discriminant).collect();
-        if kinds == self.waits {
+        if kinds == self.logged_blockers {
             return;
         }
-        self.waits = kinds;
+        self.logged_blockers = kinds;
         if !reasons.is_empty() {
             let why: Vec<_> = reasons.iter().map(Reason::to_string).collect();
             tracing::info!(
                 event = "database-candidate-waits",
-                product = %self.seat.product,
+                product = %self.context.product,
                 why = why.join("; "),
                 "the master is silent, and this server does not take over yet"
             );
         }
     }
 
-    /// Looks at the local server.
-    fn look(&mut self) {
+    /// Observes the local server.
+    fn observe(&mut self) {
         if self.observing {
             self.observe_again = true;
             return;
         }
         self.observing = true;
         self.observe_again = false;
-        let (body, tell, tasks) = (Arc::clone(&self.body), self.tell.clone(), self.tasks);
+        let (local, tell, tasks) = (Arc::clone(&self.local), self.tell.clone(), self.tasks);
         tokio::spawn(async move {
-            let seen = body.observe().await;
-            let _ = tell.send(Heard::Observed(tasks, seen));
+            let seen = local.observe().await;
+            let _ = tell.send(WorkResult::Observed(tasks, seen));
         });
     }
 
-    /// A person's hold, and how the others are.
-    fn look_aside(&self) {
+    /// Reads the operator's hold, and observes the other servers.
+    fn observe_peers(&self) {
         let (bucket, product, tell) = (
             Arc::clone(&self.bucket),
-            self.seat.product.clone(),
+            self.context.product.clone(),
             self.tell.clone(),
         );
         tokio::spawn(async move {
             let hold = Hold::read(&bucket, &product).await;
-            let _ = tell.send(Heard::Hold(hold));
+            let _ = tell.send(WorkResult::Hold(hold));
         });
-        if matches!(self.verdict, Some(Verdict::Unknown(_))) {
+        if matches!(self.semantics, Some(Semantics::Unknown(_))) {
             self.probe();
         }
         if matches!(self.machine.state(), State::Serving) {
-            let body = Arc::clone(&self.body);
-            tokio::spawn(async move { body.mind_events().await });
+            let local = Arc::clone(&self.local);
+            tokio::spawn(async move { local.reconcile_events().await });
         }
         let patience = self.patience();
-        for (name, friend) in self.friends.all() {
-            let (name, friend, tell) = (name.clone(), Arc::clone(friend), self.tell.clone());
-            let had = self.has();
+        for (name, peer) in self.peers.iter() {
+            let (name, peer, tell) = (name.clone(), Arc::clone(peer), self.tell.clone());
+            let had = self.position_before();
             tokio::spawn(async move {
-                let seen = friend.server.observe(patience).await;
-                let _ = tell.send(Heard::Other(name, had, seen));
+                let seen = peer.server.observe(patience).await;
+                let _ = tell.send(WorkResult::Peer(name, had, seen));
             });
         }
     }
 
-    /// What the own server had when it was last looked at, if no task has ended since.
-    fn has(&self) -> Option<Had> {
-        let seen = self.picture.observation.as_ref()?.as_ref().ok()?;
-        (self.observed == self.tasks).then(|| Had {
+    /// What the local server had when it was last observed, if no task has ended since.
+    fn position_before(&self) -> Option<PositionBefore> {
+        let seen = self.report.observation.as_ref()?.as_ref().ok()?;
+        (self.observed == self.tasks).then(|| PositionBefore {
             tasks: self.tasks,
             tip: seen.executed.tip(),
         })
@@ -402,7 +414,7 @@ impl Run {
     fn entered(&mut self, before: State, after: State) {
         tracing::info!(
             event = "database-state",
-            product = %self.seat.product,
+            product = %self.context.product,
             before = ?before,
             after = ?after,
             "the database's state here has changed"
@@ -410,38 +422,38 @@ impl Run {
         if let State::Fencing { why, .. } = after {
             tracing::error!(
                 event = "database-fenced",
-                product = %self.seat.product,
+                product = %self.context.product,
                 why = %why,
                 "the database server is being closed"
             );
-            self.picture.fenced = Some((clock::now(), why));
+            self.report.fenced = Some((clock::now(), why));
         }
         if matches!(after, State::Bidding) {
-            self.story = Story::begin(&self.picture, self.versions.last());
+            self.failover_record = FailoverRecord::begin(&self.report, self.versions.last());
         }
         if matches!(after, State::Claiming { .. })
             && let Some(lease) = self.versions.last()
-            && lease.owner == self.seat.me
+            && lease.owner == self.context.me
             && lease.state == LeaseState::Promoting
         {
-            self.story.resume(lease);
+            self.failover_record.resume(lease);
         }
         if matches!(after, State::Serving) && matches!(before, State::Promoting { .. }) {
-            if let Some(Ok(seen)) = &self.picture.observation {
+            if let Some(Ok(seen)) = &self.report.observation {
                 let position = seen.executed.tip().to_string();
-                self.story.position(seen.flavour, position);
+                self.failover_record.position(seen.flavour, position);
             }
-            self.story.opened();
+            self.failover_record.opened();
         }
     }
 
-    fn tell_status(&mut self, status: &watch::Sender<Option<DatabaseStatus>>) {
+    fn publish_status(&mut self, status: &watch::Sender<Option<DatabaseStatus>>) {
         let at = now();
-        let record = self
-            .story
-            .due(&self.machine, self.versions.last(), &self.seat);
+        let record =
+            self.failover_record
+                .take_finished(&self.machine, self.versions.last(), &self.context);
         if let Some(record) = record {
-            self.picture.change = Some(ChangeStatus {
+            self.report.change = Some(ChangeStatus {
                 epoch: record.epoch,
                 at: record.at,
                 from: record.from.clone(),
@@ -451,19 +463,19 @@ impl Run {
                 lost_none: record.loss.as_ref().is_some_and(|loss| loss.none),
             });
             let (bucket, tell) = (Arc::clone(&self.bucket), self.tell.clone());
-            tokio::spawn(write_down(record, bucket, tell));
+            tokio::spawn(write_record(record, bucket, tell));
         }
-        let changed = self.picture.state != Some(self.machine.state());
-        if !changed && at < self.last_told + 500 {
+        let changed = self.report.state != Some(self.machine.state());
+        if !changed && at < self.last_published + 500 {
             return;
         }
-        self.last_told = at;
-        self.picture.state = Some(self.machine.state());
-        self.picture.copying = self.body.progress();
+        self.last_published = at;
+        self.report.state = Some(self.machine.state());
+        self.report.copying = self.local.copy_progress();
         let blockers = self.blockers();
-        status.send_replace(Some(self.picture.draw(
-            &self.seat,
-            &self.names,
+        status.send_replace(Some(self.report.status(
+            &self.context,
+            &self.ids,
             &self.rules,
             &self.machine,
             self.versions.last(),
@@ -501,12 +513,12 @@ impl Run {
     async fn end(&mut self) {
         tracing::info!(
             event = "database-driver-stopped",
-            product = %self.seat.product,
+            product = %self.context.product,
             state = ?self.machine.state(),
             "the driver ends; a master stays open until its dead-man closes it, or the agent is back"
         );
-        self.friends.drop_locks();
-        let (own, _) = self.friends.own_lock();
+        self.peers.drop_locks();
+        let (own, _) = self.peers.own_lock();
         own.release().await;
     }
 }

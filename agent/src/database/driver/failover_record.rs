@@ -1,31 +1,32 @@
-//! The event of a change of master: what was seen before, what was done, what can be lost.
+//! The record of a change of master, collected while it goes on: what was seen before, what was done, what can be lost.
 
-use super::body::now;
 use super::catchup::Fetched;
-use super::seat::Seat;
-use super::told::Picture;
+use super::context::Context;
+use super::local_server::now;
+use super::report::Report;
 use crate::database::event::{Cause, Event, FORMAT, Loss, Step};
 use crate::database::gtid::{Flavour, Gtids};
 use crate::database::lease::{Lease, LeaseState};
 use crate::database::protocol::{Machine, Ms, State, Task};
 use crate::system::clock;
 
-/// What is remembered of a change until it is written down.
+/// What is collected of a change until its record is written.
 #[derive(Debug, Default)]
-pub(super) struct Story {
+pub(super) struct FailoverRecord {
     began: Ms,
     seen: Vec<String>,
     steps: Vec<Step>,
     cause: Option<Cause>,
     /// What this server had when it opened.
     promoted: Option<(Flavour, String)>,
-    told: Option<u64>,
+    /// The epoch whose record was handed out.
+    recorded: Option<u64>,
     /// Each of the other replicas was asked, and had nothing more in the end.
     all_asked: bool,
 }
 
-impl Story {
-    pub(super) fn begin(picture: &Picture, last: Option<&Lease>) -> Self {
+impl FailoverRecord {
+    pub(super) fn begin(report: &Report, last: Option<&Lease>) -> Self {
         let mut seen = Vec::new();
         let cause = match last {
             None => Cause::First,
@@ -41,8 +42,10 @@ impl Story {
                 }
             }
         };
-        if let Some(said) = last.and_then(|last| picture.others.get(&last.owner)) {
-            seen.push(said.sentence(last.map(|last| last.owner.as_str()).unwrap_or_default()));
+        if let Some(observation) = last.and_then(|last| report.others.get(&last.owner)) {
+            seen.push(
+                observation.sentence(last.map(|last| last.owner.as_str()).unwrap_or_default()),
+            );
         }
         Self {
             began: now(),
@@ -50,7 +53,7 @@ impl Story {
             steps: Vec::new(),
             cause: Some(cause),
             promoted: None,
-            told: None,
+            recorded: None,
             all_asked: false,
         }
     }
@@ -84,7 +87,7 @@ impl Story {
         }
     }
 
-    pub(super) fn did(&mut self, task: Task, done: bool) {
+    pub(super) fn task_ended(&mut self, task: Task, done: bool) {
         if !done {
             return;
         }
@@ -118,24 +121,24 @@ impl Story {
         }
     }
 
-    /// The event, once it can be written; once.
-    pub(super) fn due(
+    /// The record, as soon as it can be written; once a change.
+    pub(super) fn take_finished(
         &mut self,
         machine: &Machine,
         lease: Option<&Lease>,
-        seat: &Seat,
+        context: &Context,
     ) -> Option<Event> {
         let lease = lease?;
-        let mine = lease.owner == seat.me && lease.state == LeaseState::Serving;
+        let mine = lease.owner == context.me && lease.state == LeaseState::Serving;
         if !mine
             || machine.state() != State::Serving
-            || self.told == Some(lease.epoch)
+            || self.recorded == Some(lease.epoch)
             || self.cause.is_none()
         {
             return None;
         }
         let cause = self.cause.take()?;
-        self.told = Some(lease.epoch);
+        self.recorded = Some(lease.epoch);
         let previous = lease.previous.as_ref();
         let loss = previous.map(|previous| {
             let (flavour, promoted) = self
@@ -153,15 +156,15 @@ impl Story {
                 promoted,
                 at_least,
                 none: (cause == Cause::Switchover && previous.complete)
-                    || (seat.semi_sync && at_least == 0 && self.all_asked),
+                    || (context.semi_sync && at_least == 0 && self.all_asked),
             }
         });
         Some(Event {
             format: FORMAT,
-            product: seat.product.clone(),
+            product: context.product.clone(),
             epoch: lease.epoch,
             nonce: lease.nonce,
-            owner: seat.me.clone(),
+            owner: context.me.clone(),
             from: previous.map(|previous| previous.owner.clone()),
             at: clock::now(),
             cause,

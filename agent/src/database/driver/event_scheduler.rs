@@ -1,19 +1,19 @@
-//! The events of the server's scheduler: they run on the master, and nowhere else.
+//! The database server's event scheduler: its EVENTs run on the master, and nowhere else.
 
 use std::sync::atomic::Ordering;
 
-use super::body::Body;
+use super::local_server::LocalServer;
 use crate::database::server::ServerError;
 
-impl Body {
+impl LocalServer {
     /// Has no event run by the clock here: that is the master's. Best effort, for it must not stand in the way of more.
     pub(super) async fn disable_events(&self) {
-        self.enabled.store(false, Ordering::Relaxed);
+        self.events_enabled.store(false, Ordering::Relaxed);
         match self.server.disable_events(self.timeout()).await {
             Ok(0) => {}
             Ok(count) => tracing::info!(
                 event = "database-events-disabled",
-                product = %self.seat.product,
+                product = %self.context.product,
                 count,
                 "events of the server's scheduler run on the master only"
             ),
@@ -22,16 +22,16 @@ impl Body {
     }
 
     /// On the master: enables the events that ran on the one before, once; then notes which run.
-    pub(super) async fn mind_events(&self) {
+    pub(super) async fn reconcile_events(&self) {
         let timeout = self.timeout();
-        if !self.enabled.load(Ordering::Relaxed) {
+        if !self.events_enabled.load(Ordering::Relaxed) {
             match self.server.enable_events(timeout).await {
                 Ok(count) => {
-                    self.enabled.store(true, Ordering::Relaxed);
+                    self.events_enabled.store(true, Ordering::Relaxed);
                     if count > 0 {
                         tracing::info!(
                             event = "database-events-enabled",
-                            product = %self.seat.product,
+                            product = %self.context.product,
                             count,
                             "events of the server's scheduler that ran on the master before run here now"
                         );
@@ -40,7 +40,7 @@ impl Body {
                 Err(error) => {
                     // What the server refused it would refuse again; the others are enabled.
                     let refused = matches!(error, ServerError::Said { .. });
-                    self.enabled.store(refused, Ordering::Relaxed);
+                    self.events_enabled.store(refused, Ordering::Relaxed);
                     return self.events_failed(&error);
                 }
             }
@@ -53,7 +53,7 @@ impl Body {
     fn events_failed(&self, error: &ServerError) {
         tracing::warn!(
             event = "database-events-failed",
-            product = %self.seat.product,
+            product = %self.context.product,
             error = %error,
             "events of the server's scheduler could not be enabled, disabled or noted"
         );

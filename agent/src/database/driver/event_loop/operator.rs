@@ -1,50 +1,54 @@
-//! People's wishes: granted, or refused with what to do.
+//! Operators' orders: carried out, or refused with what to do.
 
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{Heard, Run};
-use crate::database::driver::Wish;
-use crate::database::driver::told::Seen;
+use super::{DriverLoop, WorkResult};
+use crate::database::driver::OperatorOrder;
+use crate::database::driver::report::LastSeen;
 use crate::database::protocol::{Event, Order, State};
 use crate::database::server::ThreadState;
 use crate::fleet::Name;
 
-impl Run {
-    /// A person's wish. Whom it is about is looked at first: what was seen some seconds ago may be cured.
-    pub(super) fn wish(&self, wish: Wish, answer: oneshot::Sender<Result<String, String>>) {
-        let about = match &wish {
-            Wish::Switchover(to) => to.clone().or_else(|| self.heir()),
-            Wish::TakeOver { .. } | Wish::Rejoin { .. } => None,
+impl DriverLoop {
+    /// An operator's order. The server it is about is observed first: what was wrong some seconds ago may be cured.
+    pub(super) fn take_order(
+        &self,
+        order: OperatorOrder,
+        answer: oneshot::Sender<Result<String, String>>,
+    ) {
+        let about = match &order {
+            OperatorOrder::Switchover(to) => to.clone().or_else(|| self.successor()),
+            OperatorOrder::TakeOver { .. } | OperatorOrder::Rejoin { .. } => None,
         };
-        let about = about.and_then(|name| Some((self.friends.get(&name)?, name)));
-        let (tell, patience, had) = (self.tell.clone(), self.patience(), self.has());
+        let about = about.and_then(|name| Some((self.peers.get(&name)?, name)));
+        let (tell, patience, had) = (self.tell.clone(), self.patience(), self.position_before());
         tokio::spawn(async move {
-            if let Some((friend, name)) = about {
-                let seen = friend.server.observe(patience).await;
-                let _ = tell.send(Heard::Other(name, had, seen));
+            if let Some((peer, name)) = about {
+                let seen = peer.server.observe(patience).await;
+                let _ = tell.send(WorkResult::Peer(name, had, seen));
             }
-            let _ = tell.send(Heard::Wish(wish, answer));
+            let _ = tell.send(WorkResult::Order(order, answer));
         });
     }
 
     /// How long an observation of another server may take.
     pub(super) fn patience(&self) -> Duration {
-        self.seat.settings.times.timeout * 2
+        self.context.settings.times.timeout * 2
     }
 
-    pub(super) fn grant(&mut self, wish: &Wish) -> Result<String, String> {
+    pub(super) fn check_and_order(&mut self, order: &OperatorOrder) -> Result<String, String> {
         if !self.trusted() {
             return Err(
                 "the bucket's conditional writes are not known to be right: see agentctl db status"
                     .into(),
             );
         }
-        let product = self.seat.product.clone();
+        let product = self.context.product.clone();
         let owner = self.versions.last().map(|lease| lease.owner.clone());
-        match wish {
-            Wish::Switchover(to) => {
+        match order {
+            OperatorOrder::Switchover(to) => {
                 if !matches!(self.machine.state(), State::Serving) {
                     let whose = owner.map_or_else(
                         || "nobody is the master yet".to_owned(),
@@ -52,33 +56,35 @@ impl Run {
                     );
                     return Err(format!(
                         "{} is not the master of {product}; {whose}",
-                        self.seat.me
+                        self.context.me
                     ));
                 }
                 let to = match to {
                     Some(to) => to.clone(),
-                    None => self.heir().ok_or("there is no other server in the chain")?,
+                    None => self
+                        .successor()
+                        .ok_or("there is no other server in the chain")?,
                 };
                 self.may_switch(&to)?;
-                let id = self.names.id(&to);
+                let id = self.ids.id(&to);
                 self.step(Event::Order(Order::Switchover(id)));
-                Ok(format!("{} hands over to {to}", self.seat.me))
+                Ok(format!("{} hands over to {to}", self.context.me))
             }
-            Wish::TakeOver { off } => {
-                if owner.as_ref() == Some(&self.seat.me)
+            OperatorOrder::TakeOver { off } => {
+                if owner.as_ref() == Some(&self.context.me)
                     && matches!(self.machine.state(), State::Serving)
                 {
-                    return Err(format!("{} is the master of {product}", self.seat.me));
+                    return Err(format!("{} is the master of {product}", self.context.me));
                 }
                 self.step(Event::Order(Order::TakeOver { off: *off }));
                 Ok(format!(
                     "{} takes over as soon as it is safe, within {} s or not at all",
-                    self.seat.me,
+                    self.context.me,
                     self.rules.timing.order.div_ceil(1_000)
                 ))
             }
-            Wish::Rejoin { discard } => {
-                let me = &self.seat.me;
+            OperatorOrder::Rejoin { discard } => {
+                let me = &self.context.me;
                 if owner.is_none() || owner.as_ref() == Some(me) {
                     return Err(format!("{me} has no other master of {product} to follow"));
                 }
@@ -101,28 +107,28 @@ impl Run {
 
     /// Whether the local server receives from anybody, as far as is known.
     pub(super) fn replicates(&self) -> bool {
-        let Some(Ok(seen)) = &self.picture.observation else {
+        let Some(Ok(seen)) = &self.report.observation else {
             return false;
         };
         let state = seen.replication.as_ref().map(|it| it.io.state);
         state == Some(ThreadState::Running)
     }
 
-    pub(super) fn heir(&self) -> Option<Name> {
+    pub(super) fn successor(&self) -> Option<Name> {
         let id = self.rules.candidates(self.rules.me).next()?;
-        self.names.name(id).cloned()
+        self.ids.name(id).cloned()
     }
 
     /// Whether that server could take over now, as far as can be seen from here.
     fn may_switch(&self, to: &Name) -> Result<(), String> {
-        if !self.seat.chain.iter().any(|member| member.name == *to) {
+        if !self.context.chain.iter().any(|member| member.name == *to) {
             return Err(format!("{to} is not in the chain"));
         }
-        if *to == self.seat.me {
+        if *to == self.context.me {
             return Err(format!("{to} is the master"));
         }
-        let seen = self.picture.others.get(to);
-        match seen.and_then(Seen::why_not) {
+        let seen = self.report.others.get(to);
+        match seen.and_then(LastSeen::why_not) {
             Some(why) => Err(format!("{to} cannot take over now: {why}")),
             None if seen.is_none() => {
                 Err(format!("{to} was not seen yet: try again in some seconds"))

@@ -1,4 +1,4 @@
-//! What a driver is started with.
+//! What a driver is started with: the product's servers, as the document has them, and the settings.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -18,9 +18,9 @@ pub struct Member {
     pub address: IpAddr,
 }
 
-/// A product's database, from where this server sits.
+/// A product's database as one of its servers sees it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Seat {
+pub struct Context {
     /// The product.
     pub product: Name,
     /// This server.
@@ -49,7 +49,7 @@ pub struct Seat {
     pub state_dir: PathBuf,
 }
 
-impl Seat {
+impl Context {
     /// The product's servers, in the document's order, the snapshot server last.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
         let apart = self.snapshots.iter();

@@ -1,69 +1,69 @@
-//! The other servers of the product: the locks that a master holds there, and what a candidate sees of an old master.
+//! The product's other servers: the locks that a master holds there, and what a candidate sees of an old master.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::body::Body;
-use super::seat::Seat;
+use super::context::Context;
+use super::local_server::LocalServer;
 use crate::database::protocol::{OldMaster, OwnLock};
 use crate::database::server::{Lock, Place, Server, Source, Target};
 use crate::fleet::Name;
 
 /// The other servers, and the lock on the own one.
 #[derive(Debug)]
-pub(super) struct Friends {
-    others: BTreeMap<Name, Arc<Friend>>,
+pub(super) struct Peers {
+    others: BTreeMap<Name, Arc<Peer>>,
     own: Arc<Lock>,
     timeout: Duration,
 }
 
 /// Another server.
 #[derive(Debug)]
-pub(super) struct Friend {
+pub(super) struct Peer {
     pub(super) server: Server,
     lock: Lock,
 }
 
-impl Friends {
-    pub(super) fn new(seat: &Seat) -> Self {
-        let product = seat.product.as_str();
-        let ttl = seat.settings.times.ttl;
-        let others = seat.members().filter(|member| member.name != seat.me);
-        let friend = |name: &Name| {
+impl Peers {
+    pub(super) fn new(context: &Context) -> Self {
+        let product = context.product.as_str();
+        let ttl = context.settings.times.ttl;
+        let others = context.members().filter(|member| member.name != context.me);
+        let peer = |name: &Name| {
             let place = Place {
-                target: Target::Tcp(seat.address(name)?),
-                account: seat.credentials.peer.clone(),
-                tls: seat.credentials.tls.clone(),
+                target: Target::Tcp(context.address(name)?),
+                account: context.credentials.peer.clone(),
+                tls: context.credentials.tls.clone(),
             };
-            Some(Arc::new(Friend {
-                server: Server::new(&place, &seat.credentials.peer.user),
+            Some(Arc::new(Peer {
+                server: Server::new(&place, &context.credentials.peer.user),
                 lock: Lock::new(&place, product, ttl),
             }))
         };
         Self {
             others: others
-                .filter_map(|member| Some((member.name.clone(), friend(&member.name)?)))
+                .filter_map(|member| Some((member.name.clone(), peer(&member.name)?)))
                 .collect(),
             // Its own agent says nothing for longer than that only when it is stopped; then the lock is worth nothing.
-            own: Arc::new(Lock::new(&Body::place(seat), product, ttl)),
-            timeout: seat.settings.times.timeout,
+            own: Arc::new(Lock::new(&LocalServer::place(context), product, ttl)),
+            timeout: context.settings.times.timeout,
         }
     }
 
-    pub(super) fn get(&self, name: &Name) -> Option<Arc<Friend>> {
+    pub(super) fn get(&self, name: &Name) -> Option<Arc<Peer>> {
         self.others.get(name).cloned()
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = (&Name, &Arc<Friend>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &Arc<Peer>)> {
         self.others.iter()
     }
 
     /// Lets go of the locks on others' servers.
     pub(super) fn drop_locks(&self) {
-        for friend in self.others.values() {
-            let friend = Arc::clone(friend);
-            tokio::spawn(async move { friend.lock.release().await });
+        for peer in self.others.values() {
+            let peer = Arc::clone(peer);
+            tokio::spawn(async move { peer.lock.release().await });
         }
     }
 
@@ -72,7 +72,7 @@ impl Friends {
     }
 }
 
-impl Friend {
+impl Peer {
     /// Holds the lock, and shows that it is held.
     pub(super) async fn ping(&self, timeout: Duration) -> bool {
         if let Ok(held) = hold(&self.lock, timeout).await {
@@ -133,10 +133,10 @@ pub(super) async fn take(lock: &Lock, timeout: Duration) -> OwnLock {
 }
 
 /// Whom to replicate from, as whom.
-pub(super) fn source(seat: &Seat, name: &Name) -> Option<Source> {
+pub(super) fn source(context: &Context, name: &Name) -> Option<Source> {
     Some(Source {
-        address: seat.address(name)?,
-        account: seat.credentials.replication().clone(),
-        tls: seat.credentials.tls.clone(),
+        address: context.address(name)?,
+        account: context.credentials.replication().clone(),
+        tls: context.credentials.tls.clone(),
     })
 }

@@ -1,65 +1,65 @@
-//! What comes back from work: noted, and told to the machine.
+//! The results of work beside the loop: noted, and passed to the protocol's machine.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Had, Heard, Run};
+use super::{DriverLoop, PositionBefore, WorkResult};
 use crate::database::driver::audit::Audit;
-use crate::database::driver::body::now;
 use crate::database::driver::catchup::Fetched;
-use crate::database::driver::letter::Reply;
-use crate::database::driver::told::Seen;
-use crate::database::driver::{health, letter};
+use crate::database::driver::lease_requests::LeaseReply;
+use crate::database::driver::local_server::now;
+use crate::database::driver::report::LastSeen;
+use crate::database::driver::{health, lease_requests};
 use crate::database::gtid::Containment;
 use crate::database::hold::{Hold, HoldError};
 use crate::database::lease::LeaseState;
 use crate::database::protocol::{Answer, Event, Health, History, ServerId, State, Task};
-use crate::database::semantics::Verdict;
+use crate::database::semantics::Semantics;
 use crate::database::server::{Observation, ServerError, ThreadState};
 use crate::fleet::Name;
 use crate::system::clock;
 
-impl Run {
-    pub(super) fn hear(&mut self, heard: Heard) {
-        match heard {
-            Heard::Event(event) => self.step(event),
-            Heard::Reply(reply) => self.hear_reply(reply),
-            Heard::Observed(tasks, seen) => self.hear_observed(tasks, seen),
-            Heard::Did(number, task, result) => self.hear_did(number, task, &result),
-            Heard::Hold(hold) => self.hear_hold(hold),
-            Heard::Other(name, had, seen) => self.hear_other(name, had.as_ref(), &seen),
-            Heard::Fed(result) => self.hear_fed(result),
-            Heard::Verdict(verdict) => self.hear_verdict(verdict),
-            Heard::Told(trouble) => self.picture.note(trouble),
-            Heard::Audited(audit) => self.hear_audited(audit),
-            Heard::Switched(done) => self.hear_switched(done),
-            Heard::Fetched(fetched) => self.hear_fetched(&fetched),
-            Heard::Wish(wish, answer) => {
-                let _ = answer.send(self.grant(&wish));
+impl DriverLoop {
+    pub(super) fn take_result(&mut self, result: WorkResult) {
+        match result {
+            WorkResult::Event(event) => self.step(event),
+            WorkResult::Lease(reply) => self.on_lease_reply(reply),
+            WorkResult::Observed(tasks, seen) => self.on_observed(tasks, seen),
+            WorkResult::Did(number, task, result) => self.on_task_ended(number, task, &result),
+            WorkResult::Hold(hold) => self.on_hold(hold),
+            WorkResult::Peer(name, had, seen) => self.on_peer(name, had.as_ref(), &seen),
+            WorkResult::DeadmanFed(result) => self.on_deadman_fed(result),
+            WorkResult::Semantics(semantics) => self.on_semantics(semantics),
+            WorkResult::Note(trouble) => self.report.note(trouble),
+            WorkResult::Audited(audit) => self.on_audited(audit),
+            WorkResult::SemiSyncSwitched(done) => self.on_semi_sync_switched(done),
+            WorkResult::CaughtUp(fetched) => self.on_caught_up(&fetched),
+            WorkResult::Order(order, answer) => {
+                let _ = answer.send(self.check_and_order(&order));
             }
         }
     }
 
-    fn hear_reply(&mut self, reply: Reply) {
-        if matches!(reply, Reply::Held) {
+    fn on_lease_reply(&mut self, reply: LeaseReply) {
+        if matches!(reply, LeaseReply::Held) {
             self.step(Event::Hold(true));
         }
-        let (answer, trouble) = letter::answer(reply, &mut self.names, &mut self.versions);
-        self.picture.bucket(trouble);
+        let (answer, trouble) = lease_requests::interpret(reply, &mut self.ids, &mut self.versions);
+        self.report.bucket_answered(trouble);
         if matches!(
             answer,
             Answer::Unchanged | Answer::Lease(_) | Answer::Done(_)
         ) {
-            self.picture.confirmed = Some(clock::now());
+            self.report.confirmed = Some(clock::now());
         }
         self.step(Event::Bucket(answer));
     }
 
-    fn hear_observed(&mut self, tasks: u64, seen: Result<Observation, ServerError>) {
+    fn on_observed(&mut self, tasks: u64, seen: Result<Observation, ServerError>) {
         self.observing = false;
         // What was seen before a task ended says nothing of after it.
         if tasks != self.tasks {
-            self.look();
+            self.observe();
             return;
         }
         let writes = seen.as_ref().is_ok_and(|seen| {
@@ -68,38 +68,38 @@ impl Run {
         // Two variables of a server that applies are not of one moment.
         self.local_writes = if writes { self.local_writes + 1 } else { 0 };
         let health = self.health(&seen);
-        self.picture.own = Some(Seen::of(&seen));
+        self.report.own = Some(LastSeen::of(&seen));
         if let Ok(seen) = &seen {
-            self.picture.position = seen.executed.tip().to_string();
+            self.report.position = seen.executed.tip().to_string();
         }
-        self.picture.observation = Some(seen);
+        self.report.observation = Some(seen);
         self.observed = tasks;
         if std::mem::take(&mut self.compare) {
-            self.look_aside();
+            self.observe_peers();
         }
         self.step(Event::Health(health));
         self.keep_semi_sync();
         if self.observe_again {
-            self.look();
+            self.observe();
         }
     }
 
     /// The document may say something else of semi-synchronous replication than when the server was opened or led to
     /// its source. Where it never wanted it, what a person has set up is left alone.
     fn keep_semi_sync(&mut self) {
-        self.semi_wanted |= self.seat.semi_sync;
+        self.semi_wanted |= self.context.semi_sync;
         let master = match self.machine.state() {
             State::Serving => true,
             State::Following => false,
             _ => return,
         };
-        let Some(Ok(seen)) = &self.picture.observation else {
+        let Some(Ok(seen)) = &self.report.observation else {
             return;
         };
         if !self.semi_wanted || self.task.is_some() || self.switching {
             return;
         }
-        let want = self.body.wanted_semi_sync(master);
+        let want = self.local.wanted_semi_sync(master);
         let has = (
             seen.semi_sync.source_enabled,
             seen.semi_sync.replica_enabled,
@@ -112,44 +112,44 @@ impl Run {
             .replication
             .as_ref()
             .is_some_and(|it| it.io.state == ThreadState::Running);
-        let (body, tell) = (Arc::clone(&self.body), self.tell.clone());
+        let (local, tell) = (Arc::clone(&self.local), self.tell.clone());
         tokio::spawn(async move {
-            let done = body.switch_semi_sync(want, receives).await;
-            let _ = tell.send(Heard::Switched(done));
+            let done = local.switch_semi_sync(want, receives).await;
+            let _ = tell.send(WorkResult::SemiSyncSwitched(done));
         });
     }
 
-    fn hear_audited(&mut self, audit: Option<Audit>) {
+    fn on_audited(&mut self, audit: Option<Audit>) {
         let Some(audit) = audit else {
             // It is asked again soon: nothing is staked on a server that was not looked at.
             self.next_audit = self.next_audit.min(now() + 2 * self.rules.timing.renew);
             return;
         };
-        if self.picture.audit.as_ref() == Some(&audit) {
+        if self.report.audit.as_ref() == Some(&audit) {
             return;
         }
-        let (alarms, notes) = audit.words();
+        let (alarms, notes) = audit.alarms_and_notes();
         for what in alarms.iter().chain(&notes) {
             tracing::warn!(
                 event = "database-settings",
-                product = %self.seat.product,
+                product = %self.context.product,
                 what,
                 "a setting or an account of the database server is not as it must be"
             );
         }
-        self.picture.audit = Some(audit);
+        self.report.audit = Some(audit);
     }
 
-    fn hear_switched(&mut self, done: Result<(), String>) {
+    fn on_semi_sync_switched(&mut self, done: Result<(), String>) {
         self.switching = false;
         match done {
             Ok(()) => tracing::info!(
                 event = "database-semi-sync",
-                product = %self.seat.product,
-                wanted = self.seat.semi_sync,
+                product = %self.context.product,
+                wanted = self.context.semi_sync,
                 "semi-synchronous replication was switched as the document says"
             ),
-            Err(why) => self.picture.note(why),
+            Err(why) => self.report.note(why),
         }
     }
 
@@ -158,10 +158,10 @@ impl Run {
         if self.local_writes >= 2 {
             errant = errant.max(1);
         }
-        let (seat, names) = (Arc::clone(&self.seat), &mut self.names);
-        let known: Vec<(IpAddr, ServerId)> = seat
+        let (context, ids) = (Arc::clone(&self.context), &mut self.ids);
+        let known: Vec<(IpAddr, ServerId)> = context
             .members()
-            .map(|member| (member.address, names.id(&member.name)))
+            .map(|member| (member.address, ids.id(&member.name)))
             .collect();
         let source = |host: &str| {
             let address: IpAddr = host.parse().ok()?;
@@ -173,18 +173,18 @@ impl Run {
         let mut health = health::health(seen, self.versions.last(), source, errant);
         // Nothing is staked on a server that was not looked at.
         health.sane &= self
-            .picture
+            .report
             .audit
             .as_ref()
             .is_some_and(|audit| !audit.is_grave());
         // With semi-synchronous replication a third server may alone have what the new owner acknowledged.
-        if seat.semi_sync && known.len() > 2 && health.history == History::Contained {
+        if context.semi_sync && known.len() > 2 && health.history == History::Contained {
             health.history = History::Unknown;
         }
         health
     }
 
-    fn hear_did(&mut self, number: u64, task: Task, result: &Result<(), String>) {
+    fn on_task_ended(&mut self, number: u64, task: Task, result: &Result<(), String>) {
         if self
             .task
             .as_ref()
@@ -197,16 +197,16 @@ impl Run {
         if let Err(why) = result {
             tracing::warn!(
                 event = "database-task-failed",
-                product = %self.seat.product,
+                product = %self.context.product,
                 task = ?task,
                 error = %why,
                 "work on the database server was not done"
             );
         } else {
-            tracing::info!(event = "database-task", product = %self.seat.product, task = ?task, "done");
+            tracing::info!(event = "database-task", product = %self.context.product, task = ?task, "done");
         }
-        self.picture.did(task, result);
-        self.story.did(task, result.is_ok());
+        self.report.task_ended(task, result);
+        self.failover_record.task_ended(task, result.is_ok());
         if matches!(task, Task::Rejoin(_)) {
             self.discard = false;
         }
@@ -218,14 +218,14 @@ impl Run {
             self.compare = true;
         }
         self.step(Event::Did(task, result.is_ok()));
-        self.look();
+        self.observe();
     }
 
-    fn hear_fetched(&mut self, fetched: &Fetched) {
+    fn on_caught_up(&mut self, fetched: &Fetched) {
         if let Some((from, count)) = &fetched.from {
             tracing::warn!(
                 event = "database-caught-up",
-                product = %self.seat.product,
+                product = %self.context.product,
                 server = %from,
                 transactions = count,
                 "another replica had received more of the dead master: it was fetched"
@@ -234,20 +234,20 @@ impl Run {
         for (name, why) in &fetched.missed {
             tracing::warn!(
                 event = "database-not-caught-up",
-                product = %self.seat.product,
+                product = %self.context.product,
                 server = %name,
                 error = %why,
                 "whether this replica had received more of the dead master is not known, or it could not be fetched"
             );
         }
-        self.story.fetched(fetched);
+        self.failover_record.fetched(fetched);
     }
 
-    fn hear_hold(&mut self, hold: Result<Option<Hold>, HoldError>) {
+    fn on_hold(&mut self, hold: Result<Option<Hold>, HoldError>) {
         match hold {
             Ok(hold) => {
                 let held = hold.as_ref().is_some_and(|hold| hold.held);
-                self.picture.hold = hold.filter(|hold| hold.held);
+                self.report.hold = hold.filter(|hold| hold.held);
                 self.step(Event::Hold(held));
             }
             // A person meant something by it.
@@ -258,10 +258,10 @@ impl Run {
 
     /// `had` is what this server had before the other one was asked: the master has all of that, from wherever it came,
     /// or this server has a history of its own.
-    fn hear_other(
+    fn on_peer(
         &mut self,
         name: Name,
-        had: Option<&Had>,
+        had: Option<&PositionBefore>,
         seen: &Result<Observation, ServerError>,
     ) {
         let owner = self
@@ -271,7 +271,7 @@ impl Run {
         if let (Ok(other), Some(had), Some((owner, LeaseState::Serving))) = (seen, had, owner)
             && had.tasks == self.tasks
             && *owner == name
-            && *owner != self.seat.me
+            && *owner != self.context.me
         {
             let errant = match other.executed.contains(&had.tip) {
                 Containment::Yes => 0,
@@ -279,22 +279,22 @@ impl Run {
             };
             if std::mem::replace(&mut self.errant, errant) != errant {
                 // The machine hears of it with the next look.
-                self.look();
+                self.observe();
             }
         }
-        self.picture.others.insert(name, Seen::of(seen));
+        self.report.others.insert(name, LastSeen::of(seen));
     }
 
-    fn hear_fed(&mut self, result: Result<(), String>) {
+    fn on_deadman_fed(&mut self, result: Result<(), String>) {
         self.feeding = None;
         if let Err(why) = result {
             tracing::warn!(
                 event = "database-deadman-lost",
-                product = %self.seat.product,
+                product = %self.context.product,
                 error = %why,
                 "the dead-man is not fed: it is armed anew"
             );
-            self.picture.deadman = Some(why);
+            self.report.deadman = Some(why);
             self.step(Event::Armed(false));
         }
         if let Some(until) = self.feed_next.take() {
@@ -302,25 +302,25 @@ impl Run {
         }
     }
 
-    fn hear_verdict(&mut self, verdict: Verdict) {
-        if let Verdict::Wrong(findings) = &verdict {
+    fn on_semantics(&mut self, semantics: Semantics) {
+        if let Semantics::Wrong(findings) = &semantics {
             tracing::error!(
                 event = "database-bucket-unfit",
-                product = %self.seat.product,
+                product = %self.context.product,
                 findings = findings.join("; "),
                 "this bucket's conditional writes are wrong: no master changes by itself"
             );
         }
-        if self.verdict.as_ref() != Some(&verdict) {
+        if self.semantics.as_ref() != Some(&semantics) {
             tracing::info!(
                 event = "database-bucket-tried",
-                product = %self.seat.product,
-                verdict = ?verdict,
+                product = %self.context.product,
+                verdict = ?semantics,
                 "the bucket's conditional writes were tried"
             );
         }
-        self.verdict = Some(verdict.clone());
-        self.picture.verdict = Some(verdict);
-        self.rules = self.names.rules(&self.seat, self.trusted());
+        self.semantics = Some(semantics.clone());
+        self.report.semantics = Some(semantics);
+        self.rules = self.ids.rules(&self.context, self.trusted());
     }
 }
