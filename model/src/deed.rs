@@ -2,7 +2,7 @@
 
 use node_agent::database::lease::LeaseState;
 use node_agent::database::protocol::{
-    Action, Answer, Beat, Event, OldMaster, OwnLock, Proposal, ServerId, Tag, Task, View,
+    Action, Beat, BucketAnswer, Event, OldMaster, OwnLock, Proposal, ServerId, Tag, Task, View,
 };
 
 use crate::world::{Flight, NOW, Setup, World, Wrong};
@@ -276,7 +276,7 @@ impl World {
         } else {
             self.net.remove(index);
             let node = self.node_mut(flight.from);
-            let other = matches!(answer, Answer::Lease(view) if view.owner.0 != flight.from);
+            let other = matches!(answer, BucketAnswer::Lease(view) if view.owner.0 != flight.from);
             if flight.write.is_some() && other && !node.frozen && node.is_writable() {
                 // From the first one on.
                 node.refused = node.refused.or(Some(0));
@@ -289,12 +289,13 @@ impl World {
         }
     }
 
-    fn read(&self) -> Answer {
-        self.object.map_or(Answer::Absent, Answer::Lease)
+    fn read(&self) -> BucketAnswer {
+        self.object
+            .map_or(BucketAnswer::Absent, BucketAnswer::Lease)
     }
 
     /// Compare and swap.
-    fn replace(&mut self, setup: &Setup, from: u8, proposal: Proposal) -> Answer {
+    fn replace(&mut self, setup: &Setup, from: u8, proposal: Proposal) -> BucketAnswer {
         if proposal.over != self.object.map(|object| object.tag) {
             return self.read();
         }
@@ -334,7 +335,7 @@ impl World {
         };
         self.object = Some(view);
         self.object_age = 0;
-        Answer::Done(view)
+        BucketAnswer::Done(view)
     }
 
     /// A number that no version of the lease has that anybody remembers.

@@ -2,7 +2,7 @@
 
 use node_agent::database::lease::LeaseState;
 use node_agent::database::protocol::{
-    Answer, Event, Health, History, Life, Machine, Ms, Omissions, Proposal, Replica, Rules,
+    BucketAnswer, Event, Health, History, Life, Machine, Ms, Omissions, Proposal, Replica, Rules,
     ServerId, Servers, Tag, Task, Timing, View,
 };
 
@@ -132,7 +132,7 @@ pub struct Node {
     /// The work on the database server that was not done yet.
     pub task: Option<Task>,
     /// An answer that a stopped agent has not read.
-    pub inbox: Option<Answer>,
+    pub inbox: Option<BucketAnswer>,
     /// The database server.
     pub server: Server,
     /// When the dead-man closes it, if it is armed.
@@ -389,7 +389,7 @@ impl World {
                     self.net[index].write = None;
                 }
                 self.net[index].orphan = true;
-                self.tell(setup, from, Event::Bucket(Answer::Away));
+                self.tell(setup, from, Event::Bucket(BucketAnswer::Away));
             }
         }
         // A read that nobody waits for does nothing.
@@ -483,7 +483,7 @@ impl World {
             }
         }
         for node in &mut self.nodes {
-            if let Some(Answer::Lease(view) | Answer::Done(view)) = &mut node.inbox {
+            if let Some(BucketAnswer::Lease(view) | BucketAnswer::Done(view)) = &mut node.inbox {
                 view.tag = number(view.tag);
             }
             if let Some(machine) = &mut node.agent {

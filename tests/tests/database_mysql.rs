@@ -20,7 +20,8 @@ use nix::sys::signal::Signal;
 use node_agent::database::gtid::{Containment, Flavour};
 use node_agent::database::server::credentials::Tls;
 use node_agent::database::server::{
-    Beat, Lock, Log, Process, Server, ServerError, Statement, ThreadState, audit, surplus,
+    HeartbeatResult, Lock, Log, Process, Server, ServerError, Statement, ThreadState, audit,
+    surplus,
 };
 use node_agent_tests::database::{Alone, Brand, PEER, chain_of, insert, meanwhile, pause, settled};
 use node_agent_tests::machine::{Trouble, run};
@@ -59,7 +60,7 @@ async fn a_fresh_chain_replicates_and_tells_so() {
     let master = chain[0].local();
     for seq in 1..4 {
         let beat = master.heartbeat("shop", 1, seq, true, SOON).await.unwrap();
-        assert_eq!(beat, Beat::Written);
+        assert_eq!(beat, HeartbeatResult::Written);
     }
     let goal = settled(&chain).await.unwrap();
     assert_eq!(goal.flavour(), Flavour::MySql);
@@ -88,7 +89,7 @@ async fn a_fresh_chain_replicates_and_tells_so() {
             assert!(!replication.encrypted);
         }
         let beat = server.local().heartbeat("shop", 9, 9, true, SOON).await;
-        assert_eq!(beat, Ok(Beat::ReadOnly));
+        assert_eq!(beat, Ok(HeartbeatResult::ReadOnly));
         let seq = "SELECT CONCAT(epoch, ' ', seq) FROM agentd.heartbeat";
         assert_eq!(server.value(seq).await.unwrap(), "1 3");
     }
@@ -213,7 +214,7 @@ async fn a_server_without_a_connection_to_spare_lives_and_can_be_fenced() {
         "{full}"
     );
     let beat = agent.heartbeat("shop", 1, 2, true, SOON).await;
-    assert_eq!(beat, Ok(Beat::Written));
+    assert_eq!(beat, Ok(HeartbeatResult::Written));
     let closed = agent.close(SOON).await.unwrap();
     assert!(closed.took < SECOND && closed.killed >= 1, "{closed:?}");
 }
@@ -562,12 +563,12 @@ async fn the_heartbeat_goes_on_in_the_strictest_mode() {
     agent.open(SOON).await.unwrap();
     for logged in [true, false] {
         let beat = agent.heartbeat("shop", 1, 1, logged, SOON).await;
-        assert_eq!(beat, Ok(Beat::Written));
+        assert_eq!(beat, Ok(HeartbeatResult::Written));
     }
     server.install_semi_sync().await.unwrap();
     agent.semi_sync(true, false, FOR_EVER, SOON).await.unwrap();
     assert!(agent.observe(SOON).await.unwrap().semi_sync.source_active);
     // That one is not logged, or replicas would have to be waited for.
     let beat = agent.heartbeat("shop", 1, 2, false, SOON).await;
-    assert_eq!(beat, Ok(Beat::Written));
+    assert_eq!(beat, Ok(HeartbeatResult::Written));
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use node_agent::database::gtid::{Containment, Flavour};
-use node_agent::database::server::{Beat, ServerError, ThreadState, audit, surplus};
+use node_agent::database::server::{HeartbeatResult, ServerError, ThreadState, audit, surplus};
 use node_agent_tests::database::{Alone, Brand, chain, insert, meanwhile, pause, settled};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -25,7 +25,7 @@ async fn a_fresh_chain_replicates_and_tells_so() {
     let master = chain[0].local();
     assert_eq!(
         master.heartbeat("shop", 1, 1, true, SOON).await.unwrap(),
-        Beat::Written
+        HeartbeatResult::Written
     );
     let goal = settled(&chain).await.unwrap();
     assert_eq!(goal.flavour(), Flavour::MariaDb);
@@ -55,7 +55,7 @@ async fn a_fresh_chain_replicates_and_tells_so() {
             .heartbeat("shop", 9, 9, true, SOON)
             .await
             .unwrap();
-        assert_eq!(beat, Beat::ReadOnly);
+        assert_eq!(beat, HeartbeatResult::ReadOnly);
         assert_eq!(server.local().position(SOON).await.unwrap(), goal);
         assert_eq!(
             server
@@ -318,7 +318,7 @@ async fn semi_synchronous_acknowledges_nothing_that_no_replica_has() {
     pause(500).await;
     assert_eq!(
         master.heartbeat("shop", 1, 7, false, SOON).await.unwrap(),
-        Beat::Written
+        HeartbeatResult::Written
     );
     assert!(!waiting.is_finished(), "acknowledged without a replica");
     assert_eq!(

@@ -10,7 +10,9 @@ mod log;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use node_agent::database::server::{Beat, Lock, Process, Server, ServerError, Statement};
+use node_agent::database::server::{
+    HeartbeatResult, Lock, Process, Server, ServerError, Statement,
+};
 use node_agent_tests::database::{Alone, Brand, Disk, PEER, chain, insert, meanwhile, pause};
 use node_agent_tests::machine::run;
 
@@ -129,7 +131,7 @@ async fn a_server_without_a_connection_to_spare_lives_and_can_be_fenced() {
     assert!(stranger.alive(), "full was taken for dead: {stranger}");
     assert_eq!(
         agent.heartbeat("shop", 1, 2, true, SOON).await.unwrap(),
-        Beat::Written
+        HeartbeatResult::Written
     );
     let seen = agent.observe(SOON).await.unwrap();
     assert!(seen.clients >= seen.max_connections);
@@ -249,7 +251,7 @@ async fn a_disk_that_hangs_is_a_heartbeat_that_hangs() {
     agent.open(SOON).await.unwrap();
     assert_eq!(
         agent.heartbeat("shop", 1, 1, true, SOON).await.unwrap(),
-        Beat::Written
+        HeartbeatResult::Written
     );
     disk.freeze(true).unwrap();
     let beat = agent.heartbeat("shop", 1, 2, true, SECOND).await;
@@ -279,7 +281,7 @@ async fn a_full_disk_is_no_heartbeat() {
     agent.open(SOON).await.unwrap();
     assert_eq!(
         agent.heartbeat("shop", 1, 1, true, SOON).await.unwrap(),
-        Beat::Written
+        HeartbeatResult::Written
     );
     let filler = disk.place().join("filler").display().to_string();
     // To the last block, root's reserve included.

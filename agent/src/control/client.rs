@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::SOCKET;
 use super::messages::{
-    ANSWER_LIMIT, Answer, Applied, Ask, DatabaseAnswer, DatabaseAsk, FORMAT, Request, Response,
+    ANSWER_LIMIT, Applied, Ask, DatabaseReply, DatabaseRequest, FORMAT, Reply, Request, Response,
 };
 use crate::report::Status;
 use crate::system::root::Root;
@@ -72,7 +72,7 @@ pub enum ControlError {
 pub fn status(root: &Root) -> Result<Status, ControlError> {
     let answer = ask(root, Ask::Status, STATUS_DEADLINE, &mut |_| {})?;
     match answer {
-        Answer::Status { status } => Ok(*status),
+        Reply::Status { status } => Ok(*status),
         other => Err(unexpected(&other)),
     }
 }
@@ -87,7 +87,7 @@ pub fn apply(
 ) -> Result<Applied, ControlError> {
     let request = Ask::Apply { retry_quarantined };
     match ask(root, request, SILENCE_DEADLINE, progress)? {
-        Answer::Applied(applied) => Ok(*applied),
+        Reply::Applied(applied) => Ok(*applied),
         other => Err(unexpected(&other)),
     }
 }
@@ -97,16 +97,16 @@ pub fn apply(
 /// Takes as long as the order, but never longer than [`SILENCE_DEADLINE`] without a sign of life.
 pub fn order(
     root: &Root,
-    order: DatabaseAsk,
+    order: DatabaseRequest,
     progress: &mut dyn FnMut(&str),
-) -> Result<DatabaseAnswer, ControlError> {
+) -> Result<DatabaseReply, ControlError> {
     match ask(root, Ask::Database(order), SILENCE_DEADLINE, progress)? {
-        Answer::Database(done) => Ok(done),
+        Reply::Database(done) => Ok(done),
         other => Err(unexpected(&other)),
     }
 }
 
-fn unexpected(answer: &Answer) -> ControlError {
+fn unexpected(answer: &Reply) -> ControlError {
     ControlError::Foreign {
         source: io::Error::other(format!("an answer to another question: {answer:.80?}")),
     }
@@ -118,7 +118,7 @@ fn ask(
     ask: Ask,
     silence: Duration,
     progress: &mut dyn FnMut(&str),
-) -> Result<Answer, ControlError> {
+) -> Result<Reply, ControlError> {
     let path = root.real(Path::new(SOCKET));
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ControlError::NotRunning {
@@ -148,8 +148,8 @@ fn ask(
             return Err(failed(io::Error::new(io::ErrorKind::InvalidData, message)));
         }
         match response.answer {
-            Answer::Progress { doing } => progress(&doing),
-            Answer::Failed { message } => return Err(ControlError::Failed(message)),
+            Reply::Progress { doing } => progress(&doing),
+            Reply::Failed { message } => return Err(ControlError::Failed(message)),
             answer => return Ok(answer),
         }
     }

@@ -28,19 +28,19 @@ pub struct Request {
 pub enum Ask {
     /// How the box is. Answered at once.
     Status,
-    /// Poll the bucket and make a run now. Answered when that has ended, with [`Answer::Progress`] meanwhile.
+    /// Poll the bucket and make a run now. Answered when that has ended, with [`Reply::Progress`] meanwhile.
     Apply {
         /// Whether to try a quarantined document again.
         #[serde(default)]
         retry_quarantined: bool,
     },
-    /// An order of a person to a database. Answered when it is carried out, with [`Answer::Progress`] meanwhile.
-    Database(DatabaseAsk),
+    /// An order of a person to a database. Answered when it is carried out, with [`Reply::Progress`] meanwhile.
+    Database(DatabaseRequest),
 }
 
 /// An order of a person to a database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DatabaseAsk {
+pub struct DatabaseRequest {
     /// The product.
     pub product: Name,
     /// What is wanted.
@@ -87,13 +87,13 @@ pub struct Response {
     pub format: u32,
     /// What is answered.
     #[serde(flatten)]
-    pub answer: Answer,
+    pub answer: Reply,
 }
 
 /// What is answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "lowercase")]
-pub enum Answer {
+pub enum Reply {
     /// To [`Ask::Status`].
     Status {
         /// How the box is.
@@ -107,7 +107,7 @@ pub enum Answer {
     /// To [`Ask::Apply`].
     Applied(Box<Applied>),
     /// To [`Ask::Database`].
-    Database(DatabaseAnswer),
+    Database(DatabaseReply),
     /// It could not be done.
     Failed {
         /// Why, and what to do.
@@ -128,14 +128,14 @@ pub struct Applied {
 
 /// What an order to a database came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DatabaseAnswer {
+pub struct DatabaseReply {
     /// What was done, or with `noop` would be, in order, a sentence each.
     pub steps: Vec<String>,
     /// How it ended.
     pub said: Vec<String>,
 }
 
-impl DatabaseAnswer {
+impl DatabaseReply {
     /// Done in one step.
     pub fn said(line: String) -> Self {
         Self {
@@ -155,8 +155,8 @@ impl Request {
     }
 }
 
-impl From<Answer> for Response {
-    fn from(answer: Answer) -> Self {
+impl From<Reply> for Response {
+    fn from(answer: Reply) -> Self {
         Self {
             format: FORMAT,
             answer,

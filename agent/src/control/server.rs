@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::SOCKET;
-use super::messages::{Answer, Ask, DatabaseAsk, FORMAT, REQUEST_LIMIT, Request, Response};
+use super::messages::{Ask, DatabaseRequest, FORMAT, REQUEST_LIMIT, Reply, Request, Response};
 use crate::report::Status;
 use crate::system::clock;
 use crate::system::root::Root;
@@ -36,29 +36,29 @@ pub struct ApplyRequest {
     /// Whether to try a quarantined document again.
     pub retry_quarantined: bool,
     /// Where the answer goes.
-    pub answer: oneshot::Sender<Answer>,
+    pub answer: oneshot::Sender<Reply>,
 }
 
 /// Somebody gives an order to a database. Dropped without an answer: told that the daemon stops.
 #[derive(Debug)]
 pub struct OrderRequest {
     /// What is ordered.
-    pub ask: DatabaseAsk,
+    pub ask: DatabaseRequest,
     /// Where what is being done is told meanwhile. Full: whoever waits is slow; what is told is lost, and no more.
     pub progress: mpsc::Sender<String>,
     /// Where the answer goes.
-    pub answer: oneshot::Sender<Answer>,
+    pub answer: oneshot::Sender<Reply>,
 }
 
 /// What an asker waits for.
-enum Wish {
+enum LongRequest {
     Run { retry_quarantined: bool },
-    Order(DatabaseAsk),
+    Order(DatabaseRequest),
 }
 
 /// What the daemon lets askers see and do.
 #[derive(Debug, Clone)]
-pub struct Desk {
+pub struct DaemonChannels {
     /// How the box is; `None` until the daemon knows.
     pub status: watch::Receiver<Option<Arc<Status>>>,
     /// What the daemon is doing: a change of it is a sign of life for who waits.
@@ -71,12 +71,12 @@ pub struct Desk {
 
 /// The listening socket. Dropped: its file is removed.
 #[derive(Debug)]
-pub struct Server {
+pub struct ControlServer {
     listener: UnixListener,
     path: PathBuf,
 }
 
-impl Server {
+impl ControlServer {
     /// Listens, for root and root's group only. A socket that a dead daemon left is replaced.
     ///
     /// Only for who holds the daemon's lock: a living daemon's socket would be replaced too. Needs a tokio runtime.
@@ -94,17 +94,17 @@ impl Server {
         })
     }
 
-    /// Answers until the other end of `desk.applies` is gone; then those who wait are told, and it ends.
+    /// Answers until the other end of `channels.applies` is gone; then those who wait are told, and it ends.
     ///
     /// Whoever connects is listened to at once: where too many are silent, the longest silent one is thrown out.
-    pub async fn serve(self, desk: Desk) {
+    pub async fn serve(self, channels: DaemonChannels) {
         let waiting = Arc::new(Semaphore::new(WAITING));
         let mut readers: VecDeque<AbortHandle> = VecDeque::new();
         // Dropped with this: nobody is answered by a daemon that is gone.
         let mut tasks = JoinSet::new();
         loop {
             let accepted = tokio::select! {
-                () = desk.applies.closed() => break,
+                () = channels.applies.closed() => break,
                 Some(_) = tasks.join_next() => continue,
                 accepted = self.listener.accept() => accepted,
             };
@@ -117,20 +117,22 @@ impl Server {
                         longest.abort();
                     }
                     let (wishes, wish) = oneshot::channel();
-                    let looked_at = desk.clone();
+                    let looked_at = channels.clone();
                     readers.push_back(tasks.spawn(async move {
                         if let Some(wish) = answer(stream, &looked_at).await {
                             // Who waits for a run is not silent: it must not be thrown out.
                             let _ = wishes.send(wish);
                         }
                     }));
-                    let (desk, waiting) = (desk.clone(), Arc::clone(&waiting));
+                    let (channels, waiting) = (channels.clone(), Arc::clone(&waiting));
                     tasks.spawn(async move {
                         match wish.await {
-                            Ok((Wish::Run { retry_quarantined }, stream)) => {
-                                apply(retry_quarantined, stream, desk, &waiting).await;
+                            Ok((LongRequest::Run { retry_quarantined }, stream)) => {
+                                apply(retry_quarantined, stream, channels, &waiting).await;
                             }
-                            Ok((Wish::Order(ask), stream)) => order(ask, stream, &desk).await,
+                            Ok((LongRequest::Order(ask), stream)) => {
+                                order(ask, stream, &channels).await;
+                            }
                             Err(_) => {}
                         }
                     });
@@ -147,7 +149,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for ControlServer {
     fn drop(&mut self) {
         let _ = remove(&self.path);
     }
@@ -161,7 +163,10 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// Answers what can be answered at once. Returns what takes longer, if that is what came.
-async fn answer(mut stream: UnixStream, desk: &Desk) -> Option<(Wish, UnixStream)> {
+async fn answer(
+    mut stream: UnixStream,
+    channels: &DaemonChannels,
+) -> Option<(LongRequest, UnixStream)> {
     let request = match tokio::time::timeout(READ_DEADLINE, read(&mut stream)).await {
         Ok(Ok(line)) => parse(&line),
         Ok(Err(error)) => Err(format!("the request cannot be read: {error}")),
@@ -169,27 +174,27 @@ async fn answer(mut stream: UnixStream, desk: &Desk) -> Option<(Wish, UnixStream
     };
     let answer = match request {
         Ok(Ask::Apply { retry_quarantined }) => {
-            return Some((Wish::Run { retry_quarantined }, stream));
+            return Some((LongRequest::Run { retry_quarantined }, stream));
         }
-        Ok(Ask::Database(order)) => return Some((Wish::Order(order), stream)),
-        Ok(Ask::Status) => status(desk),
-        Err(message) => Answer::Failed { message },
+        Ok(Ask::Database(order)) => return Some((LongRequest::Order(order), stream)),
+        Ok(Ask::Status) => status(channels),
+        Err(message) => Reply::Failed { message },
     };
     let _ = send(&mut stream, answer).await;
     None
 }
 
-fn status(desk: &Desk) -> Answer {
-    match &*desk.status.borrow() {
+fn status(channels: &DaemonChannels) -> Reply {
+    match &*channels.status.borrow() {
         Some(status) => {
             let mut status = Status::clone(status);
             // The daemon publishes each change of the facts, so they are as true now as then.
             status.written = clock::now();
-            Answer::Status {
+            Reply::Status {
                 status: Box::new(status),
             }
         }
-        None => Answer::Failed {
+        None => Reply::Failed {
             message: "agentd is just starting: ask again in a moment".into(),
         },
     }
@@ -198,10 +203,10 @@ fn status(desk: &Desk) -> Answer {
 async fn apply(
     retry_quarantined: bool,
     mut stream: UnixStream,
-    mut desk: Desk,
+    mut channels: DaemonChannels,
     waiting: &Semaphore,
 ) {
-    let busy = || Answer::Failed {
+    let busy = || Reply::Failed {
         message: format!(
             "{WAITING} others are waiting for a run already: try again when they are served"
         ),
@@ -215,24 +220,24 @@ async fn apply(
         retry_quarantined,
         answer: reply,
     };
-    if desk.applies.try_send(wish).is_err() {
+    if channels.applies.try_send(wish).is_err() {
         let _ = send(&mut stream, busy()).await;
         return;
     }
-    desk.doing.mark_changed();
-    let stopping = |_| Answer::Failed {
+    channels.doing.mark_changed();
+    let stopping = |_| Reply::Failed {
         message: "agentd is stopping and made no run: start it, then try again".into(),
     };
     let answer = loop {
         tokio::select! {
             biased;
             answer = &mut reply_to => break answer.unwrap_or_else(stopping),
-            changed = desk.doing.changed() => {
+            changed = channels.doing.changed() => {
                 if changed.is_err() {
                     break reply_to.await.unwrap_or_else(stopping);
                 }
-                let doing = desk.doing.borrow_and_update().clone();
-                if send(&mut stream, Answer::Progress { doing }).await.is_err() {
+                let doing = channels.doing.borrow_and_update().clone();
+                if send(&mut stream, Reply::Progress { doing }).await.is_err() {
                     return; // Nobody waits any more; the run goes on all the same.
                 }
             }
@@ -241,7 +246,7 @@ async fn apply(
     let _ = send(&mut stream, answer).await;
 }
 
-async fn order(ask: DatabaseAsk, mut stream: UnixStream, desk: &Desk) {
+async fn order(ask: DatabaseRequest, mut stream: UnixStream, channels: &DaemonChannels) {
     let (reply, mut reply_to) = oneshot::channel();
     let (progress, mut doing) = mpsc::channel(16);
     let request = OrderRequest {
@@ -249,24 +254,24 @@ async fn order(ask: DatabaseAsk, mut stream: UnixStream, desk: &Desk) {
         progress,
         answer: reply,
     };
-    if desk.orders.try_send(request).is_err() {
+    if channels.orders.try_send(request).is_err() {
         let message =
             "other orders are waiting already: try again when they are carried out".into();
-        let _ = send(&mut stream, Answer::Failed { message }).await;
+        let _ = send(&mut stream, Reply::Failed { message }).await;
         return;
     }
     let mut last = String::from("waiting for the agent");
     let answer = loop {
         let told = tokio::select! {
             biased;
-            answer = &mut reply_to => break answer.unwrap_or_else(|_| Answer::Failed {
+            answer = &mut reply_to => break answer.unwrap_or_else(|_| Reply::Failed {
                 message: "agentd is stopping; see what came of the order: agentctl db status".into(),
             }),
             Some(told) = doing.recv() => { last.clone_from(&told); told }
             // A sign of life: it goes on.
             () = tokio::time::sleep(STILL_DOING) => last.clone(),
         };
-        if send(&mut stream, Answer::Progress { doing: told })
+        if send(&mut stream, Reply::Progress { doing: told })
             .await
             .is_err()
         {
@@ -309,7 +314,7 @@ fn parse(line: &[u8]) -> Result<Ask, String> {
     }
 }
 
-async fn send(stream: &mut UnixStream, answer: Answer) -> io::Result<()> {
+async fn send(stream: &mut UnixStream, answer: Reply) -> io::Result<()> {
     let mut line = serde_json::to_vec(&Response::from(answer))?;
     line.push(b'\n');
     tokio::time::timeout(WRITE_DEADLINE, stream.write_all(&line))

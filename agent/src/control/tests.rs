@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
 use super::client::{self, ControlError};
-use super::messages::{Answer, Applied};
-use super::server::{ApplyRequest, Desk, Server};
+use super::messages::{Applied, Reply};
+use super::server::{ApplyRequest, ControlServer, DaemonChannels};
 use super::*;
 use crate::report::{
     AgentStatus, BucketStatus, Counters, DocumentId, Health, NodeStatus, RunRecord, Status,
@@ -81,8 +81,8 @@ fn a_run() -> RunRecord {
     }
 }
 
-/// A daemon that only has a desk: the other ends of it.
-struct Behind {
+/// The daemon's ends of the channels.
+struct DaemonSide {
     _status: watch::Sender<Option<Arc<Status>>>,
     doing: watch::Sender<String>,
     applies: mpsc::Receiver<ApplyRequest>,
@@ -91,7 +91,7 @@ struct Behind {
 /// Runs a server on its own runtime, `behind` beside it, and `ask` against them.
 fn with_server<T: Send + 'static>(
     root: &Root,
-    behind: impl AsyncFnOnce(Behind),
+    behind: impl AsyncFnOnce(DaemonSide),
     ask: impl FnOnce(Root) -> T + Send + 'static,
 ) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -102,16 +102,16 @@ fn with_server<T: Send + 'static>(
         let (status, status_seen) = watch::channel(Some(Arc::new(a_status())));
         let (doing, doing_seen) = watch::channel("idle".to_owned());
         let (applies, wishes) = mpsc::channel(4);
-        let desk = Desk {
+        let channels = DaemonChannels {
             status: status_seen,
             doing: doing_seen,
             applies,
             orders: mpsc::channel(1).0,
         };
-        tokio::spawn(Server::listen(root).unwrap().serve(desk));
+        tokio::spawn(ControlServer::listen(root).unwrap().serve(channels));
         let asked_root = root.clone();
         let asker = tokio::task::spawn_blocking(move || ask(asked_root));
-        behind(Behind {
+        behind(DaemonSide {
             _status: status,
             doing,
             applies: wishes,
@@ -121,8 +121,8 @@ fn with_server<T: Send + 'static>(
     })
 }
 
-/// Stays until the asker is done, at most 3 s: dropping the desk early would answer for it.
-async fn idle(behind: Behind) {
+/// Stays until the asker is done, at most 3 s: dropping them early would answer for it.
+async fn idle(behind: DaemonSide) {
     let mut behind = behind;
     let _ = tokio::time::timeout(Duration::from_secs(3), behind.applies.recv()).await;
 }
@@ -245,7 +245,7 @@ fn idle_connections_do_not_keep_others_out() {
 #[test]
 fn who_applies_hears_what_is_done_and_then_the_run() {
     let (_dir, root) = root();
-    let behind = async |mut behind: Behind| {
+    let behind = async |mut behind: DaemonSide| {
         let wish = behind.applies.recv().await.unwrap();
         assert!(wish.retry_quarantined);
         behind.doing.send_replace("asking the bucket".into());
@@ -257,9 +257,7 @@ fn who_applies_hears_what_is_done_and_then_the_run() {
             refused: None,
             unreachable: Some("no route".into()),
         };
-        wish.answer
-            .send(Answer::Applied(Box::new(applied)))
-            .unwrap();
+        wish.answer.send(Reply::Applied(Box::new(applied))).unwrap();
     };
     let (applied, heard) = with_server(&root, behind, |root| {
         let mut heard = Vec::new();
@@ -274,7 +272,7 @@ fn who_applies_hears_what_is_done_and_then_the_run() {
 #[test]
 fn a_daemon_that_stops_tells_who_waits() {
     let (_dir, root) = root();
-    let behind = async |mut behind: Behind| drop(behind.applies.recv().await);
+    let behind = async |mut behind: DaemonSide| drop(behind.applies.recv().await);
     let error = with_server(&root, behind, |root| {
         client::apply(&root, false, &mut |_| {}).unwrap_err()
     });

@@ -1,6 +1,6 @@
 //! Intake of documents: fetch, read, accept or refuse, persist the last good one.
 
-mod copy;
+mod persisted;
 mod rules;
 
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::report::{DocumentId, Refusal};
 use crate::system::clock;
 use crate::system::digest::sha256;
 use crate::system::file::{FileError, Files, Found};
-use copy::Meta;
-use rules::{Standing, Verdict};
+use persisted::Meta;
+use rules::{Acceptance, Standing};
 
-pub use copy::{BAD, DOCUMENT, META};
+pub use persisted::{BAD, DOCUMENT, META};
 
 /// The document's key in the bucket.
 pub const KEY: &str = "fleet.json";
@@ -99,7 +99,7 @@ impl Intake {
     /// A copy that is damaged, older than the one that was accepted, or of another fleet than `pinned` is as none:
     /// a warning is logged, and it is set aside once there is a good one. `limit` is the most bytes of a document.
     pub fn open(files: &Files, pinned: Option<&Name>, limit: u64) -> Result<Self, FileError> {
-        let kept = copy::load(files, pinned)?;
+        let kept = persisted::load(files, pinned)?;
         let known = kept.meta.as_ref().filter(|_| kept.fits).map(|meta| Known {
             tag: meta.tag.clone(),
             source: meta.source.clone(),
@@ -227,26 +227,26 @@ impl Intake {
                 .is_some_and(|before| before.source != known.source),
         };
         match rules::judge(bytes, &standing, now) {
-            Verdict::Same => {
+            Acceptance::Same => {
                 self.refused = None;
                 if self.known.as_ref() != Some(&known)
                     && let Some(id) = self.highest.clone()
                 {
                     let meta = Meta::new(&known.tag, &known.source, now, id);
                     if self.writes {
-                        copy::keep_meta(&self.files, &meta)?;
+                        persisted::keep_meta(&self.files, &meta)?;
                     }
                     self.known = Some(known);
                 }
                 Ok(self.unchanged(now))
             }
-            Verdict::New(document) => {
+            Acceptance::New(document) => {
                 let meta = Meta::new(&known.tag, &known.source, now, document.id.clone());
                 if self.writes {
                     if let Some(damaged) = &self.damaged {
-                        copy::set_aside(&self.files, damaged)?;
+                        persisted::set_aside(&self.files, damaged)?;
                     }
-                    copy::keep(&self.files, bytes, &meta)?;
+                    persisted::keep(&self.files, bytes, &meta)?;
                 }
                 self.damaged = None;
                 self.refused = None;
@@ -258,7 +258,7 @@ impl Intake {
                 });
                 Ok(Polled::New)
             }
-            Verdict::Refused {
+            Acceptance::Refused {
                 version,
                 errors,
                 expired,

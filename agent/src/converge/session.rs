@@ -79,7 +79,7 @@ impl Session {
             let round = self.leases();
             if !round.is_empty() {
                 let answers = round.ask(Arc::clone(&self.bucket)).await;
-                self.follower.hear(answers)?;
+                self.follower.take_answers(answers)?;
             }
         }
         Ok(polled)
@@ -108,9 +108,10 @@ impl Session {
         };
         let fleet = &accepted.document.fleet;
         match self.clues.find(fleet) {
-            Some((node, _)) => self
-                .follower
-                .told(fleet, &node, self.settings.database.port),
+            Some((node, _)) => {
+                self.follower
+                    .database_status(fleet, &node, self.settings.database.port)
+            }
             None => Vec::new(),
         }
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::args::{CheckArgs, Format, Global};
 use super::console::Console;
 use super::failure::Failure;
-use super::look::{Look, within};
+use super::local_status::{LocalStatus, within};
 use crate::report::nagios::{self, Answer, UNKNOWN};
 use crate::report::watch::{Alarm, Area, Level, Range, Told, Watch};
 use crate::system::{clock, crash};
@@ -41,7 +41,7 @@ impl FromStr for Limit {
 
 /// What `--output json` prints.
 #[derive(Debug, Serialize)]
-struct Said {
+struct CheckOutput {
     format: u32,
     code: u8,
     line: String,
@@ -76,7 +76,7 @@ pub fn check(global: &Global, args: &CheckArgs, console: Console) -> Result<u8, 
     };
     if console.format == Format::Json {
         let line = one.answer.text.split(" | ").next();
-        let said = Said {
+        let said = CheckOutput {
             format: 1,
             code: one.answer.code,
             line: line.unwrap_or_default().into(),
@@ -90,8 +90,8 @@ pub fn check(global: &Global, args: &CheckArgs, console: Console) -> Result<u8, 
     Ok(one.answer.code)
 }
 
-/// One answer, and all that it is made of.
-struct One {
+/// The plugin output for one service, and all that it is made of.
+struct ServiceCheck {
     host: String,
     service: String,
     answer: Answer,
@@ -99,9 +99,9 @@ struct One {
     readings: Vec<Told>,
 }
 
-fn look(global: &Global, args: &CheckArgs, areas: &[Area]) -> Result<Vec<One>, String> {
+fn look(global: &Global, args: &CheckArgs, areas: &[Area]) -> Result<Vec<ServiceCheck>, String> {
     crash::panic_point("check");
-    let look = Look::now(global).map_err(|failure| failure.to_string())?;
+    let look = LocalStatus::read(global).map_err(|failure| failure.to_string())?;
     let mut watch = Watch::new(look.seen(), clock::now());
     for (level, limits) in [
         (Level::Warning, &args.warning),
@@ -118,7 +118,7 @@ fn look(global: &Global, args: &CheckArgs, areas: &[Area]) -> Result<Vec<One>, S
     let host = args.host.clone();
     let host = host.or_else(|| node.map(ToString::to_string));
     let host = host.unwrap_or_else(host_name);
-    let one = |service: String, areas: &[Area]| One {
+    let one = |service: String, areas: &[Area]| ServiceCheck {
         host: host.clone(),
         service,
         answer: nagios::answer(&watch, areas, args.verbose),
@@ -134,8 +134,8 @@ fn look(global: &Global, args: &CheckArgs, areas: &[Area]) -> Result<Vec<One>, S
     })
 }
 
-fn nothing(args: &CheckArgs, why: &str) -> One {
-    One {
+fn nothing(args: &CheckArgs, why: &str) -> ServiceCheck {
+    ServiceCheck {
         host: args.host.clone().unwrap_or_else(host_name),
         service: args.service.clone(),
         answer: nagios::unknown(why),

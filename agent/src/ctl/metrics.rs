@@ -5,7 +5,7 @@ use std::path::Path;
 use super::args::Global;
 use super::console::Console;
 use super::failure::Failure;
-use super::look::Look;
+use super::local_status::LocalStatus;
 use super::place;
 use crate::report::openmetrics;
 use crate::report::watch::Watch;
@@ -13,7 +13,7 @@ use crate::system::clock;
 
 /// Prints all metrics, or writes them to `file`, atomically: who collects files must never read half of one.
 pub fn metrics(global: &Global, file: Option<&Path>, console: Console) -> Result<u8, Failure> {
-    let look = Look::now(global)?;
+    let look = LocalStatus::read(global)?;
     let text = openmetrics::text(&Watch::new(look.seen(), clock::now()));
     match file {
         None => console.print_text(&text)?,

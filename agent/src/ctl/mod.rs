@@ -9,7 +9,7 @@ mod db;
 mod doctor;
 mod failure;
 mod history;
-mod look;
+mod local_status;
 mod metrics;
 mod munin;
 mod place;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::args::{Global, MuninAsk};
 use super::console::Console;
 use super::failure::Failure;
-use super::look::{Look, within};
+use super::local_status::{LocalStatus, within};
 use super::place;
 use crate::report::munin;
 use crate::report::watch::Watch;
@@ -19,7 +19,9 @@ const DEADLINE: Duration = Duration::from_secs(9);
 /// Answers munin-node. What is not known is `U`: a plugin that fails is a graph with a hole and no reason.
 pub fn munin(global: &Global, ask: MuninAsk, console: Console) -> Result<u8, Failure> {
     let seeing = global.clone();
-    let look = within(DEADLINE, move || Look::now(&seeing).unwrap_or_default());
+    let look = within(DEADLINE, move || {
+        LocalStatus::read(&seeing).unwrap_or_default()
+    });
     let look = look.unwrap_or_default();
     let watch = Watch::new(look.seen(), clock::now());
     match ask {
@@ -36,7 +38,7 @@ pub fn munin(global: &Global, ask: MuninAsk, console: Console) -> Result<u8, Fai
 }
 
 /// Whether munin-node-configure should link the plugin.
-fn autoconf(global: &Global, look: &Look) -> String {
+fn autoconf(global: &Global, look: &LocalStatus) -> String {
     if look.status.is_some() {
         return "yes\n".into();
     }

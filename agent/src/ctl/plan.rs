@@ -33,7 +33,7 @@ struct Planned<'a> {
 }
 
 /// A plan, and what it is for.
-struct Made {
+struct PlanResult {
     node: Name,
     plan: Plan,
     basis: String,
@@ -42,7 +42,7 @@ struct Made {
 
 /// Shows what a run would change.
 pub fn plan(global: &Global, wanted: &PlanArgs, console: Console) -> Result<u8, Failure> {
-    let Made {
+    let PlanResult {
         node,
         plan,
         basis,
@@ -87,7 +87,7 @@ fn elsewhere(
     file: &Path,
     wanted: &PlanArgs,
     console: Console,
-) -> Result<Made, Failure> {
+) -> Result<PlanResult, Failure> {
     let document = validate::document(file, console)?;
     let before = wanted
         .against
@@ -119,7 +119,7 @@ fn elsewhere(
         ),
         _ => format!("{}, on a machine that has nothing yet", file.display()),
     };
-    Ok(Made {
+    Ok(PlanResult {
         node: server.clone(),
         plan,
         basis,
@@ -149,7 +149,7 @@ async fn here(
     file: Option<&Path>,
     offline: bool,
     console: Console,
-) -> Result<Made, Failure> {
+) -> Result<PlanResult, Failure> {
     let mut session = Session::open(settings).await?.without_writing();
     if let Some(file) = file {
         let document = validate::document(file, console)?;
@@ -190,8 +190,8 @@ async fn made(
     intent: &Intent,
     basis: String,
     trouble: Option<String>,
-) -> Result<Made, Failure> {
-    Ok(Made {
+) -> Result<PlanResult, Failure> {
+    Ok(PlanResult {
         node: intent.node.clone(),
         plan: session.converger.plan(intent).await?,
         basis,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::args::Global;
 use super::console::Console;
 use super::failure::Failure;
-use super::{look, place};
+use super::{local_status, place};
 use crate::control::client::{self, ControlError};
 use crate::report::text::{self, Heard};
 use crate::report::{Health, Status};
@@ -16,7 +16,7 @@ use crate::system::file::Files;
 const NOT_RUNNING: u8 = 3;
 
 #[derive(Serialize)]
-struct Said<'a> {
+struct StatusOutput<'a> {
     #[serde(flatten)]
     status: &'a Status,
     heard: Heard,
@@ -24,7 +24,7 @@ struct Said<'a> {
 }
 
 #[derive(Serialize)]
-struct Nothing {
+struct NoStatusOutput {
     format: u32,
     health: Option<Health>,
     heard: Heard,
@@ -38,7 +38,7 @@ pub fn status(global: &Global, console: Console) -> Result<u8, Failure> {
     let (status, heard) = match client::status(&root) {
         Ok(status) => (Some(status), Heard::Live),
         Err(error) => {
-            let status = look::last_written(&files).unwrap_or_else(|why| {
+            let status = local_status::last_written(&files).unwrap_or_else(|why| {
                 console.note(&why);
                 None
             });
@@ -51,7 +51,7 @@ pub fn status(global: &Global, console: Console) -> Result<u8, Failure> {
     };
     let Some(status) = status else {
         let running = heard != Heard::Gone;
-        let nothing = Nothing {
+        let nothing = NoStatusOutput {
             format: 1,
             health: None,
             heard,
@@ -73,7 +73,7 @@ pub fn status(global: &Global, console: Console) -> Result<u8, Failure> {
         })?;
         return Ok(if running { 1 } else { NOT_RUNNING });
     };
-    let said = Said {
+    let said = StatusOutput {
         status: &status,
         heard,
         running: heard != Heard::Gone,
@@ -94,7 +94,9 @@ fn heard(error: &ControlError, status: Option<&Status>) -> Heard {
         ControlError::Silent { .. } => Heard::Hung,
         // Whoever may not open the socket cannot learn from it whether anybody listens.
         _ => match status {
-            Some(status) if look::is_running(status.agent.pid) == Some(false) => Heard::Gone,
+            Some(status) if local_status::is_running(status.agent.pid) == Some(false) => {
+                Heard::Gone
+            }
             _ => Heard::File,
         },
     }

@@ -22,7 +22,7 @@ const QUOTE_WIDTH: usize = 100;
 const LIMIT: u64 = 256 * 1024 * 1024;
 
 #[derive(Serialize)]
-struct Verdict<'a> {
+struct ValidationOutput<'a> {
     format: u32,
     file: &'a str,
     valid: bool,
@@ -39,7 +39,7 @@ pub fn validate(file: &Path, console: Console) -> Result<u8, Failure> {
         Ok(document) => (Some(document), &[][..]),
         Err(mistakes) => (None, mistakes.as_slice()),
     };
-    let verdict = Verdict {
+    let output = ValidationOutput {
         format: 1,
         file: &name,
         valid: document.is_some(),
@@ -48,8 +48,8 @@ pub fn validate(file: &Path, console: Console) -> Result<u8, Failure> {
         warnings: document
             .map_or_else(Vec::new, |document| warnings(&document.fleet, clock::now())),
     };
-    console.print(&verdict, |paint| match document {
-        Some(document) => good(&document.fleet, &verdict.warnings, &name, paint),
+    console.print(&output, |paint| match document {
+        Some(document) => good(&document.fleet, &output.warnings, &name, paint),
         None => bad(mistakes, &name, &bytes, paint),
     })?;
     Ok(u8::from(document.is_none()))

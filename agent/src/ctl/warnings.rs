@@ -24,25 +24,25 @@ where
         mut out: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut said = Said::default();
-        event.record(&mut said);
+        let mut text = EventText::default();
+        event.record(&mut text);
         writeln!(
             out,
             "{} {}",
             self.0.yellow("warning:"),
-            shown(&format!("{}{}", said.message, said.details))
+            shown(&format!("{}{}", text.message, text.details))
         )
     }
 }
 
 /// What an event says.
 #[derive(Default)]
-struct Said {
+struct EventText {
     message: String,
     details: String,
 }
 
-impl Visit for Said {
+impl Visit for EventText {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.record_debug(field, &format_args!("{value}"));
     }

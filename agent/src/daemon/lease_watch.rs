@@ -183,7 +183,7 @@ pub(super) async fn next_answers(lease_watch: &mut LeaseWatch) -> Answers {
 
 fn take_in(session: &mut Session, answers: Answers) -> bool {
     let before = session.follower.elections();
-    if let Err(error) = session.follower.hear(answers) {
+    if let Err(error) = session.follower.take_answers(answers) {
         tracing::error!(
             event = "epochs-not-kept",
             error = chain(&error),

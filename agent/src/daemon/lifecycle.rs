@@ -20,7 +20,7 @@ use super::service_health::ServiceHealth;
 use super::signals::{StopSignals, hup};
 use super::systemd;
 use super::watchdog::Watchdog;
-use crate::control::server::{Desk, Server};
+use crate::control::server::{ControlServer, DaemonChannels};
 use crate::converge::Session;
 use crate::settings::{RUN_DIR, Settings};
 use crate::system::file::Files;
@@ -50,13 +50,13 @@ pub(super) async fn run_until_stopped(settings: Settings) -> Result<u8, Box<dyn 
     let (doing, doing_seen) = watch::channel(String::from("starting"));
     let (applies_in, applies) = mpsc::channel(8);
     let (orders_in, orders) = mpsc::channel(4);
-    let desk = Desk {
+    let channels = DaemonChannels {
         status: status_seen,
         doing: doing_seen,
         applies: applies_in,
         orders: orders_in,
     };
-    let serving = tokio::spawn(Server::listen(&root)?.serve(desk));
+    let serving = tokio::spawn(ControlServer::listen(&root)?.serve(channels));
     tracing::info!(
         event = "started",
         version = env!("CARGO_PKG_VERSION"),
@@ -116,7 +116,7 @@ pub(super) async fn run_until_stopped(settings: Settings) -> Result<u8, Box<dyn 
         }
     }
     event_loop.drivers.stop().await;
-    // Closes the desk: the server ends by itself, once who waits has been told.
+    // Closes the channels: the control server ends by itself, once who waits has been told.
     drop(event_loop);
     let _ = timeout(GOODBYE_PATIENCE, serving).await;
     tracing::info!(event = "stopped", "agentd ends");

@@ -14,7 +14,7 @@ use super::operator;
 use super::service_health::INTERVAL_WHILE_DOWN;
 use super::watchdog::Watchdog;
 use crate::bucket::backoff;
-use crate::control::messages::{Answer, Applied};
+use crate::control::messages::{Applied, Reply};
 use crate::converge::{RunError, lock_runs};
 use crate::identity::Clues;
 use crate::report::{Cause, Outcome, RunRecord, Trigger};
@@ -44,10 +44,10 @@ impl EventLoop {
         trigger: Trigger,
         retry: bool,
         trouble: Option<String>,
-    ) -> Answer {
+    ) -> Reply {
         self.next_check = Instant::now() + CHECK_INTERVAL;
         let answer = self.try_run(trigger, retry, trouble).await;
-        let answer = answer.unwrap_or_else(|message| Answer::Failed { message });
+        let answer = answer.unwrap_or_else(|message| Reply::Failed { message });
         if !self.booting {
             self.check_services(trigger).await;
         }
@@ -79,7 +79,7 @@ impl EventLoop {
         trigger: Trigger,
         retry: bool,
         trouble: Option<String>,
-    ) -> Result<Answer, String> {
+    ) -> Result<Reply, String> {
         if retry {
             let released = self.session.converger.release_quarantine();
             released.map_err(|error| chain(&error))?;
@@ -139,7 +139,7 @@ impl EventLoop {
         if !self.master_changed {
             self.lease_watch.after_run(&self.session).await;
         }
-        Ok(Answer::Applied(Box::new(Applied {
+        Ok(Reply::Applied(Box::new(Applied {
             run: record,
             refused: self.state.refused.clone(),
             unreachable: trouble,

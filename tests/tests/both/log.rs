@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use node_agent::database::server::{Beat, Log, ServerError};
+use node_agent::database::server::{HeartbeatResult, Log, ServerError};
 use node_agent_tests::database::{Alone, Brand, Disk, meanwhile, pause};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -74,6 +74,6 @@ pub async fn told_from_one_whose_disk_is_full(brand: Brand) {
     let beat = agent.heartbeat("shop", 1, 2, false, SECOND).await;
     server.end();
     assert!(matches!(said, Err(ServerError::Hangs { .. })), "{said:?}");
-    assert_eq!(beat, Ok(Beat::Written));
+    assert_eq!(beat, Ok(HeartbeatResult::Written));
     assert!(long.await.unwrap().0.is_err());
 }

@@ -61,7 +61,7 @@ async fn semi_synchronous_acknowledges_nothing_that_no_replica_has() {
     let waiting = meanwhile(chain[0].app(), "INSERT INTO shop.orders VALUES (2, 'x')");
     pause(500).await;
     let beat = master.heartbeat("shop", 1, 7, false, SOON).await;
-    assert_eq!(beat, Ok(Beat::Written));
+    assert_eq!(beat, Ok(HeartbeatResult::Written));
     assert_eq!(master.log(true, SECOND).await, Ok(Log::WaitsForReplicas));
     assert!(!waiting.is_finished(), "acknowledged without a replica");
     assert_eq!(orders(&chain[0]).await, "1");

@@ -5,8 +5,8 @@
 //! answer changes nothing: the last known lease is kept, and its age is told.
 
 mod judge;
-mod kept;
-mod told;
+mod persisted;
+mod report;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ use crate::report::Trouble;
 use crate::system::file::{FileError, Files};
 use crate::system::{chain, clock};
 
-use judge::{Verdict, judge};
-use kept::Kept;
+use judge::{LeaseJudgement, judge};
+use persisted::PersistedEpochs;
 
 /// A lease that was not renewed for this part of its time to live is overdue: it is renewed some ten times in it.
 const OVERDUE: f32 = 0.3;
@@ -36,16 +36,16 @@ const OVERDUE: f32 = 0.3;
 pub struct Follower {
     files: Files,
     writes: bool,
-    kept: Kept,
+    persisted: PersistedEpochs,
     /// The products that were asked for since the start.
-    heard: BTreeMap<Name, HeardOf>,
+    readings: BTreeMap<Name, LeaseReadings>,
     /// Rounds in a row in which some lease did not come.
     failures: u32,
 }
 
 /// What the bucket has said of one lease since the start.
 #[derive(Debug, Clone, Default)]
-struct HeardOf {
+struct LeaseReadings {
     tag: Option<Tag>,
     /// The lease as it was last read, followed or not.
     lease: Option<Lease>,
@@ -95,8 +95,8 @@ impl Follower {
         Ok(Self {
             files: files.clone(),
             writes: true,
-            kept: Kept::load(files)?,
-            heard: BTreeMap::new(),
+            persisted: PersistedEpochs::load(files)?,
+            readings: BTreeMap::new(),
             failures: 0,
         })
     }
@@ -110,20 +110,23 @@ impl Follower {
 
     /// The leases that this box goes by.
     pub fn elections(&self) -> Elections {
-        self.kept.elections()
+        self.persisted.elections()
     }
 
     /// The highest epoch of a product that was ever seen here; 0: none.
     pub fn highest_epoch(&self, product: &Name) -> u64 {
-        let kept = self.kept.of(product);
+        let kept = self.persisted.of(product);
         kept.map_or(0, |kept| kept.highest.epoch)
     }
 
     /// What to ask now for these products.
     pub fn round<'n>(&self, products: impl IntoIterator<Item = &'n Name>) -> Round {
         let question = |product: &Name| {
-            let heard = self.heard.get(product);
-            (product.clone(), heard.and_then(|heard| heard.tag.clone()))
+            let readings = self.readings.get(product);
+            (
+                product.clone(),
+                readings.and_then(|readings| readings.tag.clone()),
+            )
         };
         Round(products.into_iter().map(question).collect())
     }
@@ -132,8 +135,9 @@ impl Follower {
     pub fn first_round<'n>(&mut self, products: impl IntoIterator<Item = &'n Name>) -> Round {
         let mut round = Vec::new();
         for product in products {
-            if !self.heard.contains_key(product) {
-                self.heard.insert(product.clone(), HeardOf::default());
+            if !self.readings.contains_key(product) {
+                self.readings
+                    .insert(product.clone(), LeaseReadings::default());
                 round.push((product.clone(), None));
             }
         }
@@ -142,17 +146,17 @@ impl Follower {
 
     /// Whether nobody has made a lease of any of these products yet, as far as the bucket says: there is no hurry.
     pub fn has_none(&self) -> bool {
-        (self.heard.iter()).all(|(product, heard)| {
-            let absent = heard.confirmed.is_some() && heard.lease.is_none();
-            absent && heard.refused.is_none() && self.kept.of(product).is_none()
+        (self.readings.iter()).all(|(product, readings)| {
+            let absent = readings.confirmed.is_some() && readings.lease.is_none();
+            absent && readings.refused.is_none() && self.persisted.of(product).is_none()
         })
     }
 
     /// Whether a change of master is under way, as far as the leases tell, or near: one is not renewed any more.
     pub fn is_restless(&self, now: Instant) -> bool {
-        (self.heard.values())
-            .filter(|heard| heard.refused.is_none() && heard.unanswered.is_none())
-            .filter_map(|heard| Some((heard.lease.as_ref()?, heard.renewed?)))
+        (self.readings.values())
+            .filter(|readings| readings.refused.is_none() && readings.unanswered.is_none())
+            .filter_map(|readings| Some((readings.lease.as_ref()?, readings.renewed?)))
             .any(|(lease, renewed)| {
                 let changing = lease.state != LeaseState::Serving || lease.to.is_some();
                 let usual = Duration::from_millis(lease.ttl_ms).mul_f32(OVERDUE);
@@ -168,12 +172,12 @@ impl Follower {
     /// Takes answers in. Returns whether this box goes by another lease than before.
     ///
     /// The error is the disk's: what was heard holds all the same, but would not survive a restart.
-    pub fn hear(&mut self, answers: Answers) -> Result<bool, FileError> {
+    pub fn take_answers(&mut self, answers: Answers) -> Result<bool, FileError> {
         let now = clock::now();
-        let (before, kept_before) = (self.elections(), self.kept.clone());
+        let (before, kept_before) = (self.elections(), self.persisted.clone());
         let mut failed = false;
         for (product, answer) in answers.0 {
-            failed |= self.hear_one(&product, answer, now);
+            failed |= self.take_answer(&product, answer, now);
         }
         self.failures = if failed {
             self.failures.saturating_add(1)
@@ -181,79 +185,85 @@ impl Follower {
             0
         };
         let changed = before != self.elections();
-        if self.kept != kept_before && self.writes {
-            self.kept.save(&self.files)?;
+        if self.persisted != kept_before && self.writes {
+            self.persisted.save(&self.files)?;
         }
         Ok(changed)
     }
 
     /// Returns whether the bucket did not answer.
-    fn hear_one(
+    fn take_answer(
         &mut self,
         product: &Name,
         answer: Result<Read, StoreError>,
         now: Timestamp,
     ) -> bool {
-        let heard = self.heard.entry(product.clone()).or_default();
+        let readings = self.readings.entry(product.clone()).or_default();
         let error = match answer {
             Ok(Read::Unchanged) => {
-                answered(heard, product);
-                heard.confirmed = Some(now);
+                answered(readings, product);
+                readings.confirmed = Some(now);
                 return false;
             }
             Ok(Read::Lease(stored)) => {
-                answered(heard, product);
-                heard.tag = Some(stored.tag);
-                heard.confirmed = Some(now);
-                heard.renewed = Some(Instant::now());
-                take(&mut self.kept, heard, product, stored.lease, now);
+                answered(readings, product);
+                readings.tag = Some(stored.tag);
+                readings.confirmed = Some(now);
+                readings.renewed = Some(Instant::now());
+                take(&mut self.persisted, readings, product, stored.lease, now);
                 return false;
             }
             Ok(Read::Absent) => {
-                answered(heard, product);
-                (heard.tag, heard.lease, heard.confirmed) = (None, None, Some(now));
-                let lost = self.kept.of(product).map(|kept| {
+                answered(readings, product);
+                (readings.tag, readings.lease, readings.confirmed) = (None, None, Some(now));
+                let lost = self.persisted.of(product).map(|kept| {
                     format!(
                         "there is no lease any more, though this machine has seen epoch {}: somebody has deleted it. \
                          A lease is never deleted; put the last version of the object back",
                         kept.highest.epoch
                     )
                 });
-                refuse(heard, product, lost, now);
+                refuse(readings, product, lost, now);
                 return false;
             }
             Err(error @ StoreError::Bucket(_)) => error,
             Err(wrong) => {
-                answered(heard, product);
-                heard.tag = match &wrong {
+                answered(readings, product);
+                readings.tag = match &wrong {
                     StoreError::Wrong { tag, .. } => Some(tag.clone()),
                     _ => None,
                 };
-                heard.lease = None;
-                refuse(heard, product, Some(chain(&wrong)), now);
+                readings.lease = None;
+                refuse(readings, product, Some(chain(&wrong)), now);
                 return false;
             }
         };
-        heard.forbidden = matches!(
+        readings.forbidden = matches!(
             &error,
             StoreError::Bucket(error) if !matches!(error.kind, BucketErrorKind::Unavailable)
         );
         let why = chain(&error);
-        if let Some(trouble) = &mut heard.unanswered {
+        if let Some(trouble) = &mut readings.unanswered {
             trouble.why = why;
         } else {
             tracing::warn!(event = "lease-unreachable", %product, error = why, "the last known lease is kept");
-            heard.unanswered = Some(Trouble { since: now, why });
+            readings.unanswered = Some(Trouble { since: now, why });
         }
         true
     }
 }
 
 /// Believes a lease, or refuses it.
-fn take(kept: &mut Kept, heard: &mut HeardOf, product: &Name, lease: Lease, now: Timestamp) {
+fn take(
+    kept: &mut PersistedEpochs,
+    readings: &mut LeaseReadings,
+    product: &Name,
+    lease: Lease,
+    now: Timestamp,
+) {
     match judge(kept.of(product), &lease) {
-        Verdict::Refused(why) => refuse(heard, product, Some(why), now),
-        Verdict::Believed(judged) => {
+        LeaseJudgement::Refused(why) => refuse(readings, product, Some(why), now),
+        LeaseJudgement::Believed(judged) => {
             let news =
                 kept.of(product).and_then(|kept| kept.elected.as_ref()) != judged.elected.as_ref();
             if news && let Some(elected) = &judged.elected {
@@ -267,28 +277,28 @@ fn take(kept: &mut Kept, heard: &mut HeardOf, product: &Name, lease: Lease, now:
                 );
             }
             kept.keep(product, judged);
-            refuse(heard, product, None, now);
+            refuse(readings, product, None, now);
         }
     }
-    heard.lease = Some(lease);
+    readings.lease = Some(lease);
 }
 
-fn answered(heard: &mut HeardOf, product: &Name) {
-    if heard.unanswered.take().is_some() {
+fn answered(readings: &mut LeaseReadings, product: &Name) {
+    if readings.unanswered.take().is_some() {
         tracing::info!(event = "lease-answers", %product, "the bucket answers again for the lease");
     }
 }
 
-fn refuse(heard: &mut HeardOf, product: &Name, why: Option<String>, now: Timestamp) {
+fn refuse(readings: &mut LeaseReadings, product: &Name, why: Option<String>, now: Timestamp) {
     let Some(why) = why else {
-        heard.refused = None;
+        readings.refused = None;
         return;
     };
-    match &heard.refused {
+    match &readings.refused {
         Some(refused) if refused.why == why => {}
         _ => {
             tracing::error!(event = "lease-refused", %product, "{why}");
-            heard.refused = Some(Trouble { since: now, why });
+            readings.refused = Some(Trouble { since: now, why });
         }
     }
 }

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::kept::KeptLease;
+use super::persisted::PersistedLease;
 use super::*;
 use crate::bucket::{BucketError, BucketErrorKind};
 use crate::database::lease::tests::{lease, successor};
@@ -36,7 +36,7 @@ impl Web {
 
     fn hear(&mut self, answer: Result<Read, StoreError>) -> bool {
         let answers = Answers(vec![(shop(), answer)]);
-        self.follower.hear(answers).unwrap()
+        self.follower.take_answers(answers).unwrap()
     }
 
     fn sees(&mut self, lease: Lease) -> bool {
@@ -55,7 +55,9 @@ impl Web {
 
     fn status(&self) -> crate::report::DatabaseStatus {
         let fleet = Document::read(HEAVY.as_bytes()).unwrap().fleet;
-        let mut all = self.follower.told(&fleet, &"web-1".parse().unwrap(), 3306);
+        let mut all = self
+            .follower
+            .database_status(&fleet, &"web-1".parse().unwrap(), 3306);
         assert_eq!(all.len(), 1);
         all.remove(0)
     }
@@ -259,13 +261,13 @@ mod properties {
         /// Whatever the bucket shows, in whatever order: nobody goes back, and an epoch has one owner.
         #[test]
         fn nobody_ever_goes_back(leases in prop::collection::vec(any_lease(), 1..12)) {
-            let mut kept: Option<KeptLease> = None;
+            let mut kept: Option<PersistedLease> = None;
             let mut owners: BTreeMap<u64, Name> = BTreeMap::new();
             for lease in leases {
-                let Verdict::Believed(next) = judge(kept.as_ref(), &lease) else { continue };
+                let LeaseJudgement::Believed(next) = judge(kept.as_ref(), &lease) else { continue };
                 if let Some(before) = &kept {
                     prop_assert!(next.highest.epoch >= before.highest.epoch);
-                    let epoch = |kept: &KeptLease| kept.elected.as_ref().map(|one| one.epoch);
+                    let epoch = |kept: &PersistedLease| kept.elected.as_ref().map(|one| one.epoch);
                     prop_assert!(epoch(&next) >= epoch(before));
                 }
                 let Elected { epoch, owner } = next.highest.clone();

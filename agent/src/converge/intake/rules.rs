@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::copy::{DOCUMENT, META};
+use super::persisted::{DOCUMENT, META};
 use crate::fleet::{Document, Name};
 use crate::report::DocumentId;
 
@@ -22,7 +22,7 @@ pub(super) struct Standing<'a> {
 
 /// What becomes of the bytes that the bucket has.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(super) enum Acceptance {
     /// They are the accepted document.
     Same,
     /// They are the document to stand on from now on.
@@ -39,9 +39,9 @@ pub(super) enum Verdict {
 }
 
 /// Reads and judges `bytes`.
-pub(super) fn judge(bytes: &[u8], standing: &Standing<'_>, now: Timestamp) -> Verdict {
+pub(super) fn judge(bytes: &[u8], standing: &Standing<'_>, now: Timestamp) -> Acceptance {
     if bytes.is_empty() {
-        return Verdict::Refused {
+        return Acceptance::Refused {
             version: None,
             errors: vec!["the document is empty: 0 bytes; publish it again".into()],
             expired: None,
@@ -50,7 +50,7 @@ pub(super) fn judge(bytes: &[u8], standing: &Standing<'_>, now: Timestamp) -> Ve
     let document = match Document::read(bytes) {
         Ok(document) => document,
         Err(mistakes) => {
-            return Verdict::Refused {
+            return Acceptance::Refused {
                 version: version_of(bytes),
                 errors: mistakes.iter().map(ToString::to_string).collect(),
                 expired: None,
@@ -58,7 +58,7 @@ pub(super) fn judge(bytes: &[u8], standing: &Standing<'_>, now: Timestamp) -> Ve
         }
     };
     if standing.has_document && standing.highest == Some(&document.id) {
-        return Verdict::Same;
+        return Acceptance::Same;
     }
 
     let mut errors: Vec<String> = fleet_mistake(&document, standing)
@@ -75,9 +75,9 @@ pub(super) fn judge(bytes: &[u8], standing: &Standing<'_>, now: Timestamp) -> Ve
         ));
     }
     if errors.is_empty() {
-        Verdict::New(Box::new(document))
+        Acceptance::New(Box::new(document))
     } else {
-        Verdict::Refused {
+        Acceptance::Refused {
             version: Some(document.id.version),
             errors,
             expired: only_expired,

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use crate::control::messages::{DatabaseAsk, DatabaseOrder};
+use crate::control::messages::{DatabaseOrder, DatabaseRequest};
 use crate::fleet::Name;
 
 /// The commands of `agentctl db`.
@@ -116,7 +116,7 @@ pub enum DbCommand {
 
 impl DbCommand {
     /// The order that it gives; `None`: it only looks.
-    pub(super) fn ask(&self) -> Option<DatabaseAsk> {
+    pub(super) fn ask(&self) -> Option<DatabaseRequest> {
         let (product, order, noop) = match self {
             Self::Status { .. } => return None,
             Self::Switchover { product, to, noop } => {
@@ -150,7 +150,7 @@ impl DbCommand {
                 (product, order, false)
             }
         };
-        Some(DatabaseAsk {
+        Some(DatabaseRequest {
             product: product.clone(),
             order,
             noop,

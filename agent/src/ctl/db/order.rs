@@ -8,11 +8,11 @@ use super::super::failure::Failure;
 use super::super::place;
 use super::NOT_RUNNING;
 use crate::control::client::{self, ControlError};
-use crate::control::messages::DatabaseAsk;
+use crate::control::messages::DatabaseRequest;
 use crate::report::text::shown;
 
 /// Gives an order, and waits until it is carried out.
-pub fn order(global: &Global, ask: DatabaseAsk, console: Console) -> Result<u8, Failure> {
+pub fn order(global: &Global, ask: DatabaseRequest, console: Console) -> Result<u8, Failure> {
     let root = place::root(global)?;
     let noop = ask.noop;
     let done = client::order(&root, ask, &mut |doing| console.progress(doing));

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::super::args::Global;
 use super::super::console::Console;
 use super::super::failure::Failure;
-use super::super::{look, place};
+use super::super::{local_status, place};
 use super::NOT_RUNNING;
 use crate::control::client::{self, ControlError};
 use crate::fleet::Name;
@@ -15,7 +15,7 @@ use crate::system::clock;
 use crate::system::file::Files;
 
 #[derive(Serialize)]
-struct Said<'a> {
+struct DatabasesOutput<'a> {
     format: u32,
     databases: &'a [&'a DatabaseStatus],
     /// Whether the agent said it now; else it is what it last wrote.
@@ -28,7 +28,7 @@ pub fn status(global: &Global, product: Option<&Name>, console: Console) -> Resu
     let (status, live) = match client::status(&root) {
         Ok(status) => (status, true),
         Err(error) => {
-            let last = look::last_written(&Files::new(root.clone())).unwrap_or_default();
+            let last = local_status::last_written(&Files::new(root.clone())).unwrap_or_default();
             let Some(last) = last else {
                 let code = match error {
                     ControlError::NotRunning { .. } => NOT_RUNNING,
@@ -44,7 +44,7 @@ pub fn status(global: &Global, product: Option<&Name>, console: Console) -> Resu
         }
     };
     let databases = chosen(&status, product)?;
-    let said = Said {
+    let said = DatabasesOutput {
         format: 1,
         databases: &databases,
         live,

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use super::examined_box::ExaminedBox;
 use super::finding::Findings;
-use super::patient::Patient;
 use crate::control::client::{self, ControlError};
 use crate::report::Status;
 use crate::report::text::age;
@@ -14,11 +14,11 @@ use crate::system::file::Found;
 /// It is written every minute.
 const STALE_SECS: i64 = 180;
 
-pub fn check(patient: &Patient, found: &mut Findings) {
-    match client::status(&patient.root) {
+pub fn check(examined: &ExaminedBox, found: &mut Findings) {
+    match client::status(&examined.root) {
         Ok(status) => version(&status, found),
         // An image that is being baked has none.
-        Err(ControlError::NotRunning { .. }) if !patient.root.is_machine() => {
+        Err(ControlError::NotRunning { .. }) if !examined.root.is_machine() => {
             found.skip("no agent runs under this root");
         }
         Err(ControlError::NotRunning { start, .. }) => found.broken(
@@ -48,9 +48,9 @@ fn version(status: &Status, found: &mut Findings) {
 }
 
 /// What monitors read.
-pub fn status_file(patient: &Patient, found: &mut Findings) {
+pub fn status_file(examined: &ExaminedBox, found: &mut Findings) {
     let path = Path::new(RUN_DIR).join("status.json");
-    let bytes = match patient.files.read(&path) {
+    let bytes = match examined.files.read(&path) {
         Ok(Found::File { bytes, .. }) => bytes,
         // No agent, no file: that it does not run is told by itself.
         Ok(Found::Absent) => return,
@@ -74,7 +74,7 @@ pub fn status_file(patient: &Patient, found: &mut Findings) {
     let now = clock::now().as_second();
     let old = now - status.written.as_second();
     // Of an agent that does not run it is always old.
-    if old > STALE_SECS && client::status(&patient.root).is_ok() {
+    if old > STALE_SECS && client::status(&examined.root).is_ok() {
         found.broken(
             format!(
                 "{} was last written {} ago: monitors see an old picture",

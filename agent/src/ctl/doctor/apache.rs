@@ -3,24 +3,24 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::examined_box::ExaminedBox;
 use super::finding::Findings;
-use super::patient::Patient;
 use crate::resource::Sites;
 
 const TEST_DEADLINE: Duration = Duration::from_secs(20);
 /// Lines of Apache's complaint that are quoted.
 const QUOTED: usize = 3;
 
-pub fn check(patient: &Patient, found: &mut Findings) {
-    let Some(view) = patient.view() else {
+pub fn check(examined: &ExaminedBox, found: &mut Findings) {
+    let Some(view) = examined.view() else {
         return found.skip("which server this box is is not known");
     };
     if view.sites.is_empty() {
         return;
     }
-    let apache = &patient.platform.apache;
+    let apache = &examined.platform.apache;
     let main = apache.main_config.display();
-    let Some(included) = Sites::is_included(&patient.files, apache) else {
+    let Some(included) = Sites::is_included(&examined.files, apache) else {
         return found.broken(
             format!("this box has sites and no Apache: {main} is not there"),
             "install httpd (Debian: apache2), or correct [platform.apache] in agentd.toml",
@@ -38,7 +38,7 @@ pub fn check(patient: &Patient, found: &mut Findings) {
         );
     }
     if let Some(dir) = apache.include.parent()
-        && !patient.has(dir)
+        && !examined.has(dir)
     {
         found.warn(
             format!(
@@ -48,22 +48,22 @@ pub fn check(patient: &Patient, found: &mut Findings) {
             "see whether httpd is installed whole: rpm -V httpd",
         );
     }
-    if patient.root.is_machine() {
-        test(patient, found);
+    if examined.root.is_machine() {
+        test(examined, found);
     }
-    service(patient, found);
+    service(examined, found);
 }
 
-fn test(patient: &Patient, found: &mut Findings) {
-    let test = &patient.platform.apache.test;
-    match patient.run(test.iter().map(String::as_str), TEST_DEADLINE) {
+fn test(examined: &ExaminedBox, found: &mut Findings) {
+    let test = &examined.platform.apache.test;
+    match examined.run(test.iter().map(String::as_str), TEST_DEADLINE) {
         Ok(output) if output.success => {}
         Ok(output) => {
             let said = output.said();
             let lines: Vec<_> = said.lines().take(QUOTED).collect();
             found.broken(
                 format!("Apache's configuration is wrong, so no site can be changed: {}", lines.join("; ")),
-                format!("{} names the file; what lies in {} is the agent's, everything else is yours", test.join(" "), patient.platform.apache.dir.display()),
+                format!("{} names the file; what lies in {} is the agent's, everything else is yours", test.join(" "), examined.platform.apache.dir.display()),
             );
         }
         Err(error) => found.broken(
@@ -73,9 +73,9 @@ fn test(patient: &Patient, found: &mut Findings) {
     }
 }
 
-fn service(patient: &Patient, found: &mut Findings) {
-    let name = &patient.platform.apache.unit;
-    let unit = match patient.unit(name) {
+fn service(examined: &ExaminedBox, found: &mut Findings) {
+    let name = &examined.platform.apache.unit;
+    let unit = match examined.unit(name) {
         Ok(unit) => unit,
         Err(why) => return found.skip(why),
     };

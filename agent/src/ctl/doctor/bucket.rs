@@ -1,19 +1,19 @@
 //! The bucket: reachable, allowed, and answering conditional reads.
 
+use super::examined_box::ExaminedBox;
 use super::finding::Findings;
-use super::patient::Patient;
 use crate::bucket::{BucketError, BucketErrorKind};
 use crate::converge::intake::Polled;
 use crate::settings::BucketUrl;
 use crate::system::chain;
 
-pub fn check(patient: &Patient, found: &mut Findings) {
-    let Some(consulted) = patient.consulted() else {
+pub fn check(examined: &ExaminedBox, found: &mut Findings) {
+    let Some(bucket_state) = examined.bucket_state() else {
         return found.skip("the configuration cannot be used");
     };
-    match &consulted.polled {
+    match &bucket_state.polled {
         Ok(Polled::Unreachable(error)) => {
-            let local = patient
+            let local = examined
                 .settings
                 .as_ref()
                 .is_ok_and(|settings| matches!(settings.bucket, BucketUrl::Directory(_)));
@@ -22,7 +22,7 @@ pub fn check(patient: &Patient, found: &mut Findings) {
         Ok(_) => {}
         Err(error) => found.skip(error.clone()),
     }
-    if consulted.conditional == Some(false) {
+    if bucket_state.conditional == Some(false) {
         found.warn(
             "the bucket sends the whole document though it has not changed: it does not heed If-None-Match",
             "every poll costs a download; use a service that has conditional reads, or a longer poll in agentd.toml",

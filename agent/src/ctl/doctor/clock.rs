@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
+use super::examined_box::ExaminedBox;
 use super::finding::Findings;
-use super::patient::Patient;
 use crate::report::text::age;
 
 /// S3 refuses what is signed by a clock that is off by more.
@@ -11,8 +11,10 @@ const REFUSED_SECS: i64 = 15 * 60;
 /// Logs of several boxes cannot be laid side by side any more.
 const OFF_SECS: i64 = 60;
 
-pub fn check(patient: &Patient, found: &mut Findings) {
-    let clocks = patient.consulted().and_then(|consulted| consulted.clocks);
+pub fn check(examined: &ExaminedBox, found: &mut Findings) {
+    let clocks = examined
+        .bucket_state()
+        .and_then(|bucket_state| bucket_state.clocks);
     match clocks {
         Some((there, here)) => judge(there, here, found),
         None => found.skip("the bucket did not tell the time"),

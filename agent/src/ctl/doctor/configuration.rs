@@ -2,17 +2,17 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
+use super::examined_box::ExaminedBox;
 use super::finding::Findings;
-use super::patient::Patient;
 use crate::settings::{BucketUrl, Place, Settings, SettingsError};
 use crate::system::chain;
 
 /// The bucket of the sample that packages install.
 const SAMPLE: &str = "example-fleet";
 
-pub fn check(patient: &Patient, found: &mut Findings) {
-    match &patient.settings {
-        Ok(settings) => usable(settings, patient.root.is_machine(), found),
+pub fn check(examined: &ExaminedBox, found: &mut Findings) {
+    match &examined.settings {
+        Ok(settings) => usable(settings, examined.root.is_machine(), found),
         Err(SettingsError::Mistakes { mistakes, path }) => {
             for mistake in mistakes {
                 let place = match &mistake.place {

@@ -1,17 +1,17 @@
 //! cron, on a box with jobs.
 
+use super::examined_box::ExaminedBox;
 use super::finding::Findings;
-use super::patient::Patient;
 
-pub fn check(patient: &Patient, found: &mut Findings) {
-    let Some(view) = patient.view() else {
+pub fn check(examined: &ExaminedBox, found: &mut Findings) {
+    let Some(view) = examined.view() else {
         return found.skip("which server this box is is not known");
     };
     if view.cron.is_empty() {
         return;
     }
-    let name = patient.platform.unit("crond");
-    let unit = match patient.unit(&name) {
+    let name = examined.platform.unit("crond");
+    let unit = match examined.unit(&name) {
         Ok(unit) => unit,
         Err(why) => return found.skip(why),
     };

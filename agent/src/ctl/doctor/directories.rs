@@ -3,19 +3,19 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use super::examined_box::ExaminedBox;
 use super::finding::Findings;
-use super::patient::Patient;
 use crate::settings::{RUN_DIR, STATE_DIR};
 use crate::system::disk;
 
-pub fn check(patient: &Patient, found: &mut Findings) {
+pub fn check(examined: &ExaminedBox, found: &mut Findings) {
     for dir in [STATE_DIR, RUN_DIR] {
-        look(patient, Path::new(dir), found);
+        look(examined, Path::new(dir), found);
     }
 }
 
-fn look(patient: &Patient, dir: &Path, found: &mut Findings) {
-    let real = patient.root.real(dir);
+fn look(examined: &ExaminedBox, dir: &Path, found: &mut Findings) {
+    let real = examined.root.real(dir);
     let meta = match real.symlink_metadata() {
         Ok(meta) => meta,
         // The daemon's unit makes both.
@@ -44,7 +44,7 @@ fn look(patient: &Patient, dir: &Path, found: &mut Findings) {
             format!("chmod go-w {}", dir.display()),
         );
     }
-    if patient.root.is_machine() && meta.uid() != 0 {
+    if examined.root.is_machine() && meta.uid() != 0 {
         found.broken(
             format!(
                 "{} belongs to user {}, not to root",

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::examined_box::ExaminedBox;
 use super::finding::Findings;
-use super::patient::Patient;
 use crate::settings::{RUN_DIR, STATE_DIR};
 use crate::system::disk::{self, Room};
 
@@ -14,10 +14,10 @@ const NOTHING: u64 = 1 << 20;
 /// Less than this will soon be nothing.
 const LITTLE: u64 = 64 << 20;
 
-pub fn check(patient: &Patient, found: &mut Findings) {
+pub fn check(examined: &ExaminedBox, found: &mut Findings) {
     let mut seen = BTreeSet::new();
     for dir in ["/etc", STATE_DIR, RUN_DIR] {
-        let there = existing(patient, Path::new(dir));
+        let there = existing(examined, Path::new(dir));
         let Ok(meta) = there.metadata() else {
             continue;
         };
@@ -32,9 +32,9 @@ pub fn check(patient: &Patient, found: &mut Findings) {
 }
 
 /// The nearest directory on the way to `dir` that is there.
-fn existing(patient: &Patient, dir: &Path) -> PathBuf {
+fn existing(examined: &ExaminedBox, dir: &Path) -> PathBuf {
     dir.ancestors()
-        .map(|dir| patient.root.real(dir))
+        .map(|dir| examined.root.real(dir))
         .find(|dir| dir.exists())
         .unwrap_or_else(|| PathBuf::from("/"))
 }

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
+use super::examined_box::ExaminedBox;
 use super::finding::Findings;
-use super::patient::Patient;
 use crate::converge::intake::Polled;
 use crate::report::text::{ago, moment};
 use crate::system::clock;
@@ -13,11 +13,11 @@ const TOLD: usize = 5;
 /// So long before the document expires it is told.
 const SOON_SECS: i64 = 3 * 24 * 60 * 60;
 
-pub fn check(patient: &Patient, found: &mut Findings) {
-    let Some(consulted) = patient.consulted() else {
+pub fn check(examined: &ExaminedBox, found: &mut Findings) {
+    let Some(bucket_state) = examined.bucket_state() else {
         return found.skip("the configuration cannot be used");
     };
-    if let Ok(Polled::Refused(refusal)) = &consulted.polled {
+    if let Ok(Polled::Refused(refusal)) = &bucket_state.polled {
         let which = refusal.version.map_or_else(
             || "the document".into(),
             |version| format!("version {version}"),
@@ -32,7 +32,7 @@ pub fn check(patient: &Patient, found: &mut Findings) {
             "publish a mended one with a higher version; agentctl validate fleet.json lists all mistakes",
         );
     }
-    match &consulted.document {
+    match &bucket_state.document {
         Some(document) => expiry(document.fleet.expires.0, clock::now(), found),
         None => found.skip("there is none"),
     }

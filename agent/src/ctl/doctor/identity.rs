@@ -1,10 +1,10 @@
 //! Which server of the document this box is.
 
+use super::examined_box::ExaminedBox;
 use super::finding::Findings;
-use super::patient::Patient;
 
-pub fn check(patient: &Patient, found: &mut Findings) {
-    match patient.consulted().map(|consulted| &consulted.identity) {
+pub fn check(examined: &ExaminedBox, found: &mut Findings) {
+    match examined.bucket_state().map(|bucket_state| &bucket_state.identity) {
         Some(Some(Err(why))) => found.broken(
             why.clone(),
             "a box without a name in the document is left as it is; what is asked for stands in agentd.toml under [identity]",

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use super::examined_box::ExaminedBox;
 use super::finding::Findings;
-use super::patient::Patient;
 
 const PROGRAM: &str = "/usr/bin/memcached";
 
-pub fn check(patient: &Patient, found: &mut Findings) {
-    let Some(view) = patient.view() else {
+pub fn check(examined: &ExaminedBox, found: &mut Findings) {
+    let Some(view) = examined.view() else {
         return found.skip("which server this box is is not known");
     };
     let products = view.caches.iter().filter(|(_, cache)| cache.instance);
@@ -16,7 +16,7 @@ pub fn check(patient: &Patient, found: &mut Findings) {
     if products.is_empty() {
         return;
     }
-    if !patient.has(Path::new(PROGRAM)) {
+    if !examined.has(Path::new(PROGRAM)) {
         found.broken(
             format!(
                 "this box runs memcached for {} products, and {PROGRAM} is not there",
@@ -26,15 +26,15 @@ pub fn check(patient: &Patient, found: &mut Findings) {
         );
     }
     for product in products {
-        let name = format!("{}{product}.service", patient.platform.memcached_template);
-        let unit = match patient.unit(&name) {
+        let name = format!("{}{product}.service", examined.platform.memcached_template);
+        let unit = match examined.unit(&name) {
             Ok(unit) => unit,
             Err(why) => return found.skip(why),
         };
         if !unit.is_loaded() {
             // The same is wrong with all of them.
             return found.broken(
-                format!("systemd has no usable {}.service ({})", patient.platform.memcached_template, unit.get("LoadState")),
+                format!("systemd has no usable {}.service ({})", examined.platform.memcached_template, unit.get("LoadState")),
                 "install the package again; by hand: copy it to /usr/lib/systemd/system and systemctl daemon-reload",
             );
         }

@@ -13,12 +13,12 @@ mod directories;
 mod disk;
 mod document;
 mod environment;
+mod examined_box;
 mod finding;
 mod identity;
 mod leftovers;
 mod memcached;
 mod names;
-mod patient;
 mod rights;
 mod selinux;
 mod targets;
@@ -33,14 +33,14 @@ use std::time::{Duration, Instant};
 use super::args::Global;
 use super::console::Console;
 use super::failure::Failure;
+use examined_box::ExaminedBox;
 use finding::{Diagnosis, Findings};
-use patient::Patient;
 
 /// How long a check may take. Each request and command in it has less.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Looks, and tells what it found.
-type Check = fn(&Patient, &mut Findings);
+type Check = fn(&ExaminedBox, &mut Findings);
 
 /// All checks: causes before what follows from them.
 const CHECKS: [(&str, Check); 18] = [
@@ -67,22 +67,22 @@ const CHECKS: [(&str, Check); 18] = [
 /// Examines this box.
 pub fn doctor(global: &Global, console: Console) -> Result<u8, Failure> {
     environment::adopt(global);
-    let patient = Arc::new(Patient::new(global)?);
-    let diagnosis = examine(&patient, &CHECKS, DEADLINE);
+    let examined = Arc::new(ExaminedBox::new(global)?);
+    let diagnosis = examine(&examined, &CHECKS, DEADLINE);
     console.print(&diagnosis, |paint| text::text(&diagnosis, paint))?;
     Ok(diagnosis.exit_code())
 }
 
 /// Makes all checks at once, each for at most `deadline`.
 fn examine(
-    patient: &Arc<Patient>,
+    examined: &Arc<ExaminedBox>,
     checks: &[(&'static str, Check)],
     deadline: Duration,
 ) -> Diagnosis {
     let end = Instant::now() + deadline;
     let under_way: Vec<_> = checks
         .iter()
-        .map(|&(name, check)| (name, begin(patient, name, check)))
+        .map(|&(name, check)| (name, begin(examined, name, check)))
         .collect();
     let found = under_way.into_iter().map(|(name, answer)| {
         let left = end.saturating_duration_since(Instant::now());
@@ -104,12 +104,16 @@ fn examine(
     Diagnosis::of(found.collect())
 }
 
-fn begin(patient: &Arc<Patient>, name: &'static str, check: Check) -> mpsc::Receiver<Findings> {
+fn begin(
+    examined: &Arc<ExaminedBox>,
+    name: &'static str,
+    check: Check,
+) -> mpsc::Receiver<Findings> {
     let (tell, answer) = mpsc::channel();
-    let patient = Arc::clone(patient);
+    let examined = Arc::clone(examined);
     let thread = move || {
         let mut findings = Findings::of(name);
-        check(&patient, &mut findings);
+        check(&examined, &mut findings);
         // Nobody waits any more: it took too long.
         let _ = tell.send(findings);
     };

@@ -3,20 +3,20 @@
 use std::path::Path;
 
 use super::super::place;
+use super::examined_box::ExaminedBox;
 use super::finding::Findings;
-use super::patient::Patient;
 use crate::node::View;
 use crate::resource::{Facts, Hosts, Resource as _};
 
 const NSSWITCH: &str = "/etc/nsswitch.conf";
 
-pub fn check(patient: &Patient, found: &mut Findings) {
+pub fn check(examined: &ExaminedBox, found: &mut Findings) {
     // Without the file the C library looks into /etc/hosts first.
-    if let Ok(text) = patient.text(Path::new(NSSWITCH)) {
+    if let Ok(text) = examined.text(Path::new(NSSWITCH)) {
         order(&text, found);
     }
-    match patient.view() {
-        Some(view) => shadows(patient, view, found),
+    match examined.view() {
+        Some(view) => shadows(examined, view, found),
         None => found.skip("shadowed names: which server this box is is not known"),
     }
 }
@@ -47,14 +47,14 @@ pub(super) fn order(nsswitch: &str, found: &mut Findings) {
 }
 
 /// Lines of others in `/etc/hosts` that give one of the agent's names another address.
-fn shadows(patient: &Patient, view: &View, found: &mut Findings) {
+fn shadows(examined: &ExaminedBox, view: &View, found: &mut Findings) {
     let mut facts = Facts::default();
     let observed =
-        place::block_on(Hosts.observe(view, &patient.platform, &patient.files, &mut facts));
+        place::block_on(Hosts.observe(view, &examined.platform, &examined.files, &mut facts));
     if !matches!(observed, Ok(Ok(()))) {
         return found.skip("/etc/hosts was not read");
     }
-    for problem in Hosts.desired(view, &patient.platform, &facts).problems {
+    for problem in Hosts.desired(view, &examined.platform, &facts).problems {
         found.warn(
             problem.message,
             "the agent does not touch lines that it did not write",

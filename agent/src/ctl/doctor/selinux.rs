@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::examined_box::ExaminedBox;
 use super::finding::Findings;
-use super::patient::Patient;
 use crate::settings::{CONFIG_FILE, RUN_DIR, STATE_DIR};
 
 const ENFORCE: &str = "/sys/fs/selinux/enforce";
@@ -14,26 +14,26 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Files with a wrong label that are named; the rest is counted.
 const NAMED: usize = 3;
 
-pub fn check(patient: &Patient, found: &mut Findings) {
+pub fn check(examined: &ExaminedBox, found: &mut Findings) {
     // Not there: no SELinux in this kernel, or switched off.
-    let Ok(mode) = patient.text(Path::new(ENFORCE)) else {
+    let Ok(mode) = examined.text(Path::new(ENFORCE)) else {
         return;
     };
     let enforcing = mode.trim() == "1";
-    labels(patient, enforcing, found);
+    labels(examined, enforcing, found);
     if enforcing {
-        denials(patient, found);
+        denials(examined, found);
     }
 }
 
-fn labels(patient: &Patient, enforcing: bool, found: &mut Findings) {
-    if !patient.has(Path::new(RESTORECON)) {
+fn labels(examined: &ExaminedBox, enforcing: bool, found: &mut Findings) {
+    if !examined.has(Path::new(RESTORECON)) {
         return found.skip(format!(
             "labels: {RESTORECON} is not installed (policycoreutils)"
         ));
     }
-    let apache = patient.platform.apache.dir.display().to_string();
-    let cron = patient.platform.cron_dir.display().to_string();
+    let apache = examined.platform.apache.dir.display().to_string();
+    let cron = examined.platform.cron_dir.display().to_string();
     let paths = [
         CONFIG_FILE,
         STATE_DIR,
@@ -45,10 +45,10 @@ fn labels(patient: &Patient, enforcing: bool, found: &mut Findings) {
     ];
     let there = paths
         .into_iter()
-        .filter(|path| patient.has(Path::new(path)));
+        .filter(|path| examined.has(Path::new(path)));
     // -n: only says what it would do.
     let words = [RESTORECON, "-n", "-v", "-R"].into_iter().chain(there);
-    match patient.run(words, DEADLINE) {
+    match examined.run(words, DEADLINE) {
         Ok(output) => {
             let wrong = mislabelled(&output.stdout);
             if let Some(first) = wrong.first() {
@@ -95,8 +95,8 @@ pub(super) fn mislabelled(said: &str) -> Vec<&str> {
         .collect()
 }
 
-fn denials(patient: &Patient, found: &mut Findings) {
-    if !patient.has(Path::new(AUSEARCH)) {
+fn denials(examined: &ExaminedBox, found: &mut Findings) {
+    if !examined.has(Path::new(AUSEARCH)) {
         return;
     }
     let recent = [
@@ -109,7 +109,7 @@ fn denials(patient: &Patient, found: &mut Findings) {
         "recent",
     ];
     // It ends with 1 where nothing was found.
-    if let Ok(output) = patient.run(recent, DEADLINE)
+    if let Ok(output) = examined.run(recent, DEADLINE)
         && let Some(denied) = output.stdout.lines().rfind(|line| line.contains("denied"))
     {
         found.broken(

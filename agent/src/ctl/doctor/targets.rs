@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::examined_box::ExaminedBox;
 use super::finding::Findings;
-use super::patient::Patient;
 use crate::converge::ledger::Ledger;
 use crate::resource;
 use crate::system::disk;
@@ -15,19 +15,19 @@ use crate::system::mounts;
 /// Findings of one kind; more of them would say the same.
 const TOLD: usize = 5;
 
-pub fn check(patient: &Patient, found: &mut Findings) {
+pub fn check(examined: &ExaminedBox, found: &mut Findings) {
     let mounted = mounts::points();
     let mut told = 0;
     let mut dirs = BTreeSet::new();
-    for path in paths(patient, found) {
+    for path in paths(examined, found) {
         if told >= TOLD {
             found.skip("more files: mend these first");
             break;
         }
         let before = found.found.len();
-        file(patient, &path, found);
+        file(examined, &path, found);
         // Only of the machine itself: where a root lies is not what the box will see.
-        if patient.root.is_machine() && mounted.contains(&path) {
+        if examined.root.is_machine() && mounted.contains(&path) {
             found.warn(
                 format!("{} is a mount of its own (a container's?): it is written in place, and a crash can leave half of it", path.display()),
                 format!("umount {0}, or mount its directory instead", path.display()),
@@ -36,40 +36,40 @@ pub fn check(patient: &Patient, found: &mut Findings) {
         if let Some(dir) = path.parent()
             && dirs.insert(dir.to_path_buf())
         {
-            directory(patient, dir, found);
+            directory(examined, dir, found);
         }
         told += found.found.len() - before;
     }
 }
 
 /// What the agent owns, and what it would own.
-fn paths(patient: &Patient, found: &mut Findings) -> BTreeSet<PathBuf> {
-    let platform = &patient.platform;
+fn paths(examined: &ExaminedBox, found: &mut Findings) -> BTreeSet<PathBuf> {
+    let platform = &examined.platform;
     let mut paths = BTreeSet::from([PathBuf::from(resource::HOSTS)]);
     // Made-up names: what counts is the directory.
     paths.insert(platform.cron_dir.join("agentd-any"));
-    if patient.has(&platform.apache.main_config) {
+    if examined.has(&platform.apache.main_config) {
         paths.insert(platform.apache.include.clone());
         paths.insert(platform.apache.dir.join("current"));
     }
-    if let Some(view) = patient.view() {
+    if let Some(view) = examined.view() {
         let lists = view
             .caches
             .values()
             .filter_map(|cache| cache.cache.list.as_ref());
         paths.extend(lists.map(|list| PathBuf::from(list.path.as_str())));
     }
-    match Ledger::load(&patient.files) {
+    match Ledger::load(&examined.files) {
         Ok(ledger) => paths.extend(ledger.paths.into_keys()),
         Err(error) => found.skip(format!("what the agent owns: {error}")),
     }
     paths
 }
 
-fn file(patient: &Patient, path: &Path, found: &mut Findings) {
-    let real = patient.root.real(path);
+fn file(examined: &ExaminedBox, path: &Path, found: &mut Findings) {
+    let real = examined.root.real(path);
     if let Err(error @ (FileError::SymlinkInTheWay { .. } | FileError::TooLarge { .. })) =
-        patient.files.read(path)
+        examined.files.read(path)
     {
         found.broken(
             error.to_string(),
@@ -111,15 +111,15 @@ fn file(patient: &Patient, path: &Path, found: &mut Findings) {
 }
 
 /// A directory, or the nearest above it that is there.
-fn directory(patient: &Patient, dir: &Path, found: &mut Findings) {
-    let there = dir.ancestors().find(|dir| patient.has(dir));
+fn directory(examined: &ExaminedBox, dir: &Path, found: &mut Findings) {
+    let there = dir.ancestors().find(|dir| examined.has(dir));
     let Some((dir, meta)) = there.and_then(|dir| {
-        let meta = patient.root.real(dir).metadata().ok()?;
+        let meta = examined.root.real(dir).metadata().ok()?;
         Some((dir, meta))
     }) else {
         return;
     };
-    let real = patient.root.real(dir);
+    let real = examined.root.real(dir);
     let shown = dir.display();
     if disk::room(&real).is_ok_and(|room| room.read_only) {
         found.broken(

@@ -10,8 +10,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::examined_box::{ExaminedBox, Unit};
 use super::finding::{Diagnosis, Findings, Severity};
-use super::patient::{Patient, Unit};
 use super::{CHECKS, Check, examine};
 use crate::bucket::{BucketError, BucketErrorKind as Kind};
 use crate::report::text::Paint;
@@ -20,27 +20,27 @@ use crate::system::disk::Room;
 use crate::system::root::Root;
 
 /// A web server of the sample fleet, with a directory as its bucket.
-struct Ward {
+struct ScratchBox {
     dir: tempfile::TempDir,
 }
 
-impl Ward {
+impl ScratchBox {
     fn new() -> Self {
-        let ward = Self {
+        let scratch = Self {
             dir: tempfile::tempdir().unwrap(),
         };
-        ward.put("box/etc/os-release", "ID=centos\n");
-        ward.put("box/etc/hosts", "127.0.0.1 localhost\n");
-        ward.put("box/etc/nsswitch.conf", "hosts: files dns myhostname\n");
-        ward.put(
+        scratch.put("box/etc/os-release", "ID=centos\n");
+        scratch.put("box/etc/hosts", "127.0.0.1 localhost\n");
+        scratch.put("box/etc/nsswitch.conf", "hosts: files dns myhostname\n");
+        scratch.put(
             "box/etc/httpd/conf/httpd.conf",
             "Listen 80\nIncludeOptional conf.d/*.conf\n",
         );
-        ward.put("box/etc/httpd/conf.d/welcome.conf", "");
-        ward.put("box/etc/cron.d/0hourly", "");
-        ward.configure("");
-        ward.publish(|_| ());
-        ward
+        scratch.put("box/etc/httpd/conf.d/welcome.conf", "");
+        scratch.put("box/etc/cron.d/0hourly", "");
+        scratch.configure("");
+        scratch.publish(|_| ());
+        scratch
     }
 
     fn put(&self, path: &str, text: &str) {
@@ -70,13 +70,13 @@ impl Ward {
         self.put("bucket/fleet.json", &document.to_string());
     }
 
-    fn patient(&self) -> Arc<Patient> {
+    fn examined(&self) -> Arc<ExaminedBox> {
         let root = Root::under(&self.path("")).unwrap();
         let settings = Settings::load(&Overrides {
             root: Some(self.path("")),
             ..Overrides::default()
         });
-        Arc::new(Patient::with(root, settings))
+        Arc::new(ExaminedBox::with(root, settings))
     }
 
     /// What one check finds: severity and message, or `not seen` and why.
@@ -84,7 +84,7 @@ impl Ward {
         let check = CHECKS.iter().filter(|(known, _)| *known == name);
         let checks: Vec<_> = check.copied().collect();
         assert_eq!(checks.len(), 1, "{name}");
-        self.lines(&examine(&self.patient(), &checks, Duration::from_secs(20)))
+        self.lines(&examine(&self.examined(), &checks, Duration::from_secs(20)))
     }
 
     fn lines(&self, diagnosis: &Diagnosis) -> Vec<String> {
@@ -124,8 +124,8 @@ fn told(look: impl FnOnce(&mut Findings)) -> Vec<String> {
 
 #[test]
 fn on_a_healthy_box_nothing_is_found() {
-    let ward = Ward::new();
-    let diagnosis = examine(&ward.patient(), &CHECKS, Duration::from_secs(20));
+    let scratch = ScratchBox::new();
+    let diagnosis = examine(&scratch.examined(), &CHECKS, Duration::from_secs(20));
     assert_eq!(diagnosis.findings, [], "{diagnosis:?}");
     assert_eq!(diagnosis.exit_code(), 0);
     insta::assert_snapshot!("healthy", super::text::text(&diagnosis, Paint::PLAIN));
@@ -133,26 +133,26 @@ fn on_a_healthy_box_nothing_is_found() {
 
 #[test]
 fn a_box_in_a_bad_state_is_told_about_in_full() {
-    let ward = Ward::new();
-    ward.put("box/etc/nsswitch.conf", "hosts: dns files\n");
-    ward.put("box/etc/httpd/conf/httpd.conf", "Listen 80\n");
-    ward.put(
+    let scratch = ScratchBox::new();
+    scratch.put("box/etc/nsswitch.conf", "hosts: dns files\n");
+    scratch.put("box/etc/httpd/conf/httpd.conf", "Listen 80\n");
+    scratch.put(
         "box/etc/hosts",
         "127.0.0.1 localhost\n10.9.9.9 mysql-master\n",
     );
-    std::fs::rename(ward.path("etc/cron.d"), ward.path("etc/cron.real")).unwrap();
-    symlink("cron.real", ward.path("etc/cron.d")).unwrap();
+    std::fs::rename(scratch.path("etc/cron.d"), scratch.path("etc/cron.real")).unwrap();
+    symlink("cron.real", scratch.path("etc/cron.d")).unwrap();
     std::fs::set_permissions(
-        ward.path("etc/agentd/agentd.toml"),
+        scratch.path("etc/agentd/agentd.toml"),
         PermissionsExt::from_mode(0o666),
     )
     .unwrap();
-    let diagnosis = examine(&ward.patient(), &CHECKS, Duration::from_secs(20));
+    let diagnosis = examine(&scratch.examined(), &CHECKS, Duration::from_secs(20));
     assert_eq!(diagnosis.exit_code(), 2);
     let text = super::text::text(&diagnosis, Paint::PLAIN);
     insta::assert_snapshot!(
         "broken",
-        text.replace(&ward.dir.path().display().to_string(), "")
+        text.replace(&scratch.dir.path().display().to_string(), "")
     );
     let json = serde_json::to_value(&diagnosis).unwrap();
     assert_eq!(json["format"], 1);
@@ -168,9 +168,9 @@ fn a_box_in_a_bad_state_is_told_about_in_full() {
 
 #[test]
 fn each_mistake_in_the_configuration_is_a_finding() {
-    let ward = Ward::new();
-    ward.configure("pol = \"10s\"\n[guard]\nshare = 7\n");
-    let found = ward.found_by("configuration");
+    let scratch = ScratchBox::new();
+    scratch.configure("pol = \"10s\"\n[guard]\nshare = 7\n");
+    let found = scratch.found_by("configuration");
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(
         found[0].starts_with("broken: /box/etc/agentd/agentd.toml:4: `pol = \"10s\"`: "),
@@ -178,39 +178,42 @@ fn each_mistake_in_the_configuration_is_a_finding() {
     );
     // What depends on it says that it was not looked at.
     assert_eq!(
-        ward.found_by("bucket"),
+        scratch.found_by("bucket"),
         ["not seen: the configuration cannot be used"]
     );
 
-    std::fs::remove_file(ward.path("etc/agentd/agentd.toml")).unwrap();
-    let found = ward.found_by("configuration");
+    std::fs::remove_file(scratch.path("etc/agentd/agentd.toml")).unwrap();
+    let found = scratch.found_by("configuration");
     assert!(found[0].contains("there is no such file"), "{found:?}");
-    ward.put("box/etc/agentd/agentd.toml", "fleet = \"s3://example-fleet/prod\"\ntrust = \"none\"\n[s3]\nendpoint = \"http://127.0.0.1:1\"\nregion = \"x\"\n");
+    scratch.put("box/etc/agentd/agentd.toml", "fleet = \"s3://example-fleet/prod\"\ntrust = \"none\"\n[s3]\nendpoint = \"http://127.0.0.1:1\"\nregion = \"x\"\n");
     assert_eq!(
-        ward.found_by("configuration"),
+        scratch.found_by("configuration"),
         ["broken: the configuration is still the sample: fleet is in the bucket example-fleet"]
     );
 }
 
 #[test]
 fn the_agents_own_directories_must_be_its_own() {
-    let ward = Ward::new();
-    ward.put("box/var/lib/agentd/x", "");
+    let scratch = ScratchBox::new();
+    scratch.put("box/var/lib/agentd/x", "");
     let open = |mode| {
-        std::fs::set_permissions(ward.path("var/lib/agentd"), PermissionsExt::from_mode(mode))
-            .unwrap();
+        std::fs::set_permissions(
+            scratch.path("var/lib/agentd"),
+            PermissionsExt::from_mode(mode),
+        )
+        .unwrap();
     };
     open(0o750);
-    assert_eq!(ward.found_by("directories"), Vec::<String>::new());
+    assert_eq!(scratch.found_by("directories"), Vec::<String>::new());
     open(0o777);
     assert_eq!(
-        ward.found_by("directories"),
+        scratch.found_by("directories"),
         ["broken: /var/lib/agentd may be written by others than its owner (mode 0777)"]
     );
-    std::fs::remove_dir_all(ward.path("var/lib/agentd")).unwrap();
-    symlink("/tmp", ward.path("var/lib/agentd")).unwrap();
+    std::fs::remove_dir_all(scratch.path("var/lib/agentd")).unwrap();
+    symlink("/tmp", scratch.path("var/lib/agentd")).unwrap();
     assert_eq!(
-        ward.found_by("directories"),
+        scratch.found_by("directories"),
         ["broken: /var/lib/agentd is not a directory, and links are not followed"]
     );
 }
@@ -310,21 +313,21 @@ fn each_failure_of_the_bucket_has_its_own_advice() {
     assert!(hint(Kind::Denied, "S3 answered 403 AccessDenied").contains("s3:GetObject"));
     assert!(hint(Kind::Credentials, "").contains("/etc/agentd/environment"));
 
-    let ward = Ward::new();
-    assert_eq!(ward.found_by("bucket"), Vec::<String>::new());
-    std::fs::remove_file(ward.dir.path().join("bucket/fleet.json")).unwrap();
-    let found = ward.found_by("bucket");
+    let scratch = ScratchBox::new();
+    assert_eq!(scratch.found_by("bucket"), Vec::<String>::new());
+    std::fs::remove_file(scratch.dir.path().join("bucket/fleet.json")).unwrap();
+    let found = scratch.found_by("bucket");
     assert!(
         found[0]
             .starts_with("broken: cannot get file:///bucket/fleet.json: there is no such object"),
         "{found:?}"
     );
     assert_eq!(
-        ward.found_by("identity"),
+        scratch.found_by("identity"),
         ["not seen: there is no document yet"]
     );
-    std::fs::remove_dir(ward.dir.path().join("bucket")).unwrap();
-    assert!(ward.found_by("bucket")[0].contains("there is no such bucket"));
+    std::fs::remove_dir(scratch.dir.path().join("bucket")).unwrap();
+    assert!(scratch.found_by("bucket")[0].contains("there is no such bucket"));
 }
 
 #[test]
@@ -339,16 +342,16 @@ fn a_clock_is_judged_by_how_far_off_it_is() {
     );
     // A directory has no clock.
     assert_eq!(
-        Ward::new().found_by("clock"),
+        ScratchBox::new().found_by("clock"),
         ["not seen: the bucket did not tell the time"]
     );
 }
 
 #[test]
 fn a_refused_or_expiring_document_is_told() {
-    let ward = Ward::new();
-    ward.publish(|signed| signed["products"]["shop"]["sites"]["www"]["prot"] = json!(80));
-    let found = ward.found_by("document");
+    let scratch = ScratchBox::new();
+    scratch.publish(|signed| signed["products"]["shop"]["sites"]["www"]["prot"] = json!(80));
+    let found = scratch.found_by("document");
     assert!(found[0].contains("unknown field `prot`"), "{found:?}");
     let now = Timestamp::from_second(1_800_000_000).unwrap();
     let expiry = |left: i64| {
@@ -362,12 +365,12 @@ fn a_refused_or_expiring_document_is_told() {
 
 #[test]
 fn a_box_that_is_not_in_the_document_is_told_how_it_gets_there() {
-    let ward = Ward::new();
-    ward.publish(|signed| {
+    let scratch = ScratchBox::new();
+    scratch.publish(|signed| {
         let servers = signed["servers"].as_object_mut().unwrap();
         servers.remove("web-1");
     });
-    let found = ward.found_by("identity");
+    let found = scratch.found_by("identity");
     assert!(
         found[0].starts_with("broken: ") && found[0].contains("has no server web-1"),
         "{found:?}"
@@ -393,12 +396,12 @@ fn the_order_of_name_services_is_judged() {
 
 #[test]
 fn a_forgotten_line_for_one_of_the_agents_names_is_told() {
-    let ward = Ward::new();
-    ward.put(
+    let scratch = ScratchBox::new();
+    scratch.put(
         "box/etc/hosts",
         "127.0.0.1 localhost\n10.9.9.9 mysql-master\n",
     );
-    let found = ward.found_by("names");
+    let found = scratch.found_by("names");
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(
         found[0].starts_with("warning: line 2 of /etc/hosts says that mysql-master is 10.9.9.9"),
@@ -408,54 +411,54 @@ fn a_forgotten_line_for_one_of_the_agents_names_is_told() {
 
 #[test]
 fn targets_that_cannot_be_written_are_told() {
-    let ward = Ward::new();
-    assert_eq!(ward.found_by("targets"), Vec::<String>::new());
-    std::fs::rename(ward.path("etc/cron.d"), ward.path("etc/cron.real")).unwrap();
-    symlink("cron.real", ward.path("etc/cron.d")).unwrap();
-    let found = ward.found_by("targets");
+    let scratch = ScratchBox::new();
+    assert_eq!(scratch.found_by("targets"), Vec::<String>::new());
+    std::fs::rename(scratch.path("etc/cron.d"), scratch.path("etc/cron.real")).unwrap();
+    symlink("cron.real", scratch.path("etc/cron.d")).unwrap();
+    let found = scratch.found_by("targets");
     assert!(found[0].contains("symlink /etc/cron.d"), "{found:?}");
-    std::fs::remove_file(ward.path("etc/cron.d")).unwrap();
-    std::fs::rename(ward.path("etc/cron.real"), ward.path("etc/cron.d")).unwrap();
-    std::fs::set_permissions(ward.path("etc/cron.d"), PermissionsExt::from_mode(0o777)).unwrap();
+    std::fs::remove_file(scratch.path("etc/cron.d")).unwrap();
+    std::fs::rename(scratch.path("etc/cron.real"), scratch.path("etc/cron.d")).unwrap();
+    std::fs::set_permissions(scratch.path("etc/cron.d"), PermissionsExt::from_mode(0o777)).unwrap();
     assert_eq!(
-        ward.found_by("targets"),
+        scratch.found_by("targets"),
         ["broken: everybody may write to /etc/cron.d (mode 0777): the agent writes nothing there"]
     );
 }
 
 #[test]
 fn apache_must_be_there_and_read_the_agents_file() {
-    let ward = Ward::new();
+    let scratch = ScratchBox::new();
     assert_eq!(
-        ward.found_by("apache"),
+        scratch.found_by("apache"),
         ["not seen: under --root no command is run"]
     );
-    ward.put(
+    scratch.put(
         "box/etc/httpd/conf/httpd.conf",
         "Listen 80\nIncludeOptional other.d/*.conf\n",
     );
-    let found = ward.found_by("apache");
+    let found = scratch.found_by("apache");
     assert_eq!(
         found[0],
         "broken: /etc/httpd/conf/httpd.conf does not include /etc/httpd/conf.d/zz-agentd.conf: Apache will not see the sites"
     );
-    std::fs::remove_file(ward.path("etc/httpd/conf/httpd.conf")).unwrap();
-    let found = ward.found_by("apache");
+    std::fs::remove_file(scratch.path("etc/httpd/conf/httpd.conf")).unwrap();
+    let found = scratch.found_by("apache");
     assert!(
         found[0].starts_with("broken: this box has sites and no Apache"),
         "{found:?}"
     );
     // Without sites it may lack anything.
-    ward.publish(|signed| signed["servers"]["web-1"]["products"] = json!([]));
-    assert_eq!(ward.found_by("apache"), Vec::<String>::new());
+    scratch.publish(|signed| signed["servers"]["web-1"]["products"] = json!([]));
+    assert_eq!(scratch.found_by("apache"), Vec::<String>::new());
 }
 
 #[test]
 fn memcached_must_be_there_where_instances_run() {
-    let ward = Ward::new();
-    assert_eq!(ward.found_by("memcached"), Vec::<String>::new());
-    ward.publish(|signed| signed["servers"]["web-1"]["roles"] = json!(["web", "memcached"]));
-    let found = ward.found_by("memcached");
+    let scratch = ScratchBox::new();
+    assert_eq!(scratch.found_by("memcached"), Vec::<String>::new());
+    scratch.publish(|signed| signed["servers"]["web-1"]["roles"] = json!(["web", "memcached"]));
+    let found = scratch.found_by("memcached");
     assert!(
         found[0].contains("/usr/bin/memcached is not there"),
         "{found:?}"
@@ -464,55 +467,55 @@ fn memcached_must_be_there_where_instances_run() {
 
 #[test]
 fn leftovers_are_told_once_they_are_old() {
-    let ward = Ward::new();
+    let scratch = ScratchBox::new();
     let name = "etc/.hosts.agentd-abcdefgh";
-    ward.put(&format!("box/{name}"), "half");
-    assert_eq!(ward.found_by("leftovers"), Vec::<String>::new());
+    scratch.put(&format!("box/{name}"), "half");
+    assert_eq!(scratch.found_by("leftovers"), Vec::<String>::new());
     let long_ago = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     let file = std::fs::File::options()
         .write(true)
-        .open(ward.path(name))
+        .open(scratch.path(name))
         .unwrap();
     file.set_modified(long_ago).unwrap();
     assert_eq!(
-        ward.found_by("leftovers"),
+        scratch.found_by("leftovers"),
         ["warning: /etc/.hosts.agentd-abcdefgh: temporary files of a run that was killed"]
     );
 }
 
 #[test]
 fn a_stale_status_file_without_an_agent_is_not_news() {
-    let ward = Ward::new();
-    assert_eq!(ward.found_by("status file"), Vec::<String>::new());
-    ward.put("box/run/agentd/status.json", "{half");
-    let found = ward.found_by("status file");
+    let scratch = ScratchBox::new();
+    assert_eq!(scratch.found_by("status file"), Vec::<String>::new());
+    scratch.put("box/run/agentd/status.json", "{half");
+    let found = scratch.found_by("status file");
     assert!(
         found[0].starts_with("warning: /run/agentd/status.json is not understood"),
         "{found:?}"
     );
-    std::fs::remove_file(ward.path("run/agentd/status.json")).unwrap();
-    std::fs::create_dir(ward.path("run/agentd/status.json")).unwrap();
+    std::fs::remove_file(scratch.path("run/agentd/status.json")).unwrap();
+    std::fs::create_dir(scratch.path("run/agentd/status.json")).unwrap();
     assert_eq!(
-        ward.found_by("status file"),
+        scratch.found_by("status file"),
         ["broken: /run/agentd/status.json is not a file"]
     );
 }
 
 #[test]
 fn a_check_that_hangs_or_breaks_off_does_not_hold_the_others_up() {
-    fn hangs(_: &Patient, _: &mut Findings) {
+    fn hangs(_: &ExaminedBox, _: &mut Findings) {
         std::thread::sleep(Duration::from_mins(1));
     }
-    fn finds(_: &Patient, found: &mut Findings) {
+    fn finds(_: &ExaminedBox, found: &mut Findings) {
         found.broken("it is broken", "mend it");
     }
-    let ward = Ward::new();
+    let scratch = ScratchBox::new();
     let checks: [(&str, Check); 2] = [("hung", hangs), ("other", finds)];
     let start = std::time::Instant::now();
-    let diagnosis = examine(&ward.patient(), &checks, Duration::from_secs(1));
+    let diagnosis = examine(&scratch.examined(), &checks, Duration::from_secs(1));
     assert!(start.elapsed() < Duration::from_secs(5));
     assert_eq!(
-        ward.lines(&diagnosis),
+        scratch.lines(&diagnosis),
         ["broken: it is broken", "warning: not done after 1 s"]
     );
 }

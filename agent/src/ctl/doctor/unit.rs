@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use super::examined_box::{ExaminedBox, Unit};
 use super::finding::Findings;
-use super::patient::{Patient, Unit};
 
 const UNIT: &str = "agentd.service";
 /// The unit that belongs to this version.
@@ -11,12 +11,12 @@ const SHIPPED: &str = include_str!("../../../../systemd/agentd.service");
 /// So many restarts since boot are no accident.
 const OFTEN: u32 = 3;
 
-pub fn check(patient: &Patient, found: &mut Findings) {
-    match patient.unit(UNIT) {
+pub fn check(examined: &ExaminedBox, found: &mut Findings) {
+    match examined.unit(UNIT) {
         Ok(unit) => {
             judge(&unit, found);
             let fragment = Path::new(unit.get("FragmentPath"));
-            if unit.is_loaded() && !is_own(patient, fragment) {
+            if unit.is_loaded() && !is_own(examined, fragment) {
                 found.warn(
                     format!("{} is not the unit of this version of the agent: somebody edited or copied it", fragment.display()),
                     "install the package again; put what you changed into a drop-in (systemctl edit agentd), which updates leave alone",
@@ -27,9 +27,9 @@ pub fn check(patient: &Patient, found: &mut Findings) {
     }
 }
 
-fn is_own(patient: &Patient, fragment: &Path) -> bool {
+fn is_own(examined: &ExaminedBox, fragment: &Path) -> bool {
     // What cannot be read is as good as right: a finding must be sure.
-    patient.text(fragment).map_or(true, |text| text == SHIPPED)
+    examined.text(fragment).map_or(true, |text| text == SHIPPED)
 }
 
 pub(super) fn judge(unit: &Unit, found: &mut Findings) {

@@ -1,6 +1,6 @@
 //! `agentctl why`: who asked for a file, a line or a unit, which run wrote it, whether it is still so.
 
-mod look;
+mod lookup;
 mod text;
 
 #[cfg(test)]
@@ -22,7 +22,7 @@ use crate::system::clock;
 
 /// All that is known of a subject.
 #[derive(Debug, Serialize)]
-struct Answer {
+struct Explanation {
     format: u32,
     subject: String,
     /// The word that lines had to contain.
@@ -52,9 +52,9 @@ struct OwnedPath {
     run: u64,
     written: Timestamp,
     /// Why the run wrote it, where the journal still knows.
-    because: Option<Because>,
+    because: Option<WriteCause>,
     /// A later run that failed at it.
-    later: Option<Later>,
+    later: Option<LaterFailure>,
     /// Who asked for all of it.
     asked_by: Vec<Pointer>,
     /// Who asked for which line.
@@ -63,14 +63,14 @@ struct OwnedPath {
 
 /// Why a run wrote something.
 #[derive(Debug, Serialize)]
-struct Because {
+struct WriteCause {
     trigger: Trigger,
     cause: Cause,
 }
 
 /// A run that failed at a step after it was last written.
 #[derive(Debug, Serialize)]
-struct Later {
+struct LaterFailure {
     run: u64,
     version: u64,
     outcome: Outcome,
@@ -122,8 +122,8 @@ pub fn why(
                 .hint("the next run rebuilds it from the document: agentctl apply"),
         );
     }
-    let look = look::Look::new(&files, &ledger)?;
-    let answer = look.up(subject, name);
+    let lookup = lookup::Lookup::new(&files, &ledger)?;
+    let answer = lookup.find(subject, name);
     console.print(&answer, |paint| text::answer(&answer, clock::now(), paint))?;
     let found = !answer.owned.is_empty() || !answer.units.is_empty();
     Ok(u8::from(!found))

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::look::Look;
+use super::lookup::Lookup;
 use super::text::answer;
 use crate::converge::ledger::{Form, Ledger, Owned};
 use crate::fleet::Pointer;
@@ -123,9 +123,9 @@ fn prepared() -> Box {
 impl Box {
     fn why(&self, subject: &str, name: Option<&str>) -> String {
         let files = Files::new(Root::under(self.dir.path()).unwrap());
-        let look = Look::new(&files, &self.ledger).unwrap();
+        let lookup = Lookup::new(&files, &self.ledger).unwrap();
         let now = "2026-11-23T03:00:00Z".parse().unwrap();
-        answer(&look.up(subject, name), now, Paint::PLAIN)
+        answer(&lookup.find(subject, name), now, Paint::PLAIN)
     }
 }
 

@@ -4,13 +4,13 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
-use super::{Answer, OwnedPath, OwnedUnit, State};
+use super::{Explanation, OwnedPath, OwnedUnit, State};
 use crate::converge::ledger::Form;
 use crate::fleet::Pointer;
 use crate::report::text::{Paint, ago, moment, shown};
 use crate::report::{Cause, Outcome, Trigger};
 
-pub(super) fn answer(answer: &Answer, now: Timestamp, paint: Paint) -> String {
+pub(super) fn answer(answer: &Explanation, now: Timestamp, paint: Paint) -> String {
     let mut out = String::new();
     for (index, each) in answer.owned.iter().enumerate() {
         if index > 0 {
@@ -27,7 +27,7 @@ pub(super) fn answer(answer: &Answer, now: Timestamp, paint: Paint) -> String {
     out
 }
 
-fn nothing(out: &mut String, answer: &Answer, paint: Paint) {
+fn nothing(out: &mut String, answer: &Explanation, paint: Paint) {
     let subject = shown(&answer.subject);
     if answer.subject.starts_with('/') {
         let _ = writeln!(
@@ -50,7 +50,7 @@ fn nothing(out: &mut String, answer: &Answer, paint: Paint) {
     }
 }
 
-fn path(out: &mut String, path: &OwnedPath, answer: &Answer, now: Timestamp, paint: Paint) {
+fn path(out: &mut String, path: &OwnedPath, answer: &Explanation, now: Timestamp, paint: Paint) {
     let what = match path.form {
         Form::File => "the whole file is the agent's",
         Form::Block => "the lines between the node-agent markers are the agent's",
@@ -146,7 +146,7 @@ fn written(path: &OwnedPath, now: Timestamp) -> String {
     )
 }
 
-fn lines(out: &mut String, path: &OwnedPath, answer: &Answer, paint: Paint) {
+fn lines(out: &mut String, path: &OwnedPath, answer: &Explanation, paint: Paint) {
     if path.state == State::Changed && !path.lines.is_empty() {
         row(
             out,

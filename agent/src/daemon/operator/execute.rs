@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::control::messages::{Answer, DatabaseAnswer, DatabaseAsk, DatabaseOrder};
+use crate::control::messages::{DatabaseOrder, DatabaseReply, DatabaseRequest, Reply};
 use crate::control::server::OrderRequest;
 use crate::database::driver::{Handle, OperatorOrder};
 use crate::fleet::Name;
@@ -18,21 +18,21 @@ const POLL: Duration = Duration::from_millis(100);
 /// Hands an order to the driver, and tells whoever waits of its progress, until it is done.
 pub(in crate::daemon) async fn execute(request: OrderRequest, me: Name, handle: Handle) {
     let answer = match order(&request.ask) {
-        Err(message) => Answer::Failed { message },
+        Err(message) => Reply::Failed { message },
         Ok(order) if request.ask.noop => match steps(&order, &me, handle.status().as_ref()) {
-            Ok(steps) => Answer::Database(DatabaseAnswer {
+            Ok(steps) => Reply::Database(DatabaseReply {
                 steps,
                 said: Vec::new(),
             }),
-            Err(message) => Answer::Failed { message },
+            Err(message) => Reply::Failed { message },
         },
         Ok(order) => match handle.order(order.clone()).await {
-            Err(message) => Answer::Failed { message },
+            Err(message) => Reply::Failed { message },
             Ok(begun) => {
                 let _ = request.progress.try_send(begun);
                 match follow_progress(&request, &order, &me, &handle).await {
-                    Ok(said) => Answer::Database(DatabaseAnswer::said(said)),
-                    Err(message) => Answer::Failed { message },
+                    Ok(said) => Reply::Database(DatabaseReply::said(said)),
+                    Err(message) => Reply::Failed { message },
                 }
             }
         },
@@ -40,7 +40,7 @@ pub(in crate::daemon) async fn execute(request: OrderRequest, me: Name, handle: 
     let _ = request.answer.send(answer);
 }
 
-fn order(ask: &DatabaseAsk) -> Result<OperatorOrder, String> {
+fn order(ask: &DatabaseRequest) -> Result<OperatorOrder, String> {
     match &ask.order {
         DatabaseOrder::Switchover { to } => Ok(OperatorOrder::Switchover(to.clone())),
         DatabaseOrder::TakeOver { old_master_is_off } => Ok(OperatorOrder::TakeOver {

@@ -9,7 +9,7 @@ pub(super) mod execute;
 use std::sync::Arc;
 
 use super::database_drivers::DatabaseDrivers;
-use crate::control::messages::{Answer, DatabaseAnswer, DatabaseOrder};
+use crate::control::messages::{DatabaseOrder, DatabaseReply, Reply};
 use crate::control::server::OrderRequest;
 use crate::converge::Session;
 use crate::database::hold::Hold;
@@ -20,7 +20,7 @@ use crate::system::chain;
 /// Passes an order to who carries it out. What is refused is answered at once; a hold is written in the background.
 pub(super) fn dispatch(session: &Session, drivers: &DatabaseDrivers, request: OrderRequest) {
     if let Err(message) = check_member(session, &request) {
-        let _ = request.answer.send(Answer::Failed { message });
+        let _ = request.answer.send(Reply::Failed { message });
         return;
     }
     match &request.ask.order {
@@ -36,7 +36,7 @@ pub(super) fn dispatch(session: &Session, drivers: &DatabaseDrivers, request: Or
                  then systemctl restart agentd",
             );
             let message = message.to_owned();
-            let _ = request.answer.send(Answer::Failed { message });
+            let _ = request.answer.send(Reply::Failed { message });
         }
     }
 }
@@ -73,11 +73,11 @@ fn write_hold(session: &Session, request: OrderRequest) {
         };
         let product = &request.ask.product;
         let answer = match node {
-            Err(error) => Answer::Failed { message: error.0 },
+            Err(error) => Reply::Failed { message: error.0 },
             Ok(node) => match Hold::set(&bucket, product, *held, &node, reason.as_deref()).await {
                 Ok(hold) => {
                     tracing::warn!(event = "hold", %product, held = hold.held, reason = hold.reason, "a person's word");
-                    Answer::Database(DatabaseAnswer::said(if hold.held {
+                    Reply::Database(DatabaseReply::said(if hold.held {
                         format!(
                             "the master of {product} is not changed by itself any more, until: agentctl db resume {product}"
                         )
@@ -85,7 +85,7 @@ fn write_hold(session: &Session, request: OrderRequest) {
                         format!("the master of {product} may be changed by itself again")
                     }))
                 }
-                Err(error) => Answer::Failed {
+                Err(error) => Reply::Failed {
                     message: chain(&error),
                 },
             },

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::local_server::LocalServer;
-use crate::database::server::audit::{self, Finding};
+use crate::database::server::audit::{self, AuditFinding};
 
 /// What reads option files as the server does: its own tool.
 const TOOL: &str = "/usr/bin/my_print_defaults";
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What is wrong with a server's settings and accounts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Audit {
-    findings: Vec<Finding>,
+    findings: Vec<AuditFinding>,
     /// Accounts that write to a server that refuses writes.
     privileged: Vec<String>,
 }
@@ -51,7 +51,7 @@ impl Audit {
 
     /// As sentences: what stops the automation, and what is only told.
     pub(super) fn alarms_and_notes(&self) -> (Vec<String>, Vec<String>) {
-        let say = |finding: &Finding| {
+        let say = |finding: &AuditFinding| {
             format!(
                 "the database server's {} is {}: {}; write `{}` into its option file, and set it",
                 finding.setting, finding.is, finding.why, finding.want
@@ -74,8 +74,8 @@ impl Audit {
 mod tests {
     use super::*;
 
-    fn finding(setting: &str, grave: bool) -> Finding {
-        Finding {
+    fn finding(setting: &str, grave: bool) -> AuditFinding {
+        AuditFinding {
             setting: setting.to_owned(),
             is: "0".to_owned(),
             want: format!("{setting} = 1"),

@@ -9,7 +9,7 @@ use super::ids::{LeaseVersions, ServerIds};
 use crate::bucket::Bucket;
 use crate::database::hold::{Hold, HoldError};
 use crate::database::lease::{FORMAT, Lease, LeaseState, Nonce, Previous};
-use crate::database::protocol::{Answer, Proposal};
+use crate::database::protocol::{BucketAnswer, Proposal};
 use crate::database::store::{LeaseStore, Read, StoreError, Stored, Written};
 use crate::system::clock;
 
@@ -111,35 +111,37 @@ pub(super) fn interpret(
     reply: LeaseReply,
     ids: &mut ServerIds,
     versions: &mut LeaseVersions,
-) -> (Answer, Option<String>) {
+) -> (BucketAnswer, Option<String>) {
     let mut view = |stored: Stored| {
         let tag = versions.note(stored.clone());
         ids.view(&stored.lease, tag)
     };
     let trouble = |error: &StoreError| {
         let answer = if error.is_unavailable() {
-            Answer::Away
+            BucketAnswer::Away
         } else {
-            Answer::Broken
+            BucketAnswer::Broken
         };
         (answer, Some(crate::system::chain(error)))
     };
     let fine = match reply {
-        LeaseReply::Read(Ok(Read::Unchanged)) => Answer::Unchanged,
-        LeaseReply::Read(Ok(Read::Absent)) => Answer::Absent,
-        LeaseReply::Read(Ok(Read::Lease(stored))) => Answer::Lease(view(*stored)),
+        LeaseReply::Read(Ok(Read::Unchanged)) => BucketAnswer::Unchanged,
+        LeaseReply::Read(Ok(Read::Absent)) => BucketAnswer::Absent,
+        LeaseReply::Read(Ok(Read::Lease(stored))) => BucketAnswer::Lease(view(*stored)),
         LeaseReply::Read(Err(error)) => return trouble(&error),
         LeaseReply::Written(written, lease) => match written {
-            Written::Done(tag) => Answer::Done(view(Stored { lease: *lease, tag })),
-            Written::Earlier(stored) | Written::Lost(Some(stored)) => Answer::Lease(view(*stored)),
-            Written::Lost(None) => Answer::Refused,
-            Written::Contended => Answer::NotDone,
-            Written::Gone => Answer::Absent,
+            Written::Done(tag) => BucketAnswer::Done(view(Stored { lease: *lease, tag })),
+            Written::Earlier(stored) | Written::Lost(Some(stored)) => {
+                BucketAnswer::Lease(view(*stored))
+            }
+            Written::Lost(None) => BucketAnswer::Refused,
+            Written::Contended => BucketAnswer::NotDone,
+            Written::Gone => BucketAnswer::Absent,
             Written::Doubt(error) | Written::Failed(error) => return trouble(&error),
         },
-        LeaseReply::Held | LeaseReply::NotSent => Answer::NotDone,
+        LeaseReply::Held | LeaseReply::NotSent => BucketAnswer::NotDone,
         LeaseReply::HoldUnknown(error) => {
-            return (Answer::NotDone, Some(crate::system::chain(&error)));
+            return (BucketAnswer::NotDone, Some(crate::system::chain(&error)));
         }
     };
     (fine, None)

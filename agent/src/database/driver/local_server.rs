@@ -174,7 +174,7 @@ impl LocalServer {
             .heartbeat(product, epoch, seq, logged, timeout)
             .await
         {
-            Ok(server::Beat::Written) => {
+            Ok(server::HeartbeatResult::Written) => {
                 match self.server.log(self.context.semi_sync, timeout).await {
                     Ok(Log::Takes) => Beat::Done,
                     Ok(Log::WaitsForReplicas) => {
@@ -184,7 +184,7 @@ impl LocalServer {
                     Err(error) => self.heartbeat_failed(&error).await,
                 }
             }
-            Ok(server::Beat::ReadOnly) => Beat::ReadOnly,
+            Ok(server::HeartbeatResult::ReadOnly) => Beat::ReadOnly,
             // Full; or (1205) somebody holds all writes back, a backup or a person: their doing, and no dead server.
             Err(ServerError::Full { .. } | ServerError::Said { code: 1205, .. }) => Beat::Full,
             Err(ServerError::NoProcess { .. }) => Beat::Gone,

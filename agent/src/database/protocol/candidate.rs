@@ -2,7 +2,7 @@
 
 use super::{
     Action, Bucket, Health, History, Life, Machine, Ms, OldMaster, Order, Proposal, Reason, Rules,
-    Seen, Servers, State,
+    SeenLease, Servers, State,
 };
 use crate::database::lease::LeaseState;
 
@@ -52,7 +52,7 @@ impl Machine {
         &self,
         rules: &Rules,
         now: Ms,
-        seen: &Seen,
+        seen: &SeenLease,
         ordered: bool,
         reasons: &mut Vec<Reason>,
     ) {
@@ -95,7 +95,7 @@ impl Machine {
         &self,
         rules: &Rules,
         now: Ms,
-        seen: &Seen,
+        seen: &SeenLease,
         switched: bool,
         reasons: &mut Vec<Reason>,
     ) {
@@ -157,7 +157,7 @@ impl Machine {
         &self,
         rules: &Rules,
         now: Ms,
-        seen: Option<&Seen>,
+        seen: Option<&SeenLease>,
         reasons: &mut Vec<Reason>,
     ) {
         let Some(health) = self
@@ -208,7 +208,7 @@ impl Machine {
     }
 
     /// What the old master itself says.
-    fn old_blocker(&self, rules: &Rules, now: Ms, seen: &Seen) -> Option<Reason> {
+    fn old_blocker(&self, rules: &Rules, now: Ms, seen: &SeenLease) -> Option<Reason> {
         if seen.view.owner == rules.me {
             return None;
         }
@@ -267,7 +267,7 @@ impl Machine {
     }
 
     /// The lock on the own server is wanted when the lease stands still for longer than a renewal can take.
-    fn want_lock(&mut self, rules: &Rules, now: Ms, seen: &Seen, out: &mut Vec<Action>) {
+    fn want_lock(&mut self, rules: &Rules, now: Ms, seen: &SeenLease, out: &mut Vec<Action>) {
         let patience = rules
             .timing
             .renew
@@ -289,7 +289,7 @@ impl Machine {
         }
     }
 
-    fn look(&mut self, seen: &Seen, out: &mut Vec<Action>) {
+    fn look(&mut self, seen: &SeenLease, out: &mut Vec<Action>) {
         if self.looking {
             return;
         }
@@ -398,7 +398,7 @@ impl Machine {
     }
 }
 
-impl Seen {
+impl SeenLease {
     /// The owner's time to live or this server's, whichever is longer.
     pub(super) fn ttl(&self, rules: &Rules) -> Ms {
         self.view.ttl.max(rules.timing.ttl)

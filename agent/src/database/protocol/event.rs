@@ -105,7 +105,7 @@ impl View {
 
 /// What came of a request to the bucket. Each request gets exactly one answer, within its deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Answer {
+pub enum BucketAnswer {
     /// A read: it is still as it was.
     Unchanged,
     /// A read: there is no lease.
@@ -230,7 +230,7 @@ pub enum Event {
     /// Time has passed.
     Tick,
     /// The answer to the request under way.
-    Bucket(Answer),
+    Bucket(BucketAnswer),
     /// How the local server is.
     Health(Health),
     /// The answer to [`super::Action::Beat`]: whether it was committed.

@@ -1,7 +1,8 @@
 //! What a server does that is not the master: refuse writes, replicate from the right source, rejoin or wait for a person.
 
 use super::{
-    Action, Fenced, Health, Life, Machine, Ms, Order, Proposal, Rules, Seen, Servers, State, Task,
+    Action, Fenced, Health, Life, Machine, Ms, Order, Proposal, Rules, SeenLease, Servers, State,
+    Task,
 };
 use crate::database::lease::LeaseState;
 
@@ -35,7 +36,7 @@ impl Machine {
     }
 
     /// The lease names this server, which is not serving.
-    fn mine(&mut self, rules: &Rules, now: Ms, seen: &Seen, out: &mut Vec<Action>) {
+    fn mine(&mut self, rules: &Rules, now: Ms, seen: &SeenLease, out: &mut Vec<Action>) {
         if self.ask.is_some() {
             return;
         }
@@ -74,7 +75,7 @@ impl Machine {
     }
 
     /// Says that the server takes no writes, so that nobody waits for its time to end.
-    fn release(&mut self, rules: &Rules, now: Ms, seen: &Seen, out: &mut Vec<Action>) {
+    fn release(&mut self, rules: &Rules, now: Ms, seen: &SeenLease, out: &mut Vec<Action>) {
         if now < self.next_ask || !self.closed {
             return;
         }
@@ -116,7 +117,7 @@ impl Machine {
     }
 
     /// Another server owns the lease.
-    fn others(&mut self, rules: &Rules, now: Ms, seen: &Seen, out: &mut Vec<Action>) {
+    fn others(&mut self, rules: &Rules, now: Ms, seen: &SeenLease, out: &mut Vec<Action>) {
         let health = self.answers(rules, now);
         if health.is_some_and(|health| !health.read_only) {
             self.begin_fencing(now, Fenced::NotOwner, out);
@@ -146,7 +147,7 @@ impl Machine {
         &mut self,
         rules: &Rules,
         now: Ms,
-        seen: &Seen,
+        seen: &SeenLease,
         health: &Health,
         out: &mut Vec<Action>,
     ) {

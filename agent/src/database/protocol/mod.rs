@@ -9,7 +9,7 @@
 //! | `state` | the states, and which may follow which |
 //! | `event`, `action` | what a machine is told, and what it wants done |
 //! | `reason` | why a server is closed, why a candidate does not take over |
-//! | `hear` | what each event says, and nothing decided yet |
+//! | `handle_event` | what each event says is noted; nothing is decided yet |
 //! | `owner` | renewals, locks on peers, validity, fencing |
 //! | `candidate` | the conditions of a takeover |
 //! | `promotion` | from owning the lease to accepting writes |
@@ -36,8 +36,8 @@ mod action;
 mod candidate;
 mod event;
 mod follower;
+mod handle_event;
 mod handover;
-mod hear;
 mod owner;
 mod promotion;
 mod reason;
@@ -50,8 +50,8 @@ use crate::database::lease::LeaseState;
 
 pub use action::{Action, Proposal, Task};
 pub use event::{
-    Answer, Beat, Event, Health, History, Life, Ms, OldMaster, Order, OwnLock, Replica, ServerId,
-    Servers, Tag, View,
+    Beat, BucketAnswer, Event, Health, History, Life, Ms, OldMaster, Order, OwnLock, Replica,
+    ServerId, Servers, Tag, View,
 };
 pub use reason::{Fenced, Reason};
 pub use state::{State, Step};
@@ -59,7 +59,7 @@ pub use timing::{Omissions, Rules, Timing, UnfitTiming};
 
 /// The lease as it was last read or written, and since when it is known to be so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Seen {
+struct SeenLease {
     view: View,
     /// When the first answer that showed this version came.
     since: Ms,
@@ -69,7 +69,7 @@ struct Seen {
 
 /// A request to the bucket that is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Ask {
+struct BucketRequest {
     /// What is to be written; `None`: a read.
     write: Option<Proposal>,
     /// When it was handed out: it is sent no earlier.
@@ -89,7 +89,7 @@ enum Bucket {
 
 /// The lock on a peer's server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-struct Peer {
+struct PeerLock {
     /// A ping is under way, sent then.
     asked: Option<Ms>,
     /// The lock is held; the last ping that showed it was sent then.
@@ -98,7 +98,7 @@ struct Peer {
 
 /// What a candidate knows of the lock on its own server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-struct Own {
+struct OwnLockState {
     /// It is being tried.
     asked: bool,
     /// Held since then.
@@ -113,7 +113,7 @@ struct Own {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Machine {
     state: State,
-    seen: Option<Seen>,
+    seen: Option<SeenLease>,
     /// Since when every answer said that there is no lease.
     absent_since: Option<Ms>,
     /// The highest epoch that was ever seen here, in this life or an earlier one; 0: none.
@@ -121,7 +121,7 @@ pub struct Machine {
     /// The last read showed a lease of a lower epoch.
     regressed: bool,
     bucket: Bucket,
-    ask: Option<Ask>,
+    ask: Option<BucketRequest>,
     next_ask: Ms,
     /// As the owner: when the last write that was confirmed was sent.
     confirmed: Option<Ms>,
@@ -139,9 +139,9 @@ pub struct Machine {
     missed: bool,
     /// It closed because it could not commit: another one may be able to.
     sick: bool,
-    peers: BTreeMap<ServerId, Peer>,
+    peers: BTreeMap<ServerId, PeerLock>,
     next_ping: Ms,
-    own: Own,
+    own: OwnLockState,
     next_lock: Ms,
     /// What the old master was last seen to be, and when.
     old: Option<(OldMaster, Ms)>,
@@ -194,7 +194,7 @@ impl Machine {
             sick: false,
             peers: BTreeMap::new(),
             next_ping: now,
-            own: Own::default(),
+            own: OwnLockState::default(),
             next_lock: now,
             old: None,
             looking: false,
@@ -217,7 +217,7 @@ impl Machine {
     /// Tells it one thing, and returns what it wants done. `now` never goes back.
     pub fn step(&mut self, rules: &Rules, now: Ms, event: Event) -> Vec<Action> {
         let mut out = Vec::new();
-        self.hear(rules, now, event, &mut out);
+        self.handle_event(rules, now, event, &mut out);
         self.expire_order(rules, now, &mut out);
         // Each round enters a state at most; no chain of states without an answer in between is longer.
         for _ in 0..8 {
@@ -365,7 +365,7 @@ impl Machine {
 
     fn read(&mut self, now: Ms, every: Ms, out: &mut Vec<Action>) {
         if self.ask.is_none() && now >= self.next_ask {
-            self.ask = Some(Ask {
+            self.ask = Some(BucketRequest {
                 write: None,
                 sent: now,
             });
@@ -381,7 +381,7 @@ impl Machine {
         if proposal.held.is_empty() {
             self.pledged = false;
         }
-        self.ask = Some(Ask {
+        self.ask = Some(BucketRequest {
             write: Some(proposal),
             sent: now,
         });
@@ -440,7 +440,7 @@ impl Machine {
         if let Some(seen) = &mut self.seen {
             seen.view.tag = number(seen.view.tag);
         }
-        if let Some(Ask {
+        if let Some(BucketRequest {
             write: Some(Proposal {
                 over: Some(tag), ..
             }),

@@ -57,7 +57,7 @@ struct World {
     /// Its disk is full, or hangs: it answers, and commits nothing.
     stuck: bool,
     last: Option<View>,
-    bucket: Option<Answer>,
+    bucket: Option<BucketAnswer>,
 }
 
 impl World {
@@ -91,13 +91,13 @@ impl World {
         Some(match action {
             Action::Read => Event::Bucket(
                 self.bucket
-                    .unwrap_or(self.last.map_or(Answer::Absent, Answer::Lease)),
+                    .unwrap_or(self.last.map_or(BucketAnswer::Absent, BucketAnswer::Lease)),
             ),
             Action::Write(proposal) => Event::Bucket(self.bucket.unwrap_or_else(|| {
                 self.tag += 1;
                 let view = view(&proposal, self.tag);
                 self.last = Some(view);
-                Answer::Done(view)
+                BucketAnswer::Done(view)
             })),
             Action::Observe => healthy(!self.open),
             Action::Beat => Event::Beat(if self.open && self.stuck {
@@ -141,7 +141,7 @@ fn the_first_of_the_chain_makes_the_lease_and_opens() {
 #[test]
 fn without_the_bucket_a_master_goes_on_by_its_locks() {
     let mut world = World::master();
-    world.bucket = Some(Answer::Away);
+    world.bucket = Some(BucketAnswer::Away);
     world.pass(60_000);
     assert!(world.open);
 }
@@ -150,7 +150,7 @@ fn without_the_bucket_a_master_goes_on_by_its_locks() {
 fn without_the_bucket_and_a_lock_a_master_stops_in_time() {
     let mut world = World::master();
     world.rules.chain.push(ServerId(2));
-    world.bucket = Some(Answer::Away);
+    world.bucket = Some(BucketAnswer::Away);
     world.pass(4_000);
     assert!(world.open);
     world.pass(2_000);
@@ -160,14 +160,14 @@ fn without_the_bucket_and_a_lock_a_master_stops_in_time() {
 #[test]
 fn a_refused_renewal_stops_a_master_that_holds_all_locks_at_once() {
     let mut world = World::master();
-    world.bucket = Some(Answer::Refused);
+    world.bucket = Some(BucketAnswer::Refused);
     world.pass(1_100);
     assert!(!world.open);
 
     // Taken for an outage, it would go on.
     let mut world = World::master();
     world.rules.omit.refusal_fences = true;
-    world.bucket = Some(Answer::Refused);
+    world.bucket = Some(BucketAnswer::Refused);
     world.pass(20_000);
     assert!(world.open);
 }
@@ -262,7 +262,7 @@ fn watches(
         while let Some(event) = events.pop() {
             for action in machine.step(&rules(), now, event) {
                 events.extend(match action {
-                    Action::Read => Some(Event::Bucket(Answer::Lease(lease(now)))),
+                    Action::Read => Some(Event::Bucket(BucketAnswer::Lease(lease(now)))),
                     Action::Observe => Some(Event::Health(health)),
                     Action::TakeLock => Some(Event::OwnLock(OwnLock::Held)),
                     Action::LookAtOld(_) => Some(Event::Old(OldMaster::Unreachable)),
@@ -416,13 +416,13 @@ fn any_event() -> impl Strategy<Value = Event> {
         },
     );
     let answer = prop_oneof![
-        any_view().prop_map(Answer::Lease),
-        any_view().prop_map(|view| Answer::Done(View { owner: ME, ..view })),
-        Just(Answer::Unchanged),
-        Just(Answer::Absent),
-        Just(Answer::Refused),
-        Just(Answer::NotDone),
-        Just(Answer::Away),
+        any_view().prop_map(BucketAnswer::Lease),
+        any_view().prop_map(|view| BucketAnswer::Done(View { owner: ME, ..view })),
+        Just(BucketAnswer::Unchanged),
+        Just(BucketAnswer::Absent),
+        Just(BucketAnswer::Refused),
+        Just(BucketAnswer::NotDone),
+        Just(BucketAnswer::Away),
     ];
     let order = prop_oneof![
         (0..3_u8).prop_map(|to| Order::Switchover(ServerId(to))),
@@ -543,7 +543,7 @@ fn who_hangs_on_a_server_that_the_master_has_left_behind_turns_to_the_master() {
                     beat / 10 + 1,
                 )
             };
-            let mut did = machine.step(rules, now, Event::Bucket(Answer::Lease(lease)));
+            let mut did = machine.step(rules, now, Event::Bucket(BucketAnswer::Lease(lease)));
             did.extend(machine.step(rules, now, Event::Health(health)));
             did.extend(machine.step(rules, now, Event::Tick));
             if did.contains(&Action::Do(Task::Follow(owner))) {

@@ -10,15 +10,15 @@ use super::session::{Session, Statement};
 const SYSTEM: [&str; 4] = ["root", "mysql", "mariadb.sys", "PUBLIC"];
 
 #[derive(Debug)]
-struct Held {
+struct ServerAccount {
     name: String,
     host: String,
     role: bool,
 }
 
-impl Held {
+impl ServerAccount {
     /// As statements have it.
-    fn spoken(&self) -> String {
+    fn quoted_name(&self) -> String {
         if self.role {
             format!("'{}'", quoted(&self.name))
         } else {
@@ -35,41 +35,41 @@ pub(super) async fn copy(
     ours: &[&str],
     patience: Duration,
 ) -> Result<(), ServerError> {
-    for held in list(to, ours, patience).await? {
-        let kind = if held.role { "ROLE" } else { "USER" };
-        let drop = format!("DROP {kind} {}", held.spoken());
+    for account in list(to, ours, patience).await? {
+        let kind = if account.role { "ROLE" } else { "USER" };
+        let drop = format!("DROP {kind} {}", account.quoted_name());
         to.tell(&Statement::new(drop), patience).await?;
     }
     let wanted = list(from, ours, patience).await?;
-    for held in &wanted {
-        let make = if held.role {
-            Statement::new(format!("CREATE ROLE {}", held.spoken()))
+    for account in &wanted {
+        let make = if account.role {
+            Statement::new(format!("CREATE ROLE {}", account.quoted_name()))
         } else {
-            let question = format!("SHOW CREATE USER {}", held.spoken());
+            let question = format!("SHOW CREATE USER {}", account.quoted_name());
             let rows = from.ask(&Statement::new(question), patience).await?;
             let Some(sql) = rows.first().and_then(super::Row::only) else {
                 continue;
             };
-            hidden(sql, held)
+            hidden(sql, account)
         };
         to.tell(&make, patience).await?;
     }
     // Last: a grant may be of a role.
-    for held in &wanted {
-        let question = format!("SHOW GRANTS FOR {}", held.spoken());
+    for account in &wanted {
+        let question = format!("SHOW GRANTS FOR {}", account.quoted_name());
         let rows = from.ask(&Statement::new(question), patience).await?;
         for sql in rows.iter().filter_map(super::Row::only) {
-            to.tell(&hidden(sql, held), patience).await?;
+            to.tell(&hidden(sql, account), patience).await?;
         }
     }
     Ok(())
 }
 
 /// A statement that may hold a password's digest.
-fn hidden(sql: &str, held: &Held) -> Statement {
+fn hidden(sql: &str, account: &ServerAccount) -> Statement {
     Statement::secret(
         sql.to_owned(),
-        format!("the account {} as its source has it", held.spoken()),
+        format!("the account {} as its source has it", account.quoted_name()),
     )
 }
 
@@ -77,18 +77,20 @@ async fn list(
     session: &Session,
     ours: &[&str],
     patience: Duration,
-) -> Result<Vec<Held>, ServerError> {
+) -> Result<Vec<ServerAccount>, ServerError> {
     // Roles first: accounts may have one by default.
     let question = Statement::new(
         "SELECT User AS name, Host AS host, is_role AS role FROM mysql.user ORDER BY is_role DESC, User, Host",
     );
     let rows = session.ask(&question, patience).await?;
-    let held = rows.iter().map(|row| Held {
+    let account = rows.iter().map(|row| ServerAccount {
         name: row.get("name").unwrap_or_default().to_owned(),
         host: row.get("host").unwrap_or_default().to_owned(),
         role: row.get("role") == Some("Y"),
     });
-    Ok(held
-        .filter(|held| !SYSTEM.contains(&held.name.as_str()) && !ours.contains(&held.name.as_str()))
+    Ok(account
+        .filter(|account| {
+            !SYSTEM.contains(&account.name.as_str()) && !ours.contains(&account.name.as_str())
+        })
         .collect())
 }

@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::super::gtid::Flavour;
 use super::error::ServerError;
-use super::one::Server;
+use super::instance::Server;
 use super::session::{Row, Statement};
 use crate::system::command::{self, CommandError, CommandLine};
 
 /// One setting that is not as it must be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
+pub struct AuditFinding {
     /// Its name.
     pub setting: String,
     /// What it is.
@@ -175,7 +175,10 @@ const AT_BOOT: [Rule; 2] = [
 ];
 
 /// What the running server's variables say wrongly.
-pub async fn running(server: &Server, deadline: Duration) -> Result<Vec<Finding>, ServerError> {
+pub async fn running(
+    server: &Server,
+    deadline: Duration,
+) -> Result<Vec<AuditFinding>, ServerError> {
     let flavour = server.dialect(deadline).await?.flavour();
     let rules = rules(flavour);
     let names: Vec<String> = rules
@@ -187,7 +190,7 @@ pub async fn running(server: &Server, deadline: Duration) -> Result<Vec<Finding>
         names.join(", ")
     );
     let rows = server
-        .eyes()
+        .observer()
         .ask(&Statement::new(question), deadline)
         .await?;
     Ok(judge(
@@ -209,7 +212,7 @@ pub async fn privileged(
          WHERE PRIVILEGE_TYPE IN ('READ_ONLY ADMIN', 'READ ONLY ADMIN', 'CONNECTION_ADMIN', 'SUPER') \
          ORDER BY GRANTEE",
     );
-    let rows = server.eyes().ask(&question, deadline).await?;
+    let rows = server.observer().ask(&question, deadline).await?;
     let system = ["root", "mysql", "mariadb.sys", "mysql.sys", "mysql.session"];
     let known = |grantee: &&str| {
         let user = grantee.split("'@'").next().unwrap_or_default();
@@ -224,7 +227,7 @@ pub async fn privileged(
 }
 
 /// What the option files say wrongly for the next start: read with the server's own tool, which knows where they are.
-pub async fn at_boot(program: &str, patience: Duration) -> Result<Vec<Finding>, CommandError> {
+pub async fn at_boot(program: &str, patience: Duration) -> Result<Vec<AuditFinding>, CommandError> {
     let groups = ["mysqld", "server", "mysqld_safe", "mariadb", "mariadbd"];
     let argv = std::iter::once(program).chain(groups);
     let line = CommandLine::new(argv, patience);
@@ -232,7 +235,7 @@ pub async fn at_boot(program: &str, patience: Duration) -> Result<Vec<Finding>, 
     Ok(options(&output.stdout))
 }
 
-fn options(text: &str) -> Vec<Finding> {
+fn options(text: &str) -> Vec<AuditFinding> {
     // A later line wins. `skip_replica_start` is MySQL's and newer MariaDB's name of the other.
     let said = |setting: &str| {
         let mut lines = text.lines().filter_map(|line| {
@@ -262,10 +265,10 @@ fn variable(rows: &[Row], setting: &str) -> Option<String> {
     Some(if value.is_empty() { "OFF" } else { value }.to_owned())
 }
 
-fn judge(rules: &[Rule], said: impl Fn(&str) -> Option<String>, absent: &str) -> Vec<Finding> {
+fn judge(rules: &[Rule], said: impl Fn(&str) -> Option<String>, absent: &str) -> Vec<AuditFinding> {
     let wrong = rules.iter().filter_map(|rule| {
         let is = said(rule.setting);
-        (!is.as_deref().is_some_and(rule.right)).then(|| Finding {
+        (!is.as_deref().is_some_and(rule.right)).then(|| AuditFinding {
             setting: rule.setting.to_owned(),
             is: is.unwrap_or_else(|| absent.to_owned()),
             want: rule.want.to_owned(),

@@ -21,7 +21,7 @@ pub struct Source {
 
 /// The rows that make an observation.
 #[derive(Debug, Clone, Default)]
-pub struct Answers {
+pub struct ObservationRows {
     /// Of [`Dialect::facts`]: one row.
     pub facts: Row,
     /// Of [`Dialect::status`]: name and value, made one row.
@@ -53,7 +53,7 @@ pub trait Dialect: std::fmt::Debug + Send + Sync {
     /// Asks how replication does: no row, or one.
     fn replication(&self) -> Statement;
     /// Reads the three answers.
-    fn observation(&self, answers: &Answers) -> Result<Observation, Unreadable>;
+    fn observation(&self, answers: &ObservationRows) -> Result<Observation, Unreadable>;
     /// Reads the answer to [`Dialect::replication`] alone.
     fn read_replication(&self, row: &Row) -> Result<Replication, Unreadable>;
 

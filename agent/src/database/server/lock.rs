@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::error::ServerError;
-use super::one::within;
+use super::instance::within;
 use super::session::{Place, Session, Statement};
 use crate::system::digest::sha256_hex;
 

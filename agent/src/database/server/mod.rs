@@ -19,11 +19,11 @@ pub mod audit;
 pub mod credentials;
 mod dialect;
 mod error;
+mod instance;
 mod lock;
 mod mariadb;
 mod mysql;
 mod observation;
-mod one;
 mod process;
 mod replicate;
 mod reseed;
@@ -34,13 +34,13 @@ pub mod surplus;
 #[cfg(test)]
 mod tests;
 
-pub use dialect::{Answers, Dialect, Source, Unreadable};
+pub use dialect::{Dialect, ObservationRows, Source, Unreadable};
 pub use error::ServerError;
+pub use instance::{Closed, HeartbeatResult, Server};
 pub use lock::{Lock, lock_name};
 pub use mariadb::MariaDb;
 pub use mysql::MySql;
 pub use observation::{Observation, Replication, SemiSync, Thread, ThreadState};
-pub use one::{Beat, Closed, Server};
 pub use process::Process;
 pub use reseed::{Progress, ReseedError};
 pub use semi_sync::Log;

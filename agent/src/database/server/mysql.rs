@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::super::gtid::{Flavour, Gtids};
-use super::dialect::{Answers, Dialect, Source, Unreadable, quoted, secs};
+use super::dialect::{Dialect, ObservationRows, Source, Unreadable, quoted, secs};
 use super::observation::{Observation, Replication, SemiSync, Thread, ThreadState};
 use super::session::{Row, Statement};
 
@@ -59,7 +59,7 @@ impl Dialect for MySql {
         Statement::new("SHOW REPLICA STATUS")
     }
 
-    fn observation(&self, answers: &Answers) -> Result<Observation, Unreadable> {
+    fn observation(&self, answers: &ObservationRows) -> Result<Observation, Unreadable> {
         let (facts, status) = (&answers.facts, &answers.status);
         let text = |column| facts.get(column).ok_or(Unreadable::Column(column));
         let executed = gtids(text("executed")?)?;

@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep};
 use super::super::gtid::{Containment, Flavour, Gtids};
 use super::dialect::Source;
 use super::error::ServerError;
+use super::instance::{Server, within};
 use super::observation::{Observation, Replication, ThreadState};
-use super::one::{Server, within};
 use super::session::Statement;
 
 /// Between two looks at the applying thread.
@@ -39,7 +39,7 @@ impl Server {
         }
         let dialect = self.dialect(deadline).await?;
         let stop = dialect.stop_receiving();
-        self.hands().tell(&stop, deadline).await.map(drop)
+        self.admin().tell(&stop, deadline).await.map(drop)
     }
 
     /// Connects to the source anew, for settings that count from then on. Only where the applying thread runs: that
@@ -52,7 +52,7 @@ impl Server {
         }
         let dialect = self.dialect(deadline).await?;
         for statement in [dialect.stop_receiving(), dialect.start_receiving()] {
-            self.hands().tell(&statement, deadline).await?;
+            self.admin().tell(&statement, deadline).await?;
         }
         Ok(())
     }
@@ -84,9 +84,9 @@ impl Server {
                         "it received {goal} and does not apply it, for its applying thread stands ({cause})"
                     ));
                 }
-                // In short turns, for the thread may stop meanwhile. It keeps the session busy, so not the eyes'.
+                // In short turns, for the thread may stop meanwhile. It keeps the session busy, so not the observer's.
                 let turn = dialect.wait_applied(goal, Duration::from_secs(1));
-                self.hands().ask(&turn, deadline).await?;
+                self.admin().ask(&turn, deadline).await?;
                 sleep(PAUSE).await;
             }
         };
@@ -108,7 +108,7 @@ impl Server {
         self.drained(&seen)?;
         let dialect = self.dialect(deadline).await?;
         for statement in dialect.forget() {
-            self.hands().tell(&statement, deadline).await?;
+            self.admin().tell(&statement, deadline).await?;
         }
         Ok(())
     }
@@ -166,15 +166,15 @@ impl Server {
             // the same once more, and stop at it for good.
             if replication.io.state != ThreadState::Stopped {
                 let stop = dialect.stop_receiving();
-                self.hands().tell(&stop, deadline).await?;
+                self.admin().tell(&stop, deadline).await?;
             }
             self.wait_applied(deadline).await?;
-            self.hands().tell(&dialect.stop(), deadline).await?;
+            self.admin().tell(&dialect.stop(), deadline).await?;
             own = self.observe(deadline).await?;
             self.suits(&own, upstream, deadline).await?;
         }
         for statement in dialect.follow(source, &own.executed) {
-            self.hands().tell(&statement, deadline).await?;
+            self.admin().tell(&statement, deadline).await?;
         }
         Ok(())
     }
@@ -200,12 +200,12 @@ impl Server {
             // Received things wait in the relay log: this thread alone loses none of them.
             (false, true) => {
                 let start = dialect.start_applying();
-                return self.hands().tell(&start, deadline).await.map(drop);
+                return self.admin().tell(&start, deadline).await.map(drop);
             }
             (true, _) => {}
         }
         self.suits(&own, upstream, deadline).await?;
-        self.hands()
+        self.admin()
             .tell(&dialect.start(), deadline)
             .await
             .map(drop)
@@ -261,7 +261,7 @@ impl Server {
     }
 
     /// A server without transactions, before a source that has some: only if neither has anything that was not written
-    /// under replication's eyes.
+    /// while it replicated.
     async fn fresh(&self, upstream: &Self, deadline: Duration) -> Result<(), ServerError> {
         for server in [self, upstream] {
             if server.schemas(deadline).await? > 0 {
@@ -282,7 +282,7 @@ impl Server {
             "SELECT SUM(SCHEMA_NAME NOT IN ({SYSTEM_SCHEMAS})) AS n, SUM(SCHEMA_NAME = 'mysql') AS all_seen \
              FROM information_schema.SCHEMATA"
         ));
-        let rows = self.eyes().ask(&question, deadline).await?;
+        let rows = self.observer().ask(&question, deadline).await?;
         let number = |column| rows.first().and_then(|row| row.number::<u64>(column));
         // An account sees only what it may use, unless it may see all.
         match (number("all_seen"), number("n")) {

@@ -12,8 +12,8 @@ use super::super::gtid::{Containment, Flavour, Gtids};
 use super::credentials::Account;
 use super::dialect::{Source, quoted};
 use super::error::ServerError;
+use super::instance::Server;
 use super::observation::{Observation, ThreadState};
-use super::one::Server;
 use super::session::{Place, Session, Statement, Target};
 use crate::system::command::{CommandError, CommandLine, End, Running};
 use crate::system::disk;
@@ -91,7 +91,7 @@ impl Server {
         self.check_account(&source.account)?;
         let own = self.observe(SHORT).await?;
         // Rights that were granted just now are those of new sessions only.
-        let there = Session::new(upstream.hands().place().clone(), Vec::new());
+        let there = Session::new(upstream.admin().place().clone(), Vec::new());
         self.may_be_copied(&own, upstream, &there).await?;
         let total = self.room(&there).await?;
         progress.set(0, total);
@@ -142,7 +142,7 @@ impl Server {
         let has = |right: &&&str| rows.iter().any(|row| row.get("privilege") == Some(**right));
         let lacks: Vec<&str> = RIGHTS.iter().filter(|right| !has(right)).copied().collect();
         if !lacks.is_empty() {
-            let user = quoted(&upstream.hands().place().account.user);
+            let user = quoted(&upstream.admin().place().account.user);
             return refuse(format!(
                 "our account may not read {there}; there, as root: SET SESSION sql_log_bin = 0; GRANT {} ON *.* TO \
                  '{user}'@'…' (the host as it stands in SELECT User, Host FROM mysql.user)",
@@ -173,7 +173,7 @@ impl Server {
              FROM information_schema.TABLES WHERE TABLE_SCHEMA NOT IN ({OWN_SCHEMAS})"
         ));
         let there = there.ask(&size, LONG).await?;
-        let here = self.eyes().ask(&size, LONG).await?;
+        let here = self.observer().ask(&size, LONG).await?;
         let bytes = |rows: &[super::Row]| {
             let row = rows.first();
             row.and_then(|row| row.number::<u64>("bytes")).unwrap_or(0)
@@ -202,15 +202,15 @@ impl Server {
         progress: &Progress,
     ) -> Result<(), ReseedError> {
         let databases = names(there, "SCHEMA_NAME", "SCHEMATA", "TRUE").await?;
-        let line = dump(upstream.hands().place(), &databases)?;
-        let secret = secret(&upstream.hands().place().account);
+        let line = dump(upstream.admin().place(), &databases)?;
+        let secret = secret(&upstream.admin().place().account);
         let mut dump = Running::start(line, End::Output, secret).map_err(ReseedError::Dump)?;
         let head = head(&mut dump).await?;
         let position = position(upstream, &head).await?;
         // It reads; from here on this server is changed.
         let quiet = self.quiet();
         let scheduler = self.empty(&quiet).await?;
-        let place = self.hands().place();
+        let place = self.admin().place();
         let line = client(place)?;
         let secret = self::secret(&place.account);
         let mut client = Running::start(line, End::Input, secret).map_err(ReseedError::Copy)?;
@@ -228,7 +228,7 @@ impl Server {
         dump.finish().await.map_err(ReseedError::Copy)?;
         client.finish().await.map_err(ReseedError::Copy)?;
         let ours = [
-            upstream.hands().place().account.user.as_str(),
+            upstream.admin().place().account.user.as_str(),
             place.account.user.as_str(),
             source.account.user.as_str(),
         ];
@@ -241,7 +241,7 @@ impl Server {
         // The position last: a server without one follows nobody.
         let dialect = self.dialect(SHORT).await?;
         for statement in dialect.follow(source, &position) {
-            self.hands().tell(&statement, SHORT).await?;
+            self.admin().tell(&statement, SHORT).await?;
         }
         Ok(())
     }
@@ -253,7 +253,7 @@ impl Server {
             "SET SESSION wait_timeout = 86400, SESSION foreign_key_checks = 0, SESSION lock_wait_timeout = 5",
         ];
         let setup = setup.map(str::to_owned).to_vec();
-        Session::new(self.hands().place().clone(), setup)
+        Session::new(self.admin().place().clone(), setup)
     }
 
     /// Empties it. Whether events had been run.
@@ -435,7 +435,7 @@ async fn position(upstream: &Server, head: &[u8]) -> Result<Gtids, ReseedError> 
     let question = Statement::new(format!(
         "SELECT BINLOG_GTID_POS('{file}', {offset}) AS position"
     ));
-    let rows = upstream.eyes().ask(&question, SHORT).await?;
+    let rows = upstream.observer().ask(&question, SHORT).await?;
     let text = rows.first().and_then(|row| row.get("position"));
     let position = text.and_then(|text| Gtids::parse(Flavour::MariaDb, text).ok());
     position

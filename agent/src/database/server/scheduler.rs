@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::super::gtid::Flavour;
 use super::dialect::quoted;
 use super::error::ServerError;
-use super::one::Server;
+use super::instance::Server;
 use super::reseed::ticked;
 use super::session::{Row, Statement};
 
@@ -40,22 +40,22 @@ impl Server {
         if dialect.flavour() != Flavour::MariaDb {
             return Ok(());
         }
-        let clerk = self.clerk(dialect);
+        let events = self.events(dialect);
         let any = Statement::new("SELECT COUNT(*) AS n FROM mysql.event");
-        let rows = self.eyes().ask(&any, deadline).await?;
+        let rows = self.observer().ask(&any, deadline).await?;
         if rows.first().and_then(|row| row.number("n")) == Some(0_u64) {
             // A list that there may be is emptied when the next one is made.
             return Ok(());
         }
         for statement in NOTE {
-            match clerk.tell(&Statement::new(statement), deadline).await {
+            match events.tell(&Statement::new(statement), deadline).await {
                 Err(ServerError::Said {
                     code: 1146 | 1049, ..
                 }) if self.writable(deadline).await? => {
                     for make in TABLE {
-                        clerk.tell(&Statement::new(make), deadline).await?;
+                        events.tell(&Statement::new(make), deadline).await?;
                     }
-                    clerk.tell(&Statement::new(statement), deadline).await?;
+                    events.tell(&Statement::new(statement), deadline).await?;
                 }
                 other => drop(other?),
             }
@@ -89,7 +89,7 @@ impl Server {
         if self.dialect(deadline).await?.flavour() != Flavour::MariaDb {
             return Ok(0);
         }
-        let rows = match self.eyes().ask(which, deadline).await {
+        let rows = match self.observer().ask(which, deadline).await {
             // No master has noted any.
             Err(ServerError::Said {
                 code: 1146 | 1049, ..

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::error::ServerError;
-use super::one::Server;
+use super::instance::Server;
 use super::session::Row;
 
 /// How often is looked for stranded writers at once: those who stood behind the first ones are stranded too.
@@ -35,7 +35,7 @@ impl Server {
     ) -> Result<(), ServerError> {
         let dialect = self.dialect(deadline).await?;
         for statement in dialect.semi_sync(source, replica, patience) {
-            self.hands().tell(&statement, deadline).await?;
+            self.admin().tell(&statement, deadline).await?;
         }
         Ok(())
     }
@@ -63,8 +63,8 @@ impl Server {
 
     async fn log_end(&self, deadline: Duration) -> Result<Log, ServerError> {
         let dialect = self.dialect(deadline).await?;
-        let heart = self.heart(dialect, false);
-        let asked = heart.ask(&dialect.log_end(), deadline).await;
+        let heartbeat = self.heartbeat_session(dialect, false);
+        let asked = heartbeat.ask(&dialect.log_end(), deadline).await;
         asked.map(|_| Log::Takes)
     }
 
@@ -72,8 +72,8 @@ impl Server {
     async fn waits_for_replicas(&self, deadline: Duration) -> Result<bool, ServerError> {
         let dialect = self.dialect(deadline).await?;
         let asked = dialect.waiting_for_replicas();
-        let heart = self.heart(dialect, false);
-        let rows = heart.ask(&asked, deadline).await?;
+        let heartbeat = self.heartbeat_session(dialect, false);
+        let rows = heartbeat.ask(&asked, deadline).await?;
         let counts = rows.iter().filter_map(|row| row.number::<u64>("Value"));
         Ok(counts.sum::<u64>() > 0)
     }
@@ -99,13 +99,13 @@ impl Server {
         };
         let mut freed = 0;
         for _ in 0..ROUNDS {
-            let rows = self.eyes().ask(&question, deadline).await?;
+            let rows = self.observer().ask(&question, deadline).await?;
             let ids = stranded(&rows, givers, patience);
             if ids.is_empty() {
                 break;
             }
             for id in ids {
-                match self.knife().tell(&dialect.kill(id), deadline).await {
+                match self.killer().tell(&dialect.kill(id), deadline).await {
                     Ok(_) => freed += 1,
                     // 1094: it has gone by itself.
                     Err(ServerError::Said { code: 1094, .. }) => {}

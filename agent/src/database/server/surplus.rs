@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::super::gtid::{Flavour, Gtids};
 use super::error::ServerError;
-use super::one::Server;
+use super::instance::Server;
 use super::session::Statement;
 use crate::system::command::{self, CommandError, CommandLine};
 
@@ -56,7 +56,7 @@ pub async fn save(
 
 async fn logs(server: &Server, patience: Duration) -> Result<Vec<PathBuf>, SurplusError> {
     let base = Statement::new("SELECT @@global.log_bin_basename AS base");
-    let rows = server.eyes().ask(&base, patience).await?;
+    let rows = server.observer().ask(&base, patience).await?;
     let none = || SurplusError::NoLog(server.name().to_owned());
     let base = rows
         .first()
@@ -64,7 +64,7 @@ async fn logs(server: &Server, patience: Duration) -> Result<Vec<PathBuf>, Surpl
         .ok_or_else(none)?;
     let directory = Path::new(base).parent().ok_or_else(none)?;
     let list = Statement::new("SHOW BINARY LOGS");
-    let rows = server.eyes().ask(&list, patience).await?;
+    let rows = server.observer().ask(&list, patience).await?;
     let names = rows.iter().filter_map(|row| row.get("Log_name"));
     Ok(names.map(|name| directory.join(name)).collect())
 }

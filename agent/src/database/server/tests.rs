@@ -132,7 +132,7 @@ Rpl_semi_sync_replica_status: ON
 rpl_semi_sync_replica_enabled: ON
 rpl_semi_sync_source_enabled: OFF
 rpl_semi_sync_source_wait_point: AFTER_SYNC");
-    let answers = Answers {
+    let answers = ObservationRows {
         facts,
         status,
         replication: replica.map(row),
@@ -177,7 +177,9 @@ fn what_a_master_wrote_does_not_count_against_the_replica_that_it_becomes() {
 
 #[test]
 fn an_answer_that_lacks_something_is_an_error_and_no_guess() {
-    let error = MariaDb.observation(&Answers::default()).unwrap_err();
+    let error = MariaDb
+        .observation(&ObservationRows::default())
+        .unwrap_err();
     assert!(error.to_string().contains("slave_pos"), "{error}");
     let text = REPLICA.replace("Replica_SQL_Running: No", "Replica_SQL_Running: Perhaps");
     let error = MySql.read_replication(&row(&text)).unwrap_err();

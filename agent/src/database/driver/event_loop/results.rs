@@ -13,7 +13,7 @@ use crate::database::driver::{health, lease_requests};
 use crate::database::gtid::Containment;
 use crate::database::hold::{Hold, HoldError};
 use crate::database::lease::LeaseState;
-use crate::database::protocol::{Answer, Event, Health, History, ServerId, State, Task};
+use crate::database::protocol::{BucketAnswer, Event, Health, History, ServerId, State, Task};
 use crate::database::semantics::Semantics;
 use crate::database::server::{Observation, ServerError, ThreadState};
 use crate::fleet::Name;
@@ -48,7 +48,7 @@ impl DriverLoop {
         self.report.bucket_answered(trouble);
         if matches!(
             answer,
-            Answer::Unchanged | Answer::Lease(_) | Answer::Done(_)
+            BucketAnswer::Unchanged | BucketAnswer::Lease(_) | BucketAnswer::Done(_)
         ) {
             self.report.confirmed = Some(clock::now());
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::super::gtid::{Flavour, Gtids};
-use super::dialect::{Answers, Dialect, Unreadable, speakable};
+use super::dialect::{Dialect, ObservationRows, Unreadable, speakable};
 use super::error::ServerError;
 use super::mariadb::MariaDb;
 use super::mysql::MySql;
@@ -29,10 +29,15 @@ pub struct Server {
     name: String,
     peer_user: String,
     dialect: OnceLock<&'static dyn Dialect>,
-    eyes: Session,
-    hands: Session,
-    gate: Session,
-    knife: Session,
+    /// Asks.
+    observer: Session,
+    /// Changes replication.
+    admin: Session,
+    /// Opens and closes the server to writes.
+    gatekeeper: Session,
+    /// Ends others' connections.
+    killer: Session,
+    /// Its statements are not logged.
     own: Session,
     writers: OnceLock<Writers>,
     /// What it had numbered itself, as long as it is a replica: see [`Server::since_it_follows`].
@@ -42,9 +47,10 @@ pub struct Server {
 /// The sessions that write what is a master's to write. Made once it is known how to speak to it.
 #[derive(Debug)]
 struct Writers {
-    heart: Session,
-    quiet_heart: Session,
-    clerk: Session,
+    heartbeat: Session,
+    unlogged_heartbeat: Session,
+    /// Of the event scheduler.
+    events: Session,
 }
 
 /// A session with the server at `place`, set up so.
@@ -55,7 +61,7 @@ fn session(place: &Place, setup: Vec<String>) -> Session {
 
 /// What became of a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Beat {
+pub enum HeartbeatResult {
     /// It is on the disk.
     Written,
     /// The server refuses writes, so there was nothing to write.
@@ -82,11 +88,11 @@ impl Server {
             name: place.target.to_string(),
             peer_user: peer_user.to_owned(),
             dialect: OnceLock::new(),
-            eyes: session(patient()),
+            observer: session(patient()),
             own: session([unlogged(), patient()].concat()),
-            hands: session(patient()),
-            gate: session(patient()),
-            knife: session(patient()),
+            admin: session(patient()),
+            gatekeeper: session(patient()),
+            killer: session(patient()),
             writers: OnceLock::new(),
             former: Mutex::default(),
         }
@@ -104,7 +110,7 @@ impl Server {
             return Ok(*dialect);
         }
         let version = Statement::new("SELECT VERSION() AS version");
-        let rows = self.eyes.ask(&version, deadline).await?;
+        let rows = self.observer.ask(&version, deadline).await?;
         let text = rows.first().and_then(|row| row.get("version"));
         let dialect = dialect_of(text.unwrap_or_default()).map_err(|what| ServerError::Odd {
             place: self.name.clone(),
@@ -116,20 +122,20 @@ impl Server {
     /// Opens the sessions that a fence needs, so that they are there when the server is full.
     pub async fn reserve(&self, deadline: Duration) -> Result<(), ServerError> {
         let nothing = Statement::new("DO 0");
-        let (gate, knife) = tokio::join!(
-            self.gate.ask(&nothing, deadline),
-            self.knife.ask(&nothing, deadline)
+        let (gate, killer) = tokio::join!(
+            self.gatekeeper.ask(&nothing, deadline),
+            self.killer.ask(&nothing, deadline)
         );
-        gate.and(knife).map(drop)
+        gate.and(killer).map(drop)
     }
 
     /// All that it says of itself.
     pub async fn observe(&self, deadline: Duration) -> Result<Observation, ServerError> {
         let look = async {
             let dialect = self.dialect(deadline).await?;
-            let facts = self.eyes.ask(&dialect.facts(), deadline).await?;
-            let status = self.eyes.ask(&dialect.status(), deadline).await?;
-            let mut replication = self.eyes.ask(&dialect.replication(), deadline).await?;
+            let facts = self.observer.ask(&dialect.facts(), deadline).await?;
+            let status = self.observer.ask(&dialect.status(), deadline).await?;
+            let mut replication = self.observer.ask(&dialect.replication(), deadline).await?;
             if replication.len() > 1 {
                 return Err(ServerError::Unsafe {
                     place: self.name.clone(),
@@ -137,7 +143,7 @@ impl Server {
                         .to_owned(),
                 });
             }
-            let answers = Answers {
+            let answers = ObservationRows {
                 facts: facts.into_iter().next().unwrap_or_default(),
                 status: pairs(&status),
                 replication: replication.pop(),
@@ -181,23 +187,23 @@ impl Server {
     }
 
     /// The session that changes replication: one thing at a time.
-    pub(super) fn hands(&self) -> &Session {
-        &self.hands
+    pub(super) fn admin(&self) -> &Session {
+        &self.admin
     }
 
     /// The session that asks.
-    pub(super) fn eyes(&self) -> &Session {
-        &self.eyes
+    pub(super) fn observer(&self) -> &Session {
+        &self.observer
     }
 
     /// The session that ends others.
-    pub(super) fn knife(&self) -> &Session {
-        &self.knife
+    pub(super) fn killer(&self) -> &Session {
+        &self.killer
     }
 
     /// The session that writes what is replicated and is no heartbeat: it may wait for a replica.
-    pub(super) fn clerk(&self, dialect: &dyn Dialect) -> &Session {
-        &self.writers(dialect).clerk
+    pub(super) fn events(&self, dialect: &dyn Dialect) -> &Session {
+        &self.writers(dialect).events
     }
 
     /// The session whose statements are this server's own: they are not logged.
@@ -208,7 +214,7 @@ impl Server {
     /// Whether it accepts writes of ordinary accounts.
     pub async fn writable(&self, deadline: Duration) -> Result<bool, ServerError> {
         let read_only = Statement::new("SELECT @@global.read_only AS read_only");
-        let rows = self.eyes.ask(&read_only, deadline).await?;
+        let rows = self.observer.ask(&read_only, deadline).await?;
         let switch = rows.first().and_then(|row| row.switch("read_only"));
         switch
             .map(|read_only| !read_only)
@@ -224,29 +230,29 @@ impl Server {
     ) -> Result<(), ServerError> {
         let dialect = self.dialect(deadline).await?;
         for statement in dialect.heartbeat_table(logged) {
-            let heart = self.heart(dialect, logged);
-            heart.tell(&statement, deadline).await?;
+            let heartbeat = self.heartbeat_session(dialect, logged);
+            heartbeat.tell(&statement, deadline).await?;
         }
         Ok(())
     }
 
     /// The session that writes heartbeats.
-    pub(super) fn heart(&self, dialect: &dyn Dialect, logged: bool) -> &Session {
+    pub(super) fn heartbeat_session(&self, dialect: &dyn Dialect, logged: bool) -> &Session {
         let writers = self.writers(dialect);
         if logged {
-            &writers.heart
+            &writers.heartbeat
         } else {
-            &writers.quiet_heart
+            &writers.unlogged_heartbeat
         }
     }
 
     fn writers(&self, dialect: &dyn Dialect) -> &Writers {
         self.writers.get_or_init(|| {
-            let writer = |logged| session(self.eyes.place(), dialect.heartbeat_setup(logged));
+            let writer = |logged| session(self.observer.place(), dialect.heartbeat_setup(logged));
             Writers {
-                heart: writer(true),
-                quiet_heart: writer(false),
-                clerk: writer(true),
+                heartbeat: writer(true),
+                unlogged_heartbeat: writer(false),
+                events: writer(true),
             }
         })
     }
@@ -263,10 +269,10 @@ impl Server {
         seq: u64,
         logged: bool,
         deadline: Duration,
-    ) -> Result<Beat, ServerError> {
+    ) -> Result<HeartbeatResult, ServerError> {
         let dialect = self.dialect(deadline).await?;
         let statement = dialect.heartbeat(product, epoch, seq, logged);
-        let session = self.heart(dialect, logged);
+        let session = self.heartbeat_session(dialect, logged);
         let changed = match session.tell(&statement, deadline).await {
             // 1146 and 1049: a master that has just become one.
             Err(ServerError::Said {
@@ -279,16 +285,19 @@ impl Server {
             other => other?,
         };
         Ok(if changed == 0 {
-            Beat::ReadOnly
+            HeartbeatResult::ReadOnly
         } else {
-            Beat::Written
+            HeartbeatResult::Written
         })
     }
 
     /// Accepts writes.
     pub async fn open(&self, deadline: Duration) -> Result<(), ServerError> {
         let dialect = self.dialect(deadline).await?;
-        self.gate.tell(&dialect.open(), deadline).await.map(drop)
+        self.gatekeeper
+            .tell(&dialect.open(), deadline)
+            .await
+            .map(drop)
     }
 
     /// Refuses writes, whatever runs: while the statement waits for those that run, connections are ended again and
@@ -305,17 +314,17 @@ impl Server {
             loop {
                 let (mut kills, began, mut freed) = (0, Instant::now(), false);
                 let refused = {
-                    let refuse = self.gate.tell(&close, CLOSE_TRY);
+                    let refuse = self.gatekeeper.tell(&close, CLOSE_TRY);
                     tokio::pin!(refuse);
                     loop {
                         tokio::select! {
                             refused = &mut refuse => break refused,
                             () = sleep(KILL_PAUSE) => {
                                 // A connection that is being made has no number yet by which it could be spared.
-                                if self.gate.last_id().is_none() {
+                                if self.gatekeeper.last_id().is_none() {
                                     continue;
                                 }
-                                // A full or broken knife must not stop the other hand.
+                                // A killer session that is full or broken must not stop the other.
                                 let round = self.kill_round(dialect, deadline).await;
                                 // While ours waits nobody begins to write, and those who had begun have lost their clients.
                                 if round.is_ok() && began.elapsed() >= FREE_AFTER && !freed {
@@ -368,7 +377,7 @@ impl Server {
         dialect: &'static dyn Dialect,
         deadline: Duration,
     ) -> Result<u32, ServerError> {
-        let rows = self.knife.ask(&dialect.clients(), deadline).await?;
+        let rows = self.killer.ask(&dialect.clients(), deadline).await?;
         // After the question: one of ours may have connected meanwhile.
         let ours = self.own_ids();
         let (mut killed, mut denied) = (0, None);
@@ -376,7 +385,7 @@ impl Server {
             if ours.contains(&id) {
                 continue;
             }
-            match self.knife.tell(&dialect.kill(id), deadline).await {
+            match self.killer.tell(&dialect.kill(id), deadline).await {
                 Ok(_) => killed += 1,
                 // 1094: it has gone by itself.
                 Err(ServerError::Said { code: 1094, .. }) => {}
@@ -392,7 +401,7 @@ impl Server {
     async fn free_ended(&self, dialect: &'static dyn Dialect) {
         if let Some(statement) = dialect.free_ended() {
             // Where there is no semi-synchronous replication it is refused, and nobody waits.
-            let _ = self.knife.tell(&statement, CLOSE_TRY).await;
+            let _ = self.killer.tell(&statement, CLOSE_TRY).await;
         }
     }
 
@@ -405,9 +414,15 @@ impl Server {
     }
 
     fn own_ids(&self) -> Vec<u64> {
-        let ours = [&self.eyes, &self.hands, &self.gate, &self.knife, &self.own];
+        let ours = [
+            &self.observer,
+            &self.admin,
+            &self.gatekeeper,
+            &self.killer,
+            &self.own,
+        ];
         let writers = self.writers.get();
-        let writers = writers.map(|it| [&it.heart, &it.quiet_heart, &it.clerk]);
+        let writers = writers.map(|it| [&it.heartbeat, &it.unlogged_heartbeat, &it.events]);
         let all = ours.into_iter().chain(writers.into_iter().flatten());
         let ids = all.filter_map(Session::last_id);
         ids.map(u64::from).collect()

@@ -28,7 +28,7 @@ const ASK: Duration = Duration::from_secs(10);
 
 /// The box that is examined.
 #[derive(Debug)]
-pub struct Patient {
+pub struct ExaminedBox {
     /// Where everything lies.
     pub root: Root,
     /// Its files.
@@ -37,12 +37,12 @@ pub struct Patient {
     pub settings: Result<Settings, SettingsError>,
     /// Its paths and units.
     pub platform: Platform,
-    consulted: OnceLock<Option<Consulted>>,
+    bucket_state: OnceLock<Option<BucketState>>,
 }
 
 /// What the bucket and the kept state say.
 #[derive(Debug)]
-pub struct Consulted {
+pub struct BucketState {
     /// What the agent's own poll brings.
     pub polled: Result<Polled, String>,
     /// The document that the box stands on, or would.
@@ -57,7 +57,7 @@ pub struct Consulted {
     pub clocks: Option<(Timestamp, Timestamp)>,
 }
 
-impl Patient {
+impl ExaminedBox {
     /// This box, as the flags say. Only a root that is no directory is an error.
     pub fn new(global: &Global) -> Result<Self, Failure> {
         let root = place::root(global)?;
@@ -76,13 +76,13 @@ impl Patient {
             root,
             settings,
             platform,
-            consulted: OnceLock::new(),
+            bucket_state: OnceLock::new(),
         }
     }
 
     /// What bucket and state say; asked once, by the first check that wants it. `None` without usable settings.
-    pub fn consulted(&self) -> Option<&Consulted> {
-        self.consulted
+    pub fn bucket_state(&self) -> Option<&BucketState> {
+        self.bucket_state
             .get_or_init(|| {
                 let mut settings = self.settings.as_ref().ok()?.clone();
                 settings.s3.timeout = settings.s3.timeout.min(REQUEST);
@@ -93,7 +93,7 @@ impl Patient {
 
     /// What the box should be, where that is known.
     pub fn view(&self) -> Option<&View> {
-        self.consulted()?.view.as_ref()
+        self.bucket_state()?.view.as_ref()
     }
 
     /// Runs a command that only tells something. An error in a line, also where it ended badly.
@@ -138,7 +138,7 @@ impl Patient {
     }
 }
 
-async fn consult(settings: Settings) -> Option<Consulted> {
+async fn consult(settings: Settings) -> Option<BucketState> {
     let limit = settings.document_limit;
     let hosts = settings.hosts;
     let on_network = matches!(settings.bucket, BucketUrl::S3 { .. });
@@ -173,7 +173,7 @@ async fn consult(settings: Settings) -> Option<Consulted> {
         }
         _ => None,
     };
-    Some(Consulted {
+    Some(BucketState {
         polled,
         document,
         identity: intent.map(|intent| match intent {

@@ -1,30 +1,36 @@
-//! What each event says. Facts are noted here; what follows from them is decided elsewhere.
+//! Handling of events: the facts that each brings are noted here; what follows from them is decided elsewhere.
 
 use super::{
-    Action, Answer, Ask, Beat, Bucket, Event, Fenced, Health, Life, Machine, Ms, Order, Own,
-    OwnLock, Rules, Seen, State, Step, Task, View,
+    Action, Beat, Bucket, BucketAnswer, BucketRequest, Event, Fenced, Health, Life, Machine, Ms,
+    Order, OwnLock, OwnLockState, Rules, SeenLease, State, Step, Task, View,
 };
 use crate::database::lease::LeaseState;
 
 impl Machine {
-    pub(super) fn hear(&mut self, rules: &Rules, now: Ms, event: Event, out: &mut Vec<Action>) {
+    pub(super) fn handle_event(
+        &mut self,
+        rules: &Rules,
+        now: Ms,
+        event: Event,
+        out: &mut Vec<Action>,
+    ) {
         match event {
             Event::Tick => {}
             Event::Bucket(answer) => {
                 if let Some(ask) = self.ask.take() {
-                    self.hear_bucket(rules, now, ask, answer, out);
+                    self.on_bucket_answer(rules, now, ask, answer, out);
                 }
             }
-            Event::Health(health) => self.hear_health(now, health),
+            Event::Health(health) => self.on_health(now, health),
             Event::Beat(beat) => {
                 if let Some(sent) = self.beating.take() {
-                    self.hear_beat(now, sent, beat, out);
+                    self.on_heartbeat(now, sent, beat, out);
                 }
             }
             Event::Did(task, done) => {
                 if self.task == Some(task) {
                     self.task = None;
-                    self.did(rules, now, task, done);
+                    self.on_task_ended(rules, now, task, done);
                 }
             }
             Event::Peer(id, held) => {
@@ -39,7 +45,7 @@ impl Machine {
                     }
                 }
             }
-            Event::OwnLock(lock) => self.hear_lock(rules, now, lock),
+            Event::OwnLock(lock) => self.on_own_lock(rules, now, lock),
             Event::Old(old) => {
                 self.looking = false;
                 self.old = Some((old, now));
@@ -58,32 +64,37 @@ impl Machine {
         }
     }
 
-    fn hear_bucket(
+    fn on_bucket_answer(
         &mut self,
         rules: &Rules,
         now: Ms,
-        ask: Ask,
-        answer: Answer,
+        ask: BucketRequest,
+        answer: BucketAnswer,
         out: &mut Vec<Action>,
     ) {
         let wrote = ask.write.is_some();
         let answer = match answer {
-            Answer::Refused | Answer::Lease(_) if wrote && rules.omit.refusal_fences => {
-                Answer::Away
+            BucketAnswer::Refused | BucketAnswer::Lease(_)
+                if wrote && rules.omit.refusal_fences =>
+            {
+                BucketAnswer::Away
             }
             answer => answer,
         };
         self.bucket = match answer {
-            Answer::Away => Bucket::Away,
-            Answer::Broken => Bucket::Broken,
+            BucketAnswer::Away => Bucket::Away,
+            BucketAnswer::Broken => Bucket::Broken,
             _ => Bucket::There,
         };
         match answer {
-            Answer::Unchanged | Answer::NotDone | Answer::Away | Answer::Broken => {}
-            Answer::Absent => {
+            BucketAnswer::Unchanged
+            | BucketAnswer::NotDone
+            | BucketAnswer::Away
+            | BucketAnswer::Broken => {}
+            BucketAnswer::Absent => {
                 self.absent_since.get_or_insert(now);
             }
-            Answer::Done(view) => {
+            BucketAnswer::Done(view) => {
                 self.learn(rules, now, view, out);
                 let closes = matches!(view.state, LeaseState::Released | LeaseState::Switching);
                 if !closes {
@@ -92,7 +103,7 @@ impl Machine {
                     self.pledged = !view.held.is_empty();
                 }
             }
-            Answer::Lease(view) => {
+            BucketAnswer::Lease(view) => {
                 self.learn(rules, now, view, out);
                 if wrote && view.owner == rules.me {
                     // An earlier write of ours came through late. How old it is, nobody knows: the next one will tell.
@@ -100,7 +111,7 @@ impl Machine {
                     self.next_ask = now;
                 }
             }
-            Answer::Refused => {
+            BucketAnswer::Refused => {
                 if wrote && self.state.owns() {
                     self.begin_fencing(now, Fenced::Refused, out);
                 }
@@ -108,13 +119,16 @@ impl Machine {
         }
         if let (State::Starting { .. }, false) = (
             self.state,
-            matches!(answer, Answer::Away | Answer::Broken | Answer::NotDone),
+            matches!(
+                answer,
+                BucketAnswer::Away | BucketAnswer::Broken | BucketAnswer::NotDone
+            ),
         ) {
             self.enter(State::Following);
         }
         if self.state == State::Bidding {
             self.next_ask = now;
-            if matches!(answer, Answer::Done(_)) {
+            if matches!(answer, BucketAnswer::Done(_)) {
                 self.next_task = now;
                 self.enter(State::Promoting {
                     since: now,
@@ -139,7 +153,7 @@ impl Machine {
         if before.is_some_and(|seen| seen.view.tag == view.tag) {
             return;
         }
-        self.seen = Some(Seen {
+        self.seen = Some(SeenLease {
             view,
             since: now,
             epoch_since: same_epoch.map_or(now, |seen| seen.epoch_since),
@@ -162,16 +176,16 @@ impl Machine {
         if self.own.held.is_some() {
             out.push(Action::DropLock);
         }
-        self.own = Own {
+        self.own = OwnLockState {
             asked: self.own.asked,
-            ..Own::default()
+            ..OwnLockState::default()
         };
         self.old = None;
         self.told_old = false;
         self.judged = false;
     }
 
-    fn hear_health(&mut self, now: Ms, health: Health) {
+    fn on_health(&mut self, now: Ms, health: Health) {
         self.health = Some((health, now));
         self.judged = true;
         self.observing = false;
@@ -187,7 +201,7 @@ impl Machine {
         };
     }
 
-    fn hear_beat(&mut self, now: Ms, sent: Ms, beat: Beat, out: &mut Vec<Action>) {
+    fn on_heartbeat(&mut self, now: Ms, sent: Ms, beat: Beat, out: &mut Vec<Action>) {
         self.missed = beat == Beat::Failed;
         match beat {
             Beat::Done | Beat::Full => self.beat = Some(sent),
@@ -206,7 +220,7 @@ impl Machine {
         }
     }
 
-    fn hear_lock(&mut self, rules: &Rules, now: Ms, lock: OwnLock) {
+    fn on_own_lock(&mut self, rules: &Rules, now: Ms, lock: OwnLock) {
         self.own.asked = false;
         match lock {
             OwnLock::Held => {
@@ -225,7 +239,7 @@ impl Machine {
         }
     }
 
-    fn did(&mut self, rules: &Rules, now: Ms, task: Task, done: bool) {
+    fn on_task_ended(&mut self, rules: &Rules, now: Ms, task: Task, done: bool) {
         match task {
             Task::Close | Task::Kill if done => {
                 self.closed = true;

@@ -1,4 +1,4 @@
-//! What is kept of leases over a restart: `/var/lib/agentd/epochs.json`.
+//! The leases as they are persisted over a restart: `/var/lib/agentd/epochs.json`.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,15 @@ use crate::system::file::{FileError, Files};
 
 const FILE: &str = "epochs.json";
 
-/// What is kept.
+/// The file: each product's highest epoch, and the owner that the box goes by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Kept {
+pub(super) struct PersistedEpochs {
     format: u32,
     /// Products that are in the document no more stay: should they come back, their epochs go on.
-    products: BTreeMap<Name, KeptLease>,
+    products: BTreeMap<Name, PersistedLease>,
 }
 
-impl Default for Kept {
+impl Default for PersistedEpochs {
     fn default() -> Self {
         Self {
             format: 1,
@@ -30,7 +30,7 @@ impl Default for Kept {
 
 /// What is kept of one product's lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct KeptLease {
+pub(super) struct PersistedLease {
     /// The highest epoch that was seen, and its owner.
     pub(super) highest: Elected,
     /// The owner that the box goes by: of the highest epoch, or of the one before it while that one's owner is not
@@ -38,7 +38,7 @@ pub(super) struct KeptLease {
     pub(super) elected: Option<Elected>,
 }
 
-impl Kept {
+impl PersistedEpochs {
     pub(super) fn load(files: &Files) -> Result<Self, FileError> {
         Ok(state::load(files, FILE)?.unwrap_or_default())
     }
@@ -47,11 +47,11 @@ impl Kept {
         state::save(files, FILE, self)
     }
 
-    pub(super) fn of(&self, product: &Name) -> Option<&KeptLease> {
+    pub(super) fn of(&self, product: &Name) -> Option<&PersistedLease> {
         self.products.get(product)
     }
 
-    pub(super) fn keep(&mut self, product: &Name, lease: KeptLease) {
+    pub(super) fn keep(&mut self, product: &Name, lease: PersistedLease) {
         self.products.insert(product.clone(), lease);
     }
 

@@ -1,4 +1,4 @@
-//! The last good document on this box's own disk, as it came from the bucket, and what is known of it.
+//! The accepted document as it is persisted on this box's own disk, byte for byte, and the record about it.
 //!
 //! The document is written first and the record about it last: a crash between the two leaves a
 //! document that is newer than its record, and a record is never newer than its document.
@@ -54,7 +54,7 @@ impl Meta {
 
 /// What was found on disk.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct Persisted {
     /// The document, if it can be used.
     pub document: Option<Document>,
     /// The record, if it can be read and is not of another fleet than the pinned one.
@@ -66,14 +66,14 @@ pub(super) struct Kept {
 }
 
 /// Reads what was persisted, all of it. Writes nothing.
-pub(super) fn load(files: &Files, pinned: Option<&Name>) -> Result<Kept, FileError> {
+pub(super) fn load(files: &Files, pinned: Option<&Name>) -> Result<Persisted, FileError> {
     let meta = load_meta(files)?;
     let bytes = match files.read(Path::new(DOCUMENT))? {
         Found::File { bytes, .. } => bytes,
         Found::Absent => {
-            return Ok(Kept {
+            return Ok(Persisted {
                 meta: meta.filter(|meta| pinned.is_none_or(|pinned| *pinned == meta.id.fleet)),
-                ..Kept::default()
+                ..Persisted::default()
             });
         }
         _ => {
@@ -82,9 +82,9 @@ pub(super) fn load(files: &Files, pinned: Option<&Name>) -> Result<Kept, FileErr
                 path = DOCUMENT,
                 "the last good document is no file; going on as if there were none"
             );
-            return Ok(Kept {
+            return Ok(Persisted {
                 meta,
-                ..Kept::default()
+                ..Persisted::default()
             });
         }
     };
@@ -95,7 +95,7 @@ pub(super) fn load(files: &Files, pinned: Option<&Name>) -> Result<Kept, FileErr
         Ok(document) => {
             let Some(why) = unusable(&document.id, meta.as_ref(), pinned) else {
                 let fits = meta.as_ref().is_some_and(|meta| meta.id == document.id);
-                return Ok(Kept {
+                return Ok(Persisted {
                     document: Some(document),
                     meta,
                     fits,
@@ -111,7 +111,7 @@ pub(super) fn load(files: &Files, pinned: Option<&Name>) -> Result<Kept, FileErr
         why,
         "the last good document cannot be used; going on as if there were none"
     );
-    Ok(Kept {
+    Ok(Persisted {
         document: None,
         meta: meta.filter(|meta| pinned.is_none_or(|pinned| *pinned == meta.id.fleet)),
         fits: false,

@@ -1,8 +1,8 @@
-//! What a box that only follows leases tells of its products' databases.
+//! The status of its products' databases on a box that only follows leases.
 
 use jiff::SignedDuration;
 
-use super::{Follower, HeardOf};
+use super::{Follower, LeaseReadings};
 use crate::database::lease::LeaseState;
 use crate::fleet::{Database, Fleet, Name};
 use crate::node::databases;
@@ -14,14 +14,14 @@ const TOLERATED: SignedDuration = SignedDuration::from_mins(1);
 
 impl Follower {
     /// The databases of the products of `node`, as far as leases tell. `port`: where the document does not say.
-    pub fn told(&self, fleet: &Fleet, node: &Name, port: u16) -> Vec<DatabaseStatus> {
+    pub fn database_status(&self, fleet: &Fleet, node: &Name, port: u16) -> Vec<DatabaseStatus> {
         databases::of_server(fleet, node)
             .into_iter()
-            .map(|(product, database)| self.told_of(fleet, node, product, database, port))
+            .map(|(product, database)| self.product_status(fleet, node, product, database, port))
             .collect()
     }
 
-    fn told_of(
+    fn product_status(
         &self,
         fleet: &Fleet,
         node: &Name,
@@ -29,14 +29,14 @@ impl Follower {
         database: &Database,
         port: u16,
     ) -> DatabaseStatus {
-        let kept = self.kept.of(product);
-        let heard = self.heard.get(product).cloned().unwrap_or_default();
+        let kept = self.persisted.of(product);
+        let readings = self.readings.get(product).cloned().unwrap_or_default();
         let elected = kept.and_then(|kept| kept.elected.as_ref());
         let master = databases::master(database, elected);
         let mut alarms: Vec<String> = Vec::new();
         let mut notes: Vec<String> = Vec::new();
-        alarms.extend(unread(product, &heard));
-        alarms.extend(heard.refused.as_ref().map(|refused| refused.why.clone()));
+        alarms.extend(unread(product, &readings));
+        alarms.extend(readings.refused.as_ref().map(|refused| refused.why.clone()));
         if let Some(elected) = elected
             && !database.chain.contains(&elected.owner)
         {
@@ -46,9 +46,9 @@ impl Follower {
                 elected.owner, elected.owner
             ));
         }
-        if let Some(lease) = &heard.lease
+        if let Some(lease) = &readings.lease
             && lease.state == LeaseState::Promoting
-            && heard.refused.is_none()
+            && readings.refused.is_none()
         {
             notes.push(format!(
                 "{} has taken over and takes no writes yet; until it does, nothing is changed here",
@@ -64,7 +64,7 @@ impl Follower {
                 Part::Follower
             },
             master: master.map(|master| master.server.clone()),
-            lease: lease_status(&heard, elected.map(|elected| elected.epoch)),
+            lease: lease_status(&readings, elected.map(|elected| elected.epoch)),
             servers: servers(fleet, database, master.map(|master| master.server), port),
             failover: FailoverStatus {
                 automatic: None,
@@ -83,11 +83,11 @@ impl Follower {
 
 /// What a lease that cannot be read means. A short silence of the bucket wakes nobody; a right that is missing does not
 /// come by itself.
-fn unread(product: &Name, heard: &HeardOf) -> Option<String> {
-    let trouble = heard.unanswered.as_ref()?;
+fn unread(product: &Name, readings: &LeaseReadings) -> Option<String> {
+    let trouble = readings.unanswered.as_ref()?;
     let silent = clock::now().duration_since(trouble.since);
-    (heard.forbidden || silent > TOLERATED).then(|| {
-        let right = if heard.forbidden {
+    (readings.forbidden || silent > TOLERATED).then(|| {
+        let right = if readings.forbidden {
             format!(
                 " This machine needs the right to get leases/{product}.json: packaging/iam has the policies."
             )
@@ -102,9 +102,9 @@ fn unread(product: &Name, heard: &HeardOf) -> Option<String> {
 }
 
 /// The lease, if the last one that was read is one to go by.
-fn lease_status(heard: &HeardOf, epoch: Option<u64>) -> Option<LeaseStatus> {
-    let lease = heard.lease.as_ref()?;
-    let refused = heard.refused.is_some() || epoch.is_none();
+fn lease_status(readings: &LeaseReadings, epoch: Option<u64>) -> Option<LeaseStatus> {
+    let lease = readings.lease.as_ref()?;
+    let refused = readings.refused.is_some() || epoch.is_none();
     (!refused).then(|| LeaseStatus {
         epoch: lease.epoch,
         owner: lease.owner.clone(),
@@ -113,8 +113,8 @@ fn lease_status(heard: &HeardOf, epoch: Option<u64>) -> Option<LeaseStatus> {
         armed: lease.armed,
         since: lease.since,
         renewed: lease.renewed,
-        confirmed: heard.confirmed.unwrap_or(lease.renewed),
-        trouble: heard.unanswered.clone(),
+        confirmed: readings.confirmed.unwrap_or(lease.renewed),
+        trouble: readings.unanswered.clone(),
     })
 }
 

@@ -1,4 +1,4 @@
-//! What can be seen of this box without asking its daemon: the status file, and whether its process lives.
+//! The status of this box as it is known without asking its daemon: the status file, and whether its process lives.
 //!
 //! For monitors, which must neither wait for a busy daemon nor be root.
 
@@ -17,9 +17,9 @@ use crate::system::chain;
 use crate::system::file::{Files, Found};
 use crate::system::root::Root;
 
-/// What was seen.
+/// The status file, and whether the daemon that wrote it runs.
 #[derive(Debug, Default)]
-pub struct Look {
+pub struct LocalStatus {
     /// What the agent last wrote of the box.
     pub status: Option<Status>,
     /// Why it cannot be read, though it is there.
@@ -28,9 +28,9 @@ pub struct Look {
     pub running: Option<bool>,
 }
 
-impl Look {
+impl LocalStatus {
     /// Looks. Fails only where it is not clear where to look.
-    pub fn now(global: &Global) -> Result<Self, Failure> {
+    pub fn read(global: &Global) -> Result<Self, Failure> {
         let root = place::root(global)?;
         let (status, trouble) = match last_written(&Files::new(root.clone())) {
             Ok(status) => (status, None),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
-use super::{Answer, Because, Later, Line, OwnedPath, OwnedUnit, State};
+use super::{Explanation, LaterFailure, Line, OwnedPath, OwnedUnit, State, WriteCause};
 use crate::converge::journal;
 use crate::converge::ledger::{Form, Ledger, Owned};
 use crate::fleet::Pointer;
@@ -24,13 +24,13 @@ const LINKS_FOLLOWED: usize = 8;
 const MARKER: &str = "# BEGIN node-agent";
 
 /// What there is to look in.
-pub(super) struct Look<'a> {
+pub(super) struct Lookup<'a> {
     files: &'a Files,
     ledger: &'a Ledger,
     runs: Vec<RunRecord>,
 }
 
-impl<'a> Look<'a> {
+impl<'a> Lookup<'a> {
     pub(super) fn new(files: &'a Files, ledger: &'a Ledger) -> Result<Self, FileError> {
         Ok(Self {
             files,
@@ -40,8 +40,8 @@ impl<'a> Look<'a> {
     }
 
     /// Everything that is known of `subject`: a path, a unit, or a word that stands in a file of the agent's.
-    pub(super) fn up(&self, subject: &str, name: Option<&str>) -> Answer {
-        let mut answer = Answer {
+    pub(super) fn find(&self, subject: &str, name: Option<&str>) -> Explanation {
+        let mut answer = Explanation {
             format: 1,
             subject: subject.into(),
             name: name.map(Into::into),
@@ -189,7 +189,7 @@ impl<'a> Look<'a> {
             .iter()
             .find(|run| run.id == owned.run)
             .and_then(|run| {
-                step_of(run, &owned.step).map(|step| Because {
+                step_of(run, &owned.step).map(|step| WriteCause {
                     trigger: run.trigger,
                     cause: step.cause,
                 })
@@ -200,7 +200,7 @@ impl<'a> Look<'a> {
             .take_while(|run| run.id > owned.run)
             .find_map(|run| step_of(run, &owned.step).map(|step| (run, step)))
             .filter(|(_, step)| step.outcome.is_failure())
-            .map(|(run, step)| Later {
+            .map(|(run, step)| LaterFailure {
                 run: run.id,
                 version: run.document.version,
                 outcome: step.outcome,
