@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use metadata::Asked;
 
-use crate::fleet::{Fleet, Name};
+use crate::fleet::{Fleet, Name, Server, ServerState};
 use crate::settings::{IdentitySettings, MetadataUse, Settings};
 use crate::system::root::Root;
 
@@ -104,36 +104,52 @@ impl Clues {
     /// The server that this box is, and how that was found: `the setting node`, `the instance id i-…`,
     /// `the tag agentd-node`, `the host name web-1`.
     ///
-    /// Retired servers are found too: their boxes have to clean up. A name that a person set and
-    /// that the document does not have is nobody: guessing on would make this box another server.
+    /// Retired servers are found too: their boxes have to clean up. But where one clue leads to several servers, an
+    /// active one comes before one that drains, and that before a retired one: what a machine was once must not
+    /// clean up what it is now. A name that a person set and that the document does not have is nobody: guessing
+    /// on would make this box another server. So is a name whose server has another instance id than this box:
+    /// that is the machine which replaced it.
     pub fn find(&self, fleet: &Fleet) -> Option<(Name, String)> {
         if let Some(name) = &self.setting {
             let known = fleet.servers.contains_key(name);
             return known.then(|| (name.clone(), "the setting node".into()));
         }
-        let by_name = |text: &str| -> Option<Name> {
-            let name: Name = text.parse().ok()?;
-            fleet.servers.contains_key(&name).then_some(name)
-        };
         if let Some(id) = &self.instance_id {
-            let mut servers = fleet.servers.iter().filter(|(_, server)| {
+            let servers = fleet.servers.iter().filter(|(_, server)| {
                 server
                     .instance
                     .as_ref()
                     .is_some_and(|instance| instance.as_str() == id)
             });
-            if let Some((name, _)) = servers.next() {
+            if let Some((name, _)) = most_active(servers) {
                 return Some((name.clone(), format!("the instance id {id}")));
             }
         }
         if let Some((tag, value)) = &self.tag
-            && let Some(name) = by_name(value)
+            && let Some((name, _)) = self.named(fleet, value)
         {
-            return Some((name, format!("the tag {tag}")));
+            return Some((name.clone(), format!("the tag {tag}")));
         }
-        self.hostnames
-            .iter()
-            .find_map(|host| by_name(host).map(|name| (name, format!("the host name {host}"))))
+        let (name, _) = most_active(
+            self.hostnames
+                .iter()
+                .filter_map(|host| self.named(fleet, host)),
+        )?;
+        Some((name.clone(), format!("the host name {name}")))
+    }
+
+    /// The server called `text`, unless it is another machine than this one.
+    fn named<'f>(&self, fleet: &'f Fleet, text: &str) -> Option<(&'f Name, &'f Server)> {
+        let (name, server) = fleet.servers.get_key_value(text)?;
+        (!self.is_another(server)).then_some((name, server))
+    }
+
+    /// Whether the document says that `server` is a machine with another instance id than this one's.
+    fn is_another(&self, server: &Server) -> bool {
+        match (&self.instance_id, &server.instance) {
+            (Some(own), Some(instance)) => instance.as_str() != own,
+            _ => false,
+        }
     }
 
     /// Why `fleet` has no server for this box: what was tried, and what to do.
@@ -175,6 +191,15 @@ impl Clues {
                 .map(|host| format!("the host name {host}")),
         );
         tried.extend(self.tried.iter().cloned());
+        let names = self.tag.iter().map(|(_, value)| value);
+        let replaced = names
+            .chain(&self.hostnames)
+            .find_map(|name| Some((name, fleet.servers.get(name.as_str())?.instance.as_ref()?)));
+        if let (Some(own), Some((name, instance))) = (&self.instance_id, replaced) {
+            return format!(
+                "no server in {document} is this box, whose instance id is {own}: {name} is {instance} there; if this box is {name}, correct \"instance\" of {name} in the document"
+            );
+        }
         let how = match (&self.instance_id, self.hostnames.last()) {
             (Some(id), _) => format!("add a server with \"instance\": \"{id}\" to the document"),
             (None, Some(host)) => format!("add the server {host} to the document"),
@@ -185,6 +210,20 @@ impl Clues {
             tried.join(", ")
         )
     }
+}
+
+/// The first by name of the most active of `servers`.
+fn most_active<'f>(
+    servers: impl Iterator<Item = (&'f Name, &'f Server)>,
+) -> Option<(&'f Name, &'f Server)> {
+    servers.min_by_key(|(name, server)| {
+        let rank = match server.state {
+            ServerState::Active => 0,
+            ServerState::Draining => 1,
+            ServerState::Retired => 2,
+        };
+        (rank, *name)
+    })
 }
 
 /// Under a root the machine's own name means nothing: what counts is the image's.

@@ -187,6 +187,86 @@ fn clues_count_in_their_order() {
     assert_eq!(found(&clues), None);
 }
 
+/// A fleet of servers with these fields.
+fn fleet_of(servers: &str) -> Fleet {
+    let text = format!(
+        r#"{{"format": 1, "fleet": "test", "version": 7,
+            "issued": "2026-01-01T00:00:00Z", "expires": "2046-01-01T00:00:00Z", "servers": {{{servers}}}}}"#
+    );
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn what_a_machine_was_once_does_not_count_over_what_it_is_now() {
+    let server = |name: &str, state: &str| {
+        format!(r#""{name}": {{"address": "10.0.0.1", "instance": "i-0a11", "state": "{state}"}}"#)
+    };
+    let clues = Clues {
+        instance_id: Some("i-0a11".into()),
+        ..Clues::default()
+    };
+    for (states, expected) in [
+        (["retired", "active", "draining"], "web-2"),
+        (["retired", "retired", "draining"], "web-3"),
+        (["draining", "retired", "active"], "web-3"),
+        (["retired", "retired", "retired"], "web-1"),
+    ] {
+        let [one, two, three] = states;
+        let fleet = fleet_of(
+            &[
+                server("web-1", one),
+                server("web-2", two),
+                server("web-3", three),
+            ]
+            .join(","),
+        );
+        let (name, _) = clues.find(&fleet).unwrap();
+        assert_eq!(name.as_str(), expected, "{states:?}");
+    }
+}
+
+#[test]
+fn of_two_host_names_the_active_servers_counts() {
+    let fleet = fleet_of(
+        r#""old": {"address": "10.0.0.1", "state": "retired"}, "web-1": {"address": "10.0.0.1"}"#,
+    );
+    let clues = Clues {
+        hostnames: vec!["old".into(), "web-1".into()],
+        ..Clues::default()
+    };
+    let (name, by) = clues.find(&fleet).unwrap();
+    assert_eq!(
+        (name.as_str(), by.as_str()),
+        ("web-1", "the host name web-1")
+    );
+}
+
+#[test]
+fn a_machine_that_was_replaced_is_not_the_one_that_took_its_name() {
+    let fleet = fleet_of(r#""web-1": {"address": "10.0.0.1", "instance": "i-0b22"}"#);
+    let old = Clues {
+        instance_id: Some("i-0a11".into()),
+        tag: Some(("agentd-node".into(), "web-1".into())),
+        hostnames: vec!["web-1".into()],
+        ..Clues::default()
+    };
+    assert_eq!(old.find(&fleet), None);
+    insta::assert_snapshot!(
+        old.not_found(&fleet),
+        @r#"no server in version 7 of fleet test is this box, whose instance id is i-0a11: web-1 is i-0b22 there; if this box is web-1, correct "instance" of web-1 in the document"#
+    );
+    let without_metadata = Clues {
+        instance_id: None,
+        ..old.clone()
+    };
+    assert!(without_metadata.find(&fleet).is_some());
+    let new = Clues {
+        instance_id: Some("i-0b22".into()),
+        ..old
+    };
+    assert!(new.find(&fleet).is_some());
+}
+
 #[test]
 fn a_setting_that_the_document_does_not_have_is_nobody() {
     let clues = Clues {

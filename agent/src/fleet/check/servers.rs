@@ -1,6 +1,7 @@
 //! Servers: what they refer to, and that no two are the same machine.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use super::{Check, PRODUCTS, RESERVED_HOSTS, ROLES, place};
@@ -29,16 +30,14 @@ impl<'f> Check<'f> {
                     format!("{address} is no address that other servers can reach")
                 });
             } else if let Some(other) = by_address.insert(address, name) {
-                self.findings.add(&at.then("address"), || {
-                    format!("{address} is the address of `{other}` too")
-                });
+                self.findings
+                    .add(&at.then("address"), || twice(&address, "address", other));
             }
             if let Some(instance) = &server.instance
                 && let Some(other) = by_instance.insert(instance, name)
             {
-                self.findings.add(&at.then("instance"), || {
-                    format!("{instance} is the instance of `{other}` too")
-                });
+                self.findings
+                    .add(&at.then("instance"), || twice(instance, "instance", other));
             }
         }
     }
@@ -56,4 +55,10 @@ impl<'f> Check<'f> {
             self.refers(&self.fleet.products, &PRODUCTS, product, &products, index);
         }
     }
+}
+
+/// Two servers that are not retired have the same `value` of `field`; the other one is `other`.
+fn twice(value: &impl fmt::Display, field: &str, other: &Name) -> String {
+    let there = place(["servers", other.as_str(), field]);
+    format!("{value} is the {field} of `{other}` too ({there})")
 }
