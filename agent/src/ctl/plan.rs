@@ -15,6 +15,7 @@ use crate::node::Elections;
 use crate::report::{DocumentId, Outcome, Problem, StepRecord, exit_code, is_failed, text};
 use crate::settings::{HostsScope, Settings};
 use crate::system::platform::{Family, Platform};
+use crate::system::spelling::nearest;
 use crate::system::{chain, clock};
 
 #[derive(Serialize)]
@@ -133,14 +134,13 @@ fn known(server: &Name, document: &Document, file: &Path) -> Result<(), Failure>
     if servers.contains_key(server) {
         return Ok(());
     }
-    let nearest = servers
-        .keys()
-        .min_by_key(|name| strsim::damerau_levenshtein(name.as_str(), server.as_str()));
     let failure = Failure::new(format!("{} has no server {server}", file.display()));
-    Err(match nearest {
-        Some(nearest) => failure.hint(format!("did you mean {nearest}?")),
-        None => failure,
-    })
+    Err(
+        match nearest(server.as_str(), servers.keys().map(Name::as_str)) {
+            Some(nearest) => failure.hint(format!("did you mean {nearest}?")),
+            None => failure,
+        },
+    )
 }
 
 /// This box.

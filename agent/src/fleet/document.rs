@@ -1,16 +1,16 @@
 //! Reading a document: from bytes to a checked [`Fleet`], or to all of its mistakes.
 
-use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::check::check;
 use super::envelope::{Envelope, Signature};
-use super::findings::{Findings, line_column, shown};
+use super::findings::{Findings, Mistake};
 use super::model::Fleet;
 use super::names::Name;
 use super::pointer::Pointer;
+use super::position::line_column;
 use super::shape::walk_file;
 use super::strict;
 use super::tree::{Node, Value};
@@ -37,35 +37,6 @@ pub struct Document {
     pub id: DocumentId,
     /// Who says so, as the file has it. Nothing here was verified.
     pub signatures: Vec<Signature>,
-}
-
-/// One mistake in a document.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Mistake {
-    /// Where, as a JSON pointer into the file.
-    pub pointer: Pointer,
-    /// Line and column of the value (or the key) in the file, both from 1, where they are known.
-    pub position: Option<(u32, u32)>,
-    /// What is wrong, what was expected, and the nearest right name for a misspelt one.
-    pub message: String,
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some((line, column)) = self.position {
-            write!(out, "{line}:{column}: ")?;
-        }
-        if !self.pointer.0.is_empty() {
-            // Keys come from the file: nothing that a terminal obeys may get through.
-            write!(out, "{}: ", shown_pointer(&self.pointer))?;
-        }
-        out.write_str(&self.message)
-    }
-}
-
-fn shown_pointer(pointer: &Pointer) -> String {
-    let segments: Vec<String> = pointer.0.split('/').map(shown).collect();
-    segments.join("/")
 }
 
 impl Document {

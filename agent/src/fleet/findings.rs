@@ -1,13 +1,44 @@
 //! Mistakes while they are collected: where they are, and which parts of the document they make doubtful.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use super::document::Mistake;
 use super::pointer::Pointer;
+use super::position::line_column;
 use super::tree::Node;
+use super::wording::shown;
 
 /// The most mistakes that are reported of one document.
 const MOST: usize = 100;
+
+/// One mistake in a document.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Mistake {
+    /// Where, as a JSON pointer into the file.
+    pub pointer: Pointer,
+    /// Line and column of the value (or the key) in the file, both from 1, where they are known.
+    pub position: Option<(u32, u32)>,
+    /// What is wrong, what was expected, and the nearest right name for a misspelt one.
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((line, column)) = self.position {
+            write!(out, "{line}:{column}: ")?;
+        }
+        if !self.pointer.0.is_empty() {
+            // Keys come from the file: nothing that a terminal obeys may get through.
+            write!(out, "{}: ", shown_pointer(&self.pointer))?;
+        }
+        out.write_str(&self.message)
+    }
+}
+
+fn shown_pointer(pointer: &Pointer) -> String {
+    let segments: Vec<String> = pointer.0.split('/').map(shown).collect();
+    segments.join("/")
+}
 
 /// The mistakes of one document.
 #[derive(Debug, Default)]
@@ -141,64 +172,4 @@ impl Findings {
         }
         mistakes
     }
-}
-
-/// Line and column (in characters) of a place in the text, both from 1.
-pub(super) fn line_column(text: &str, offset: usize) -> (u32, u32) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let lines = before.bytes().filter(|byte| *byte == b'\n').count();
-    let column = before.get(line_start..).unwrap_or_default().chars().count();
-    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).saturating_add(1);
-    (count(lines), count(column))
-}
-
-/// The one of `known` that `word` was most likely meant to be.
-pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    if word.len() > 64 {
-        return None;
-    }
-    let most = (word.chars().count() / 3).clamp(1, 3);
-    let folded = word.to_lowercase().replace('_', "-");
-    known
-        .into_iter()
-        .filter(|candidate| candidate.len().abs_diff(folded.len()) <= most)
-        .map(|candidate| (strsim::osa_distance(&folded, candidate), candidate))
-        .filter(|(distance, _)| *distance <= most)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// "`a`, `b` and `c`", each between `quote`s and with `last` before the last one.
-pub(super) fn listed<'k>(
-    names: impl IntoIterator<Item = &'k str>,
-    quote: char,
-    last: &str,
-) -> String {
-    let quoted: Vec<String> = names
-        .into_iter()
-        .map(|name| format!("{quote}{name}{quote}"))
-        .collect();
-    match quoted.as_slice() {
-        [] => String::new(),
-        [one] => one.clone(),
-        [many @ .., end] => format!("{} {last} {end}", many.join(", ")),
-    }
-}
-
-/// `text` as a message may show it: shortened, nothing that a terminal obeys.
-pub(super) fn shown(text: &str) -> String {
-    const MOST_CHARACTERS: usize = 60;
-    let mut shown = String::new();
-    for character in text.chars().take(MOST_CHARACTERS) {
-        match character {
-            // Needs no escape here: it is what stands in the file.
-            '\'' => shown.push('\''),
-            other => shown.extend(other.escape_debug()),
-        }
-    }
-    if text.chars().nth(MOST_CHARACTERS).is_some() {
-        shown.push('…');
-    }
-    shown
 }

@@ -7,15 +7,17 @@ mod findings;
 mod model;
 pub mod names;
 mod pointer;
-mod schedule;
+mod position;
 mod schema;
 mod shape;
 pub(crate) mod strict;
 mod tree;
 mod walk;
+mod wording;
 
-pub use document::{Document, DocumentId, Mistake};
+pub use document::{Document, DocumentId};
 pub use envelope::Signature;
+pub use findings::Mistake;
 pub use model::{
     Aliases, Cache, CacheList, CronJob, CronRun, Database, Fleet, ListFormat, Product, Role,
     Server, ServerState, Site, Snapshots,

@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 
 use super::pointer::Pointer;
+use super::position::line_column;
+use super::wording::shown;
 
 /// The deepest nesting that is read. The deepest place of the model has 8.
 const DEPTH: usize = 32;
@@ -139,7 +141,7 @@ impl<'t> Parser<'t> {
     fn ended(&self) -> SyntaxError {
         let what = match self.open.last() {
             Some(open) => {
-                let (line, column) = super::findings::line_column(self.text, open.start);
+                let (line, column) = line_column(self.text, open.start);
                 let kind = if open.bracket == b'{' {
                     "object"
                 } else {
@@ -166,7 +168,7 @@ impl<'t> Parser<'t> {
             None => "the end of the file".to_owned(),
             Some(_) if word.chars().count() > 20 => format!("`{}…`", word.get(..20).unwrap_or("")),
             Some(_) if !word.is_empty() => format!("`{word}`"),
-            Some(c) => format!("`{}`", super::findings::shown(c.encode_utf8(&mut [0; 4]))),
+            Some(c) => format!("`{}`", shown(c.encode_utf8(&mut [0; 4]))),
         }
     }
 

@@ -9,10 +9,13 @@ use serde::de::value::StrDeserializer;
 use serde::de::{self, Deserialize, IntoDeserializer};
 use serde_json::Map;
 
-use super::findings::{Findings, line_column, listed, nearest, shown};
+use super::findings::Findings;
 use super::names::{Port, Written};
 use super::pointer::Pointer;
+use super::position::line_column;
 use super::tree::{Node, Value};
+use super::wording::{listed, shown};
+use crate::system::spelling::nearest;
 
 /// The state of a walk.
 pub(super) struct Walker<'t> {

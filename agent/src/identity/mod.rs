@@ -13,6 +13,7 @@ use metadata::Asked;
 use crate::fleet::{Fleet, Name, Server, ServerState};
 use crate::settings::{IdentitySettings, MetadataUse, Settings};
 use crate::system::root::Root;
+use crate::system::spelling::nearest;
 
 /// The most that gathering clues may take, all together.
 pub const GATHER_DEADLINE: Duration = Duration::from_secs(3);
@@ -156,20 +157,9 @@ impl Clues {
     pub fn not_found(&self, fleet: &Fleet) -> String {
         let document = format!("version {} of fleet {}", fleet.version, fleet.fleet);
         if let Some(name) = &self.setting {
-            let near = fleet
-                .servers
-                .keys()
-                .map(|server| {
-                    (
-                        strsim::damerau_levenshtein(name.as_str(), server.as_str()),
-                        server,
-                    )
-                })
-                .min()
-                .filter(|(distance, _)| *distance <= 2)
-                .map_or_else(String::new, |(_, server)| {
-                    format!(" (did you mean {server}?)")
-                });
+            let servers = fleet.servers.keys().map(Name::as_str);
+            let near = nearest(name.as_str(), servers)
+                .map_or_else(String::new, |server| format!(" (did you mean {server}?)"));
             return format!(
                 "{document} has no server {name}, which the setting node says this box is{near}: add it to the document, or correct node in agentd.toml"
             );

@@ -131,13 +131,3 @@ impl<'a> Mistakes<'a> {
         Place::Line(index + 1, text.trim().chars().take(120).collect())
     }
 }
-
-/// The name among `known` that was probably meant by `word`.
-pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    known
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(word, name), *name))
-        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
-        .min()
-        .map(|(_, name)| name)
-}

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::mistakes::{Mistakes, nearest};
+use super::mistakes::Mistakes;
+use crate::system::spelling::nearest;
 
 /// One table of the file, or one that is not there.
 pub(super) struct Section<'t, 'i> {
@@ -142,7 +143,7 @@ impl<'t, 'i> Section<'t, 'i> {
                 "" => String::new(),
                 section => format!(" in [{section}]"),
             };
-            let hint = match nearest(name, &self.known) {
+            let hint = match nearest(name, self.known.iter().copied()) {
                 Some(nearest) => format!("did you mean {nearest}?"),
                 None => format!("known are {}", self.known.join(", ")),
             };

@@ -20,6 +20,7 @@ pub mod process;
 pub mod random;
 pub mod root;
 pub mod socket;
+pub mod spelling;
 pub mod systemd;
 pub mod tail;
 

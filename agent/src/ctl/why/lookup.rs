@@ -12,6 +12,7 @@ use crate::resource::block::{self, BlockState};
 use crate::system::digest::sha256_hex;
 use crate::system::file::{FileError, Files, Found};
 use crate::system::root::plain;
+use crate::system::spelling::likeness;
 
 /// Runs that are searched for what went wrong with a step since.
 const RUNS_SEARCHED: usize = 50;
@@ -249,10 +250,7 @@ impl<'a> Lookup<'a> {
             .iter()
             .map(|(at, owned)| owned.shown_as.as_deref().unwrap_or(at))
             .filter_map(|known| {
-                let likeness = strsim::normalized_levenshtein(
-                    &known.to_string_lossy(),
-                    &path.to_string_lossy(),
-                );
+                let likeness = likeness(&known.to_string_lossy(), &path.to_string_lossy());
                 let score = if known.starts_with(path) || known.parent() == path.parent() {
                     2.0 + likeness
                 } else if known.file_name() == path.file_name() {

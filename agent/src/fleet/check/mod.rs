@@ -9,10 +9,12 @@ mod servers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::findings::{Findings, listed, nearest};
+use super::findings::Findings;
 use super::model::{CronJob, Fleet};
 use super::names::Name;
 use super::pointer::Pointer;
+use super::wording::listed;
+use crate::system::spelling::nearest;
 
 /// Names that every system gives a meaning of its own.
 const RESERVED_HOSTS: [&str; 6] = [

@@ -3,47 +3,22 @@
 //! Each type accepts only what is safe wherever the agent writes it, so that control characters,
 //! quotes and path tricks are impossible by type. What a string *refers to* is checked elsewhere.
 
+mod schedule;
 mod values;
+mod written;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::marker::PhantomData;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::de::{Deserialize, Deserializer};
+
+use written::read_written;
 
 pub use values::{ByteSize, Network, Port, Span, Stamp};
-
-/// A string was not of its type. The message says what was expected.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct InvalidString(pub String);
-
-/// A type that the document writes as a string.
-pub(super) trait Written: FromStr<Err = InvalidString> {
-    /// What a person should have written.
-    const EXPECTED: &'static str;
-}
-
-/// Reads a written type straight from the text, without a copy in between.
-fn read_written<'de, T: Written, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
-    struct Text<T>(PhantomData<T>);
-
-    impl<T: Written> Visitor<'_> for Text<T> {
-        type Value = T;
-
-        fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-            out.write_str(T::EXPECTED)
-        }
-
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-            text.parse().map_err(E::custom)
-        }
-    }
-
-    deserializer.deserialize_str(Text(PhantomData))
-}
+pub use written::InvalidString;
+pub(super) use written::Written;
 
 /// Makes a newtype over `String` with one accepted form: `FromStr`, serde and JSON Schema agree on it.
 macro_rules! typed_string {
@@ -57,7 +32,7 @@ macro_rules! typed_string {
             }
         });
     };
-    ($(#[$doc:meta])* $type:ident, expected: $expected:literal, pattern: $pattern:literal, check: $check:expr) => {
+    ($(#[$doc:meta])* $type:ident, expected: $expected:expr, pattern: $pattern:literal, check: $check:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
         #[serde(transparent)]
@@ -273,9 +248,9 @@ typed_string!(
 typed_string!(
     /// A crontab schedule: five fields, or one of cron's `@` words. `@reboot` is not one: it is no schedule.
     CronSchedule,
-    expected: "five cron fields such as */5 * * * *, or @hourly, @daily, @weekly, @monthly or @yearly",
+    expected: schedule::EXPECTED,
     pattern: "^(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|[-0-9*/,A-Za-z]+( [-0-9*/,A-Za-z]+){4})$",
-    check: super::schedule::check
+    check: schedule::check
 );
 
 typed_string!(

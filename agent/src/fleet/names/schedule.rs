@@ -1,6 +1,10 @@
 //! The grammar of cron schedules that every cron implementation of CentOS and Debian accepts.
 
-use super::names::{CronSchedule, InvalidString};
+use super::written::InvalidString;
+
+/// What a person should have written.
+pub(super) const EXPECTED: &str =
+    "five cron fields such as */5 * * * *, or @hourly, @daily, @weekly, @monthly or @yearly";
 
 const WORDS: [&str; 7] = [
     "@hourly",
@@ -87,7 +91,7 @@ pub(super) fn check(text: &str) -> Result<(), InvalidString> {
 }
 
 fn shape() -> InvalidString {
-    InvalidString(format!("expected {}", CronSchedule::EXPECTED))
+    InvalidString(format!("expected {EXPECTED}"))
 }
 
 impl Field {
