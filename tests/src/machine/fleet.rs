@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::cgroup::Cgroup;
+use super::limits;
 use super::process::{self, Output, Trouble, wait_until};
 use super::{Machine, MachineSpec, TEST_ADDRESS, images};
 
@@ -120,6 +121,7 @@ impl Home {
                 images.display()
             )));
         }
+        limits::raise();
         let group = Cgroup::of_fleet(FLEETS.fetch_add(1, Ordering::Relaxed))?;
         let fail = |e: &dyn std::fmt::Display| {
             Trouble::caused("cannot open the fleet's namespaces (root is needed)", e)

@@ -19,10 +19,14 @@
 //! machines are not registered with it. Inside a machine version 2 alone is mounted, without controllers, for
 //! the host's own group holds processes: unit sandboxing, watchdogs, the journal, `Restart=` work as
 //! usual, while `MemoryMax=` and the like are accepted and not enforced.
+//!
+//! All machines count as the host's root where the kernel limits inotify; opening a fleet raises those limits of the
+//! host (`limits`).
 
 mod bucket;
 mod cgroup;
 mod fleet;
+mod limits;
 mod node;
 mod process;
 pub mod watch;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::cgroup::Cgroup;
 use super::fleet::{Home, Reaped};
+use super::limits;
 use super::process::{self, Output, Trouble, wait_until};
 use super::{AddedFile, Image, MachineSpec, agent_files};
 
@@ -425,7 +426,10 @@ impl Machine {
             .home
             .inside(&["tail", "--lines=30", &path], b"")
             .unwrap_or_default();
-        Trouble::new(format!("{what}; its console:\n{console}"))
+        let shortage = limits::explained()
+            .map(|why| format!(" ({why})"))
+            .unwrap_or_default();
+        Trouble::new(format!("{what}{shortage}; its console:\n{console}"))
     }
 }
 
