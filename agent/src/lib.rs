@@ -1,6 +1,7 @@
 //! node-agent: one daemon on every machine of a hosting fleet, one document in a bucket.
 //!
-//! The map of the house. A module uses only what stands on a floor below its own:
+//! The map of the house. A module uses only what stands on its own floor or below (the same map, which a test keeps,
+//! stands in `docs/architecture.md`):
 //!
 //! | floor | rooms |
 //! |---|---|

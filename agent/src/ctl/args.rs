@@ -1,13 +1,18 @@
 //! The command line of `agentctl`, and its help.
 
+mod db;
+mod limit;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use super::check::Limit;
 use crate::report::watch::Area;
 use crate::settings::CONFIG_FILE;
+
+pub use db::DbCommand;
+pub use limit::Limit;
 
 /// Shows and steers what node-agent does on this box.
 #[derive(Debug, Parser)]
@@ -208,7 +213,7 @@ pub enum Command {
     Db {
         /// What to do
         #[command(subcommand)]
-        command: super::db::DbCommand,
+        command: DbCommand,
     },
 
     /// Make an image fit to be cloned: forget what belongs to this box alone

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -12,32 +11,11 @@ use super::console::Console;
 use super::failure::Failure;
 use super::local_status::{LocalStatus, within};
 use crate::report::nagios::{self, Answer, UNKNOWN};
-use crate::report::watch::{Alarm, Area, Level, Range, Told, Watch};
+use crate::report::watch::{Alarm, Area, Level, Told, Watch};
 use crate::system::{clock, crash};
 
 /// What is said where it hangs.
 const HANGS: &str = "no answer in time; is /run or /proc stuck?";
-
-/// `[NAME=]RANGE` of `-w` and `-c`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Limit {
-    /// Of which reading.
-    pub name: String,
-    /// When it alarms.
-    pub range: Range,
-}
-
-impl FromStr for Limit {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, range) = text.split_once('=').unwrap_or(("document_age", text));
-        Ok(Self {
-            name: name.into(),
-            range: range.parse()?,
-        })
-    }
-}
 
 /// What `--output json` prints.
 #[derive(Debug, Serialize)]
@@ -193,19 +171,6 @@ pub fn usage(error: &clap::Error) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_limit_names_its_reading_or_means_the_age_of_the_document() {
-        let limit = |text: &str| text.parse::<Limit>();
-        assert_eq!(limit("10:").unwrap().name, "document_age");
-        let memory = limit("memory=@1:2").unwrap();
-        assert_eq!(
-            (memory.name.as_str(), memory.range.to_string()),
-            ("memory", "@1:2".into())
-        );
-        assert!(limit("memory=").is_err());
-        assert!(limit("ten").is_err());
-    }
 
     #[test]
     fn a_command_line_of_check_is_known_however_wrong_it_is() {

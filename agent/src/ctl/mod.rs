@@ -28,9 +28,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-pub use args::{Args, CheckArgs, Color, Command, Format, MuninAsk};
+pub use args::{Args, CheckArgs, Color, Command, DbCommand, Format, MuninAsk};
 use console::Console;
-pub use db::DbCommand;
 use failure::Failure;
 
 /// Wrong usage (`EX_USAGE` of sysexits.h).

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::file::Span;
 use super::mistakes::Mistakes;
 use super::section::Section;
-use crate::database::protocol::Timing;
+use super::timing::Timing;
+use super::values::Span;
 use crate::fleet::names::AbsolutePath;
 
 /// No machine's clock runs so wrong: the share by which its rate may be off.

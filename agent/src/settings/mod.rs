@@ -7,6 +7,8 @@ mod mistakes;
 mod section;
 #[cfg(test)]
 mod tests;
+mod timing;
+mod values;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use crate::system::root::Root;
 pub use database::{DatabaseSettings, DeadmanUse, FailoverUse, Times};
 pub use load::{Overrides, root_of};
 pub use mistakes::{Mistake, Place, SettingsError};
+pub use timing::{Ms, Timing, UnfitTiming};
 
 /// Where the agent keeps what must survive a reboot.
 pub const STATE_DIR: &str = "/var/lib/agentd";

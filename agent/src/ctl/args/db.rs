@@ -116,7 +116,7 @@ pub enum DbCommand {
 
 impl DbCommand {
     /// The order that it gives; `None`: it only looks.
-    pub(super) fn ask(&self) -> Option<DatabaseRequest> {
+    pub fn ask(&self) -> Option<DatabaseRequest> {
         let (product, order, noop) = match self {
             Self::Status { .. } => return None,
             Self::Switchover { product, to, noop } => {

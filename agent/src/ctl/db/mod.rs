@@ -1,14 +1,11 @@
 //! `agentctl db`: the databases of this machine's products, and what a person orders of them.
 
-mod args;
 mod order;
 mod status;
 
-use super::args::Global;
+use super::args::{DbCommand, Global};
 use super::console::Console;
 use super::failure::Failure;
-
-pub use args::DbCommand;
 
 /// What the commands exit with where the agent does not run (contract).
 const NOT_RUNNING: u8 = 3;

@@ -5,9 +5,10 @@
 //!
 //! | part | what it is responsible for |
 //! |---|---|
-//! | `timing` | the times and their inequality; what a server is in its product |
+//! | `servers` | servers by number, and sets of them |
+//! | `rules` | what a server is in its product; its times and their inequality stand in `settings` |
 //! | `state` | the states, and which may follow which |
-//! | `event`, `action` | what a machine is told, and what it wants done |
+//! | `event`, `action`, `task` | what a machine is told, what it wants done, and that on the local server |
 //! | `reason` | why a server is closed, why a candidate does not take over |
 //! | `handle_event` | what each event says is noted; nothing is decided yet |
 //! | `owner` | renewals, locks on peers, validity, fencing |
@@ -41,21 +42,25 @@ mod handover;
 mod owner;
 mod promotion;
 mod reason;
+mod rules;
+mod servers;
 mod state;
-mod timing;
+mod task;
 
 use std::collections::BTreeMap;
 
 use crate::database::lease::LeaseState;
+pub use crate::settings::{Ms, Timing, UnfitTiming};
 
-pub use action::{Action, Proposal, Task};
+pub use action::{Action, Proposal};
 pub use event::{
-    Beat, BucketAnswer, Event, Health, History, Life, Ms, OldMaster, Order, OwnLock, Replica,
-    ServerId, Servers, Tag, View,
+    Beat, BucketAnswer, Event, Health, History, Life, OldMaster, Order, OwnLock, Replica, Tag, View,
 };
 pub use reason::{Fenced, Reason};
+pub use rules::{Omissions, Rules};
+pub use servers::{ServerId, Servers};
 pub use state::{State, Step};
-pub use timing::{Omissions, Rules, Timing, UnfitTiming};
+pub use task::Task;
 
 /// The lease as it was last read or written, and since when it is known to be so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::event::Ms;
+use crate::settings::Ms;
 
 /// Why a server is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

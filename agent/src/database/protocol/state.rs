@@ -1,7 +1,8 @@
 //! The states of a machine, and which may follow which.
 
-use super::event::{Ms, ServerId};
 use super::reason::Fenced;
+use super::servers::ServerId;
+use crate::settings::Ms;
 
 /// Where a server stands in its product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
