@@ -52,6 +52,10 @@ pub enum Mode {
     LostReply,
     /// Passes them on twice, one after the other, and answers with the second answer: a proxy that tries again.
     Twice,
+    /// Passes them on with the last bit of their bodies turned.
+    Corrupt,
+    /// Answers with this status and a body without an end.
+    Endless(u16),
     /// Treats PUTs so, and passes everything else.
     Puts(Box<Mode>),
 }
@@ -97,6 +101,8 @@ pub struct Proxy {
 struct State {
     upstream: SocketAddr,
     taken: AtomicUsize,
+    /// How many bytes of [`Mode::Endless`] clients took.
+    endless: AtomicUsize,
     /// How some clients are treated, unlike the others.
     clients: Mutex<HashMap<IpAddr, Mode>>,
     /// The last answers 200 to a GET, by the request line.
@@ -118,6 +124,7 @@ impl Proxy {
         let state = Arc::new(State {
             upstream,
             taken: AtomicUsize::new(0),
+            endless: AtomicUsize::new(0),
             clients: Mutex::default(),
             passed: Mutex::default(),
         });
@@ -172,6 +179,13 @@ impl Proxy {
     /// How many requests were taken so far, whatever became of them.
     pub fn taken(&self) -> usize {
         self.state.taken.load(Ordering::Relaxed)
+    }
+}
+
+impl Proxy {
+    /// How many bytes of bodies without an end were taken so far, those in the kernel's buffers included.
+    pub fn endless_taken(&self) -> usize {
+        self.state.endless.load(Ordering::Relaxed)
     }
 }
 
@@ -310,6 +324,24 @@ async fn handle(
         Mode::Twice => {
             state.pass(&line, &request).await?;
             state.pass(&line, &request).await?
+        }
+        Mode::Corrupt => {
+            let mut request = request;
+            if let Some(last) = request.body.last_mut() {
+                *last ^= 1;
+            }
+            state.pass(&line, &request).await?
+        }
+        Mode::Endless(status) => {
+            let head =
+                format!("HTTP/1.1 {status} injected\r\nContent-Type: application/xml\r\n\r\n");
+            client.write_all(head.as_bytes()).await?;
+            client.write_all(b"<Error><Message>").await?;
+            let more = vec![b'x'; 64 * 1024];
+            loop {
+                client.write_all(&more).await?;
+                state.endless.fetch_add(more.len(), Ordering::Relaxed);
+            }
         }
         Mode::Status(status) => Message::error(*status),
         Mode::Empty => Message::new("200 OK", "ETag: \"empty\"\r\n", ""),

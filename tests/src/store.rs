@@ -23,9 +23,14 @@ pub struct Store {
 impl Store {
     /// The agent's own client.
     pub fn agent(&self, timeout: Duration) -> Bucket {
+        self.agent_under("", timeout)
+    }
+
+    /// The same, whose objects lie under a prefix.
+    pub fn agent_under(&self, prefix: &str, timeout: Duration) -> Bucket {
         let url = BucketUrl::S3 {
             bucket: self.bucket.clone(),
-            prefix: String::new(),
+            prefix: prefix.into(),
         };
         let settings = S3Settings {
             endpoint: Some(self.endpoint.clone()),

@@ -8,7 +8,10 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use aws_smithy_async::time::StaticTimeSource;
-use node_agent::bucket::{Bucket, BucketErrorKind as Kind, Condition, Fetched, Tag};
+use bytes::Bytes;
+use node_agent::bucket::{
+    Bucket, BucketErrorKind as Kind, Condition, Fetched, PIECE, SMALLEST_PART, Tag,
+};
 use node_agent::settings::{BucketUrl, S3Settings};
 use node_agent::system::clock;
 use node_agent_tests::moto::Moto;
@@ -79,6 +82,230 @@ async fn the_agents_requests(bucket: &Bucket, name: &str) {
     assert!(get(None).await.is_ok());
     put(&"x".repeat(most + 1), None).await.unwrap();
     assert_eq!(get(None).await.unwrap_err().kind, Kind::TooLarge);
+}
+
+/// Lists, deletion and ranges. `conditional`: whether the bucket heeds the condition of a deletion.
+async fn the_agents_other_requests(bucket: &Bucket, conditional: bool) {
+    let put = |key: &'static str, text: &'static str| async move {
+        bucket.put(key, text.into(), None).await.unwrap()
+    };
+    let kind = |error: node_agent::bucket::BucketError| error.kind;
+
+    // In the order of the bytes: a minus and a dot stand before a slash.
+    let all = ["o/a-b/c", "o/a.b", "o/a/b", "o/a/c/d", "o/b"];
+    for key in ["o/b", "o/a/c/d", "o/a.b", "o/a-b/c", "o/a/b", "p/1"] {
+        put(key, "text").await;
+    }
+    for most in [1, 2, 5, 1000] {
+        let (mut keys, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let page = bucket.list("o/", after.as_deref(), most).await.unwrap();
+            assert!(page.entries.len() <= most);
+            for entry in &page.entries {
+                assert_eq!(entry.size, 4);
+                assert!(
+                    entry
+                        .modified
+                        .unwrap()
+                        .duration_until(clock::now())
+                        .as_secs()
+                        < 600
+                );
+                keys.push(entry.key.clone());
+            }
+            if !page.more {
+                break;
+            }
+            after = keys.last().cloned();
+        }
+        assert_eq!(keys, all, "{most} a page");
+    }
+    let keys = async |prefix: &str, after: Option<&str>| {
+        let page = bucket.list(prefix, after, 1000).await.unwrap();
+        page.entries
+            .into_iter()
+            .map(|entry| entry.key)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(keys("o/a/", None).await, ["o/a/b", "o/a/c/d"]);
+    assert_eq!(keys("o/a", Some("o/a/b")).await, ["o/a/c/d"]);
+    assert_eq!(keys("none/", None).await, [""; 0]);
+
+    // Deletion: of exactly one key, and quiet about what is not there.
+    for _ in 0..2 {
+        bucket.delete("o/a/c/d", None).await.unwrap();
+    }
+    assert_eq!(keys("o/a/", None).await, ["o/a/b"]);
+    let tag = put("o/a/b", "new").await;
+    if conditional {
+        let stale = Tag("\"00000000000000000000000000000000\"".into());
+        let refused = bucket.delete("o/a/b", Some(&stale)).await;
+        assert_eq!(kind(refused.unwrap_err()), Kind::Conflict);
+        assert_eq!(keys("o/a/", None).await, ["o/a/b"]);
+        bucket.delete("o/none", Some(&stale)).await.unwrap();
+    }
+    bucket.delete("o/a/b", Some(&tag)).await.unwrap();
+    assert_eq!(keys("o/a/", None).await, [""; 0]);
+
+    // Ranges.
+    let tag = put("r/object", "0123456789").await;
+    let range = |from, length, tag| bucket.get_range("r/object", from, length, tag);
+    let piece = range(2, 3, None).await.unwrap();
+    assert_eq!((piece.bytes.as_slice(), piece.size), (&b"234"[..], 10));
+    assert_eq!(piece.tag, tag);
+    assert_eq!(range(7, 100, Some(&tag)).await.unwrap().bytes, b"789");
+    assert_eq!(range(0, 10, None).await.unwrap().bytes, b"0123456789");
+    assert_eq!(
+        kind(range(10, 1, None).await.unwrap_err()),
+        Kind::OutOfRange
+    );
+    assert_eq!(
+        kind(range(0, 0, None).await.unwrap_err()),
+        Kind::InvalidRequest
+    );
+    put("r/object", "another").await;
+    assert_eq!(
+        kind(range(2, 3, Some(&tag)).await.unwrap_err()),
+        Kind::Conflict
+    );
+    let missing = bucket.get_range("r/none", 0, 1, None).await;
+    assert_eq!(kind(missing.unwrap_err()), Kind::Missing);
+    let tag = put("r/empty", "").await;
+    let piece = bucket.get_range("r/empty", 0, 5, Some(&tag)).await.unwrap();
+    assert_eq!(
+        (piece.bytes.len(), piece.size, piece.tag),
+        (0, 0, tag.clone())
+    );
+    assert_eq!(bucket.reader("r/empty", LIMIT).next().await.unwrap(), None);
+
+    // What is no key is asked of nobody.
+    for key in [
+        "",
+        "/o",
+        "../o",
+        "o/../../p",
+        "o//a",
+        "o/.agentd.lock",
+        "o/a\n",
+    ] {
+        let error = bucket.get(key, None, LIMIT).await.unwrap_err();
+        assert_eq!(error.kind, Kind::InvalidRequest, "{key:?}");
+        assert_eq!(
+            kind(bucket.delete(key, None).await.unwrap_err()),
+            Kind::InvalidRequest
+        );
+    }
+}
+
+/// Uploads in parts, and reading what they made in pieces.
+async fn the_agents_large_requests(bucket: &Bucket) {
+    let kind = |error: node_agent::bucket::BucketError| error.kind;
+    let key = "s/shop/data";
+    let keys = async || {
+        let page = bucket.list("s/", None, 1000).await.unwrap();
+        page.entries
+            .into_iter()
+            .map(|entry| entry.key)
+            .collect::<Vec<_>>()
+    };
+    let pending = async |prefix: &str| bucket.pending_uploads(prefix).await.unwrap();
+    let first = Bytes::from(vec![b'a'; SMALLEST_PART]);
+    let second = Bytes::from(vec![b'b'; SMALLEST_PART]);
+    let third = Bytes::from_static(b"the end");
+
+    let mut upload = bucket.begin_upload(key).await.unwrap();
+    upload.put_part(first.clone()).await.unwrap();
+    upload.put_part(second.clone()).await.unwrap();
+    upload.put_part(third.clone()).await.unwrap();
+    let whole = [first, second, third].concat();
+    assert_eq!(upload.size(), whole.len() as u64);
+    assert_eq!(
+        keys().await,
+        [""; 0],
+        "nothing stands there before it is complete"
+    );
+    let mut other = bucket.begin_upload("s/shop2").await.unwrap();
+    let found = pending("s/shop/").await;
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        (&found[0].key, &found[0].id),
+        (&upload.pending().key, &upload.pending().id)
+    );
+    // When it was begun is not compared: moto says the same of all.
+    assert!(found[0].begun.is_some());
+    assert_eq!(pending("s/").await.len(), 2);
+    let tag = upload.complete(Some(&Condition::Absent)).await.unwrap();
+    assert_eq!(keys().await, [key]);
+    assert_eq!(pending("s/shop/").await, []);
+
+    // Read in pieces, by two readers of which the second goes on where the first was stopped.
+    let limit = whole.len() as u64;
+    let mut reader = bucket.reader(key, limit);
+    let mut read = reader.next().await.unwrap().unwrap();
+    assert_eq!(read.len() as u64, PIECE);
+    assert_eq!((reader.size(), reader.tag()), (Some(limit), Some(&tag)));
+    let mut reader = bucket.resume(key, reader.position(), tag.clone(), limit);
+    while let Some(piece) = reader.next().await.unwrap() {
+        read.extend(piece);
+    }
+    assert!(read == whole, "it is not what was uploaded");
+    assert_eq!(reader.next().await.unwrap(), None);
+    let mut at_the_end = bucket.resume(key, limit, tag.clone(), limit);
+    assert_eq!(at_the_end.next().await.unwrap(), None);
+    let too_large = bucket.reader(key, limit - 1).next().await;
+    assert_eq!(kind(too_large.unwrap_err()), Kind::TooLarge);
+
+    // A second one that must be the first is refused when it completes, and leaves what it has taken until it is aborted.
+    other.put_part(Bytes::from_static(b"short")).await.unwrap();
+    let more = other.put_part(Bytes::from_static(b"one too many")).await;
+    assert_eq!(kind(more.unwrap_err()), Kind::InvalidRequest);
+    let mut late = bucket.begin_upload(key).await.unwrap();
+    assert_eq!(
+        kind(late.complete(None).await.unwrap_err()),
+        Kind::InvalidRequest
+    );
+    late.put_part(Bytes::from_static(b"late")).await.unwrap();
+    let refused = late.complete(Some(&Condition::Absent)).await;
+    assert_eq!(kind(refused.unwrap_err()), Kind::Conflict);
+    assert_eq!(pending("s/shop/").await.len(), 1);
+    let left = late.pending().clone();
+    late.abort().await.unwrap();
+    bucket.abort_upload(&left).await.unwrap();
+    assert_eq!(pending("s/shop/").await, []);
+    assert_eq!(keys().await, [key]);
+
+    // Without a condition it replaces, and who reads the old one notices.
+    let mut reader = bucket.reader(key, limit);
+    reader.next().await.unwrap();
+    let mut new = bucket.begin_upload(key).await.unwrap();
+    new.put_part(Bytes::from_static(b"new")).await.unwrap();
+    let made = new
+        .complete(Some(&Condition::Matches(tag.clone())))
+        .await
+        .unwrap();
+    assert_ne!(made, tag);
+    assert_eq!(kind(reader.next().await.unwrap_err()), Kind::Conflict);
+    assert_eq!(
+        bucket.get(key, None, LIMIT).await.unwrap(),
+        Fetched::Object {
+            bytes: b"new".to_vec(),
+            tag: made
+        }
+    );
+
+    // What was aborted cannot go on.
+    let left = other.pending().clone();
+    bucket.abort_upload(&left).await.unwrap();
+    let mut gone = bucket.begin_upload(key).await.unwrap();
+    bucket.abort_upload(gone.pending()).await.unwrap();
+    let refused = gone.put_part(Bytes::from_static(b"x")).await;
+    // moto breaks off with 500. What counts: nothing came of it.
+    let refused = kind(refused.unwrap_err());
+    assert!(
+        matches!(refused, Kind::Missing | Kind::Unavailable),
+        "{refused:?}"
+    );
+    assert_eq!(pending("").await, []);
 }
 
 /// The status of an answer that is no success, and S3's code where it has a body.
@@ -279,6 +506,17 @@ async fn our_server_keeps_the_contract() {
     let server = S3Server::start().unwrap();
     let store = server.store();
     the_agents_requests(&store.agent(TIMEOUT), "agent").await;
+    the_agents_other_requests(&store.agent(TIMEOUT), true).await;
+    the_agents_large_requests(&store.agent(TIMEOUT)).await;
+    let hurried = store.agent(TIMEOUT).within(Duration::ZERO);
+    let late = hurried.list("o/", None, 1).await.unwrap_err();
+    assert_eq!(late.kind, Kind::Unavailable);
+    let cause = late.source.unwrap().to_string();
+    assert_eq!(cause, "no complete answer within 0s");
+    // Under a prefix, beside what lies in the rest of the bucket.
+    let under = store.agent_under("prod", TIMEOUT);
+    the_agents_other_requests(&under, true).await;
+    the_agents_large_requests(&under).await;
     the_other_requests(&store).await;
     the_races(&store).await;
 }
@@ -290,6 +528,9 @@ async fn moto_keeps_the_contract_as_far_as_it_can() {
     let bucket = moto.store.bucket.as_str();
     sdk.create_bucket().bucket(bucket).send().await.unwrap();
     the_agents_requests(&moto.store.agent(TIMEOUT), "agent").await;
+    // It deletes whatever the condition says.
+    the_agents_other_requests(&moto.store.agent(TIMEOUT), false).await;
+    the_agents_large_requests(&moto.store.agent(TIMEOUT)).await;
     the_other_requests(&moto.store).await;
     wrong_secret_is_denied(&moto.store).await;
 }
@@ -304,7 +545,10 @@ async fn a_directory_keeps_the_contract() {
         timeout: TIMEOUT,
     };
     let url = BucketUrl::Directory(dir.path().into());
-    the_agents_requests(&Bucket::open(&url, &settings).await, "agent").await;
+    let bucket = Bucket::open(&url, &settings).await;
+    the_agents_requests(&bucket, "agent").await;
+    the_agents_other_requests(&bucket, true).await;
+    the_agents_large_requests(&bucket).await;
 }
 
 async fn wrong_secret_is_denied(store: &Store) {

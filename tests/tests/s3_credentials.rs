@@ -145,7 +145,7 @@ fn no_credentials_at_all() {
     let server = server();
     let (result, took) = ask(&[(ENDPOINT, &server.endpoint), NO_METADATA]);
     assert!(
-        result.starts_with("Credentials | cannot get s3://fleet/fleet.json: no credentials; "),
+        result.starts_with("Credentials | cannot get s3://fleet/fleet.json: no credentials | "),
         "{result}"
     );
     assert!(took < Duration::from_secs(3), "{took:?}");

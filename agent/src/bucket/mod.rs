@@ -1,21 +1,42 @@
-//! Objects with conditional get and put: an S3 bucket, or a directory of the same layout.
+//! Objects with conditional get and put, lists, deletion and uploads in parts: an S3 bucket, or a directory of the
+//! same layout.
 //!
-//! One call is one request with one deadline. Nothing is tried again here: whoever polls knows when the next poll is.
+//! One call is one request with one deadline, that of its kind or one of the caller's: [`Bucket::within`]. Nothing is
+//! tried again here: whoever polls knows when the next poll is. What a failure means for the box, and what to do about
+//! it, is said by the callers: they know what they wanted.
 
 mod backoff;
 mod directory;
-mod https;
+mod error;
+mod key;
+mod reader;
 mod s3;
+mod upload;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::settings::{BucketUrl, S3Settings};
 use directory::DirectoryBucket;
+use error::Failure;
 use s3::S3Bucket;
 
 pub use backoff::{backoff, phase};
+pub use error::{Advised, BucketError, BucketErrorKind};
+pub use reader::{PIECE, Piece, Reader};
+pub use s3::ErrorResponse;
+pub use upload::{
+    LARGEST_PART, LARGEST_UPLOAD, MOST_PARTS, PendingUpload, SMALLEST_PART, Upload, UploadId,
+    part_size,
+};
+
+/// The most objects or uploads of one list: S3's limit.
+pub const LONGEST_PAGE: usize = 1000;
+
+/// What a request that carries much is given besides the common timeout: a second for so many bytes.
+const SLOWEST: u64 = 256 * 1024;
 
 /// The version of an object, as the bucket names it. Opaque; compared, never read.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -45,88 +66,38 @@ pub enum Condition {
     Matches(Tag),
 }
 
-/// A request to the bucket failed. `Display` says what was asked of which URL; the cause is in `source()`.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} {url}: {kind}")]
-pub struct BucketError {
-    /// `get` or `put`.
-    pub operation: &'static str,
-    /// The object's URL.
-    pub url: String,
-    /// What kind of failure.
-    pub kind: BucketErrorKind,
-    /// Why.
-    #[source]
-    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+/// One object of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its key.
+    pub key: String,
+    /// Its size, in bytes.
+    pub size: u64,
+    /// When it was put.
+    pub modified: Option<Timestamp>,
+    /// Its version; a directory would have to read it to say, and does not.
+    pub tag: Option<Tag>,
 }
 
-/// The kinds of failure that callers tell apart, each with what a person should do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BucketErrorKind {
-    /// 404: no object under the key.
-    #[error("there is no such object; publish it, or correct `fleet` in agentd.toml")]
-    Missing,
-    /// 404: no bucket of that name, or no such directory.
-    #[error("there is no such bucket; create it, or correct `fleet` in agentd.toml")]
-    MissingBucket,
-    /// 403, 401; also a clock so wrong that S3 does not believe the signature.
-    #[error("access denied; check the credentials or the instance role's policy, and the clock")]
-    Denied,
-    /// 412, 409: the condition of a put does not hold, or another put was under way.
-    #[error("somebody else changed it first")]
-    Conflict,
-    /// No credentials were found.
-    #[error(
-        "no credentials; give the instance a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-    )]
-    Credentials,
-    /// No region is known, the bucket is in another one, or the endpoint is no URL.
-    #[error(
-        "the region or the endpoint is missing or wrong; correct `region` and `endpoint` under [s3] in agentd.toml"
-    )]
-    Region,
-    /// Larger than the limit.
-    #[error("it is larger than the limit `document_limit` in agentd.toml")]
-    TooLarge,
-    /// Timeout, refusal, reset, truncation, 5xx, throttling: worth another try later.
-    #[error("the bucket does not answer as it should")]
-    Unavailable,
+/// A piece of a list, in the order of the keys' bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// The objects.
+    pub entries: Vec<Entry>,
+    /// Whether there are more: after the last one's key.
+    pub more: bool,
 }
 
-/// Why a request failed, before it is known what people call the object.
-#[derive(Debug)]
-struct Failure {
-    kind: BucketErrorKind,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
-impl Failure {
-    fn new(
-        kind: BucketErrorKind,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
-        Self {
-            kind,
-            source: Some(source.into()),
-        }
-    }
-
-    fn late(deadline: Duration) -> Self {
-        let deadline = humantime::format_duration(deadline);
-        Self::new(
-            BucketErrorKind::Unavailable,
-            format!("no complete answer within {deadline}"),
-        )
-    }
-}
-
-/// A bucket.
-#[derive(Debug)]
+/// A bucket. Clones share its connections.
+#[derive(Debug, Clone)]
 pub struct Bucket {
     /// The URL that keys are appended to, with a slash at its end.
     base: String,
-    deadline: Duration,
-    store: Store,
+    /// Of a request that carries little.
+    timeout: Duration,
+    /// In place of what a request's kind is given.
+    deadline: Option<Duration>,
+    store: Arc<Store>,
 }
 
 #[derive(Debug)]
@@ -172,8 +143,21 @@ impl Bucket {
         };
         Self {
             base,
-            deadline: s3.timeout,
-            store,
+            timeout: s3.timeout,
+            deadline: None,
+            store: Arc::new(store),
+        }
+    }
+
+    /// The same bucket, each of whose calls has this deadline, whatever it does.
+    ///
+    /// Without one, a call has the timeout of the settings; one that carries up to [`PIECE`] or a part of an upload has a
+    /// second more for each 256 KiB, and the completion of an upload three minutes more.
+    #[must_use]
+    pub fn within(&self, deadline: Duration) -> Self {
+        Self {
+            deadline: Some(deadline),
+            ..self.clone()
         }
     }
 
@@ -190,24 +174,49 @@ impl Bucket {
         limit: u64,
     ) -> Result<Fetched, BucketError> {
         let request = async {
-            match &self.store {
+            key::check(key)?;
+            match &*self.store {
                 // Boxed: the SDK's futures are tens of kilobytes, in every future that awaits them.
                 Store::S3(bucket) => Box::pin(bucket.get(key, known, limit)).await,
                 Store::Directory(bucket) => bucket.get(key, known, limit).await,
             }
         };
-        self.within_deadline(request)
-            .await
-            .map_err(|failure| self.error("get", key, failure))
+        self.call("get", key, self.timeout, request).await
+    }
+
+    /// Gets at most `length` bytes of an object from the byte `from` on, if its tag is `tag`, where one is given. One
+    /// request.
+    ///
+    /// [`BucketErrorKind::OutOfRange`]: it has no byte there. Of an empty object, the bytes from 0 on are none.
+    pub async fn get_range(
+        &self,
+        key: &str,
+        from: u64,
+        length: u64,
+        tag: Option<&Tag>,
+    ) -> Result<Piece, BucketError> {
+        let request = async {
+            key::check(key)?;
+            if length == 0 {
+                let why = "a range has one byte at least";
+                return Err(Failure::new(BucketErrorKind::InvalidRequest, why));
+            }
+            match &*self.store {
+                Store::S3(bucket) => Box::pin(bucket.get_range(key, from, length, tag)).await,
+                Store::Directory(bucket) => bucket.get_range(key, from, length, tag).await,
+            }
+        };
+        self.call("get", key, self.time_for(length), request).await
     }
 
     /// The time by the bucket's own clock, as its answer to a get says, also where that refuses. `known` is the
     /// object's tag, where it has one: then nothing is downloaded. `None` where it does not tell; a directory never does.
     pub async fn date(&self, key: &str, known: Option<&Tag>) -> Option<Timestamp> {
-        match &self.store {
+        match &*self.store {
             Store::S3(bucket) => {
                 let asked = Box::pin(bucket.date(key, known));
-                tokio::time::timeout(self.deadline, asked).await.ok()?
+                let deadline = self.deadline.unwrap_or(self.timeout);
+                tokio::time::timeout(deadline, asked).await.ok()?
             }
             Store::Directory(_) => None,
         }
@@ -223,23 +232,69 @@ impl Bucket {
         condition: Option<&Condition>,
     ) -> Result<Tag, BucketError> {
         let request = async {
-            match &self.store {
+            key::check(key)?;
+            match &*self.store {
                 Store::S3(bucket) => Box::pin(bucket.put(key, bytes, condition)).await,
                 Store::Directory(bucket) => bucket.put(key, bytes, condition).await,
             }
         };
-        self.within_deadline(request)
-            .await
-            .map_err(|failure| self.error("put", key, failure))
+        self.call("put", key, self.timeout, request).await
     }
 
-    async fn within_deadline<T>(
+    /// Deletes the object of exactly this key, if its tag is `tag`, where one is given. One request. That there is none
+    /// is a success.
+    ///
+    /// Not every S3 server heeds the condition of a deletion: one that does not deletes whatever is there.
+    pub async fn delete(&self, key: &str, tag: Option<&Tag>) -> Result<(), BucketError> {
+        let request = async {
+            key::check(key)?;
+            match &*self.store {
+                Store::S3(bucket) => Box::pin(bucket.delete(key, tag)).await,
+                Store::Directory(bucket) => bucket.delete(key, tag).await,
+            }
+        };
+        self.call("delete", key, self.timeout, request).await
+    }
+
+    /// The first `most` objects (of [`LONGEST_PAGE`] at most) whose keys begin with `prefix` and stand after the key
+    /// `after`. One request.
+    pub async fn list(
         &self,
+        prefix: &str,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<Page, BucketError> {
+        let most = most.clamp(1, LONGEST_PAGE);
+        let request = async {
+            key::check_prefix(prefix)?;
+            let page = match &*self.store {
+                Store::S3(bucket) => Box::pin(bucket.list(prefix, after, most)).await,
+                Store::Directory(bucket) => bucket.list(prefix, after, most).await,
+            }?;
+            goes_on(&page, prefix, after)?;
+            Ok(page)
+        };
+        self.call("list", prefix, self.timeout, request).await
+    }
+
+    /// What a request that carries so many bytes is given.
+    const fn time_for(&self, bytes: u64) -> Duration {
+        self.timeout
+            .saturating_add(Duration::from_secs(bytes / SLOWEST))
+    }
+
+    async fn call<T>(
+        &self,
+        operation: &'static str,
+        key: &str,
+        time: Duration,
         request: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        tokio::time::timeout(self.deadline, request)
+    ) -> Result<T, BucketError> {
+        let deadline = self.deadline.unwrap_or(time);
+        tokio::time::timeout(deadline, request)
             .await
-            .unwrap_or_else(|_| Err(Failure::late(self.deadline)))
+            .unwrap_or_else(|_| Err(Failure::late(deadline)))
+            .map_err(|failure| self.error(operation, key, failure))
     }
 
     fn error(&self, operation: &'static str, key: &str, failure: Failure) -> BucketError {
@@ -250,4 +305,22 @@ impl Bucket {
             source: failure.source,
         }
     }
+}
+
+/// A list that does not go on from where it was asked would be read for ever.
+fn goes_on(page: &Page, prefix: &str, after: Option<&str>) -> Result<(), Failure> {
+    let mut before = after;
+    for entry in &page.entries {
+        let key = entry.key.as_str();
+        if !key.starts_with(prefix) || before.is_some_and(|before| key <= before) {
+            let why = format!("the list has {key:?} where it should not be");
+            return Err(Failure::new(BucketErrorKind::WrongAnswer, why));
+        }
+        before = Some(key);
+    }
+    if page.more && page.entries.is_empty() {
+        let why = "the list has more objects, but none to go on from";
+        return Err(Failure::new(BucketErrorKind::WrongAnswer, why));
+    }
+    Ok(())
 }

@@ -1,39 +1,25 @@
-//! A bucket that speaks S3, through the SDK. What S3's answers mean is in [`answer`].
+//! A bucket that speaks S3, through the SDK.
+//!
+//! How the client is made is in [`connect`], uploads in parts in [`uploads`]; what S3's refusals mean is in
+//! [`error_response`].
 
-mod answer;
+mod connect;
+mod error_response;
+mod http_client;
+mod uploads;
 
-use std::time::Duration;
-
-use aws_config::BehaviorVersion;
-use aws_config::default_provider::credentials::DefaultCredentialsChain;
-use aws_config::environment::EnvironmentVariableRegionProvider;
-use aws_config::imds;
-use aws_config::imds::region::ImdsRegionProvider;
-use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::ProfileFileRegionProvider;
-use aws_config::provider_config::ProviderConfig;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{
-    Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
-    SharedCredentialsProvider, StalledStreamProtectionConfig,
-};
+use aws_sdk_s3::config::Credentials;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
-use aws_sdk_s3::primitives::ByteStreamError;
+use aws_sdk_s3::primitives::{ByteStreamError, DateTime};
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
-use super::https::lazy_http_client;
-use super::{BucketErrorKind, Condition, Failure, Fetched, Tag};
+use super::error::{BucketErrorKind, Failure};
+use super::{Condition, Entry, Fetched, Page, Piece, Tag};
 use crate::settings::S3Settings;
 
-/// How long a TCP connection may take, unless the whole request has less.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How often the metadata service is asked for one thing: it is on the same host, and the next poll asks again.
-const METADATA_ATTEMPTS: u32 = 2;
-/// The region to sign for where an endpoint is set and nobody names a region: most S3 servers take any.
-const ANY_REGION: &str = "us-east-1";
+pub use error_response::ErrorResponse;
 
 /// A bucket on an S3 server.
 #[derive(Debug)]
@@ -94,10 +80,10 @@ impl S3Bucket {
                 Ok(Fetched::Object { bytes, tag })
             }
             // Without a tag to compare, 304 says nothing: let it be an answer that is not as it should be.
-            Err(error) if known.is_some() && answer::is_not_modified(&error) => {
+            Err(error) if known.is_some() && error_response::is_not_modified(&error) => {
                 Ok(Fetched::Unchanged)
             }
-            Err(error) => Err(answer::failure(error)),
+            Err(error) => Err(error_response::failure(error)),
         }
     }
 
@@ -114,7 +100,7 @@ impl S3Bucket {
             .if_none_match(known.map_or_else(any, |tag| tag.0.clone()))
             .send()
             .await;
-        answer.err().and_then(|error| answer::date(&error))
+        answer.err().and_then(|error| error_response::date(&error))
     }
 
     pub(super) async fn put(
@@ -135,96 +121,161 @@ impl S3Bucket {
             Some(Condition::Absent) => request.if_none_match("*"),
             Some(Condition::Matches(tag)) => request.if_match(&tag.0),
         };
-        let done = request.send().await.map_err(answer::failure)?;
+        let done = request.send().await.map_err(error_response::failure)?;
         Ok(Tag(done.e_tag().unwrap_or_default().into()))
     }
 
-    async fn client(&self) -> Result<&Client, Failure> {
-        self.client.get_or_try_init(|| self.connect()).await
-    }
-
-    async fn connect(&self) -> Result<Client, Failure> {
-        let http_client = lazy_http_client();
-        let provider = ProviderConfig::without_region().with_http_client(http_client.clone());
-        let metadata = imds::Client::builder()
-            .configure(&provider)
-            .max_attempts(METADATA_ATTEMPTS)
-            .build();
-        let region = self.region(&provider, &metadata).await?;
-
-        let credentials = match &self.credentials {
-            Some(given) => SharedCredentialsProvider::new(given.clone()),
-            None => SharedCredentialsProvider::new(
-                DefaultCredentialsChain::builder()
-                    .configure(provider.with_region(Some(region.clone())))
-                    .region(region.clone())
-                    .imds_client(metadata)
-                    .build()
-                    .await,
-            ),
-        };
-        // The poll is the retry. The deadline is one for all of a request, set by whoever calls; a stalled
-        // stream meets it too.
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http_client)
-            .region(region)
-            .credentials_provider(credentials)
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(CONNECT_TIMEOUT.min(self.settings.timeout))
-                    .build(),
-            )
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            // Checksums that only some S3 servers know would shut out the others.
-            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-        if let Some(endpoint) = &self.settings.endpoint {
-            loader = loader.endpoint_url(endpoint);
-        }
-        let shared = loader.load().await;
-        let config = aws_sdk_s3::config::Builder::from(&shared)
-            .force_path_style(self.settings.path_style)
-            .build();
-        Ok(Client::from_conf(config))
-    }
-
-    /// The region of the settings, of the environment, of the profile or, on AWS itself, of the instance.
-    async fn region(
+    pub(super) async fn get_range(
         &self,
-        provider: &ProviderConfig,
-        metadata: &imds::Client,
-    ) -> Result<Region, Failure> {
-        if let Some(region) = &self.settings.region {
-            return Ok(Region::new(region.clone()));
-        }
-        let told = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
-            .or_else(
-                ProfileFileRegionProvider::builder()
-                    .configure(provider)
-                    .build(),
-            );
-        let elsewhere = self.settings.endpoint.is_some()
-            || ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]
-                .iter()
-                .any(|name| std::env::var_os(name).is_some());
-        let chain = if elsewhere {
-            told.or_else(Region::from_static(ANY_REGION))
-        } else {
-            told.or_else(
-                ImdsRegionProvider::builder()
-                    .configure(provider)
-                    .imds_client(metadata.clone())
-                    .build(),
-            )
+        key: &str,
+        from: u64,
+        length: u64,
+        tag: Option<&Tag>,
+    ) -> Result<Piece, Failure> {
+        let last = from.saturating_add(length.saturating_sub(1));
+        let answer = self
+            .client()
+            .await?
+            .get_object()
+            .bucket(&self.bucket)
+            .key(self.full_key(key))
+            .range(format!("bytes={from}-{last}"))
+            .set_if_match(tag.map(|tag| tag.0.clone()))
+            .send()
+            .await;
+        let object = match answer.map_err(error_response::failure) {
+            Ok(object) => object,
+            // An empty object has no range at all.
+            Err(failure) if failure.kind == BucketErrorKind::OutOfRange && from == 0 => {
+                return self.get_empty(key, tag).await;
+            }
+            Err(failure) => return Err(failure),
         };
-        chain.region().await.ok_or_else(|| {
-            Failure::new(
-                BucketErrorKind::Region,
-                "no region is set: neither in agentd.toml, nor AWS_REGION, nor the profile, nor the instance metadata",
-            )
-        })
+        let told = object.content_range().map(str::to_owned);
+        let announced = object.content_length().unwrap_or_default();
+        let size = match told.as_deref().map(parse_content_range) {
+            Some(Some((start, _, size))) if start == from => size,
+            // Without ranges, but all of it: as good.
+            None if from == 0 => u64::try_from(announced).unwrap_or_default(),
+            _ => {
+                let told = told.unwrap_or_else(|| "all of it".into());
+                return Err(Failure::new(
+                    BucketErrorKind::WrongAnswer,
+                    format!("asked for the bytes from {from} to {last}, it sends {told:?}"),
+                ));
+            }
+        };
+        let tag = Tag(object.e_tag().unwrap_or_default().into());
+        let bytes = read_body(object, length).await?;
+        let expected = length.min(size.saturating_sub(from));
+        if bytes.len() as u64 != expected {
+            return Err(Failure::new(
+                BucketErrorKind::WrongAnswer,
+                format!(
+                    "{} bytes came where there should be {expected}",
+                    bytes.len()
+                ),
+            ));
+        }
+        Ok(Piece { bytes, tag, size })
     }
+
+    async fn get_empty(&self, key: &str, tag: Option<&Tag>) -> Result<Piece, Failure> {
+        match self.get(key, None, 0).await? {
+            Fetched::Object { tag: present, .. } if tag.is_some_and(|tag| *tag != present) => {
+                Err(Failure {
+                    kind: BucketErrorKind::Conflict,
+                    source: None,
+                })
+            }
+            Fetched::Object { bytes, tag } => Ok(Piece {
+                bytes,
+                tag,
+                size: 0,
+            }),
+            Fetched::Unchanged => Err(wrong("304 to a question without a tag")),
+        }
+    }
+
+    pub(super) async fn delete(&self, key: &str, tag: Option<&Tag>) -> Result<(), Failure> {
+        let deleted = self
+            .client()
+            .await?
+            .delete_object()
+            .bucket(&self.bucket)
+            .key(self.full_key(key))
+            .set_if_match(tag.map(|tag| tag.0.clone()))
+            .send()
+            .await;
+        match deleted.map_err(error_response::failure) {
+            Err(failure) if failure.kind == BucketErrorKind::Missing => Ok(()),
+            deleted => deleted.map(drop),
+        }
+    }
+
+    pub(super) async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<Page, Failure> {
+        let page = self
+            .client()
+            .await?
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .prefix(self.full_key(prefix))
+            // Unlike the server's own token, a key is still good after a restart.
+            .set_start_after(after.map(|after| self.full_key(after)))
+            .max_keys(i32::try_from(most).unwrap_or(i32::MAX))
+            .send()
+            .await
+            .map_err(error_response::failure)?;
+        let entries = page
+            .contents()
+            .iter()
+            .map(|object| {
+                Ok(Entry {
+                    key: self.own_key(object.key())?,
+                    size: object
+                        .size()
+                        .and_then(|size| u64::try_from(size).ok())
+                        .ok_or_else(|| wrong("an object in a list has no size"))?,
+                    modified: object.last_modified().and_then(timestamp),
+                    tag: object.e_tag().map(|tag| Tag(tag.into())),
+                })
+            })
+            .collect::<Result<_, Failure>>()?;
+        let more = page.is_truncated().unwrap_or_default();
+        Ok(Page { entries, more })
+    }
+
+    /// A key of the bucket, as the agent calls it.
+    fn own_key(&self, key: Option<&str>) -> Result<String, Failure> {
+        let key = key.ok_or_else(|| wrong("an object in a list has no key"))?;
+        if self.prefix.is_empty() {
+            return Ok(key.into());
+        }
+        key.strip_prefix(&self.prefix)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .map(str::to_owned)
+            .ok_or_else(|| wrong(&format!("the list has {key:?}, which is of another prefix")))
+    }
+}
+
+fn wrong(what: &str) -> Failure {
+    Failure::new(BucketErrorKind::WrongAnswer, what)
+}
+
+fn timestamp(time: &DateTime) -> Option<Timestamp> {
+    Timestamp::from_second(time.secs()).ok()
+}
+
+/// `bytes FIRST-LAST/SIZE`.
+fn parse_content_range(text: &str) -> Option<(u64, u64, u64)> {
+    let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    Some((first.parse().ok()?, last.parse().ok()?, size.parse().ok()?))
 }
 
 /// An answer's body did not come whole.

@@ -1,5 +1,6 @@
 //! Intake of documents: fetch, read, accept or refuse, persist the last good one.
 
+mod advice;
 mod persisted;
 mod rules;
 
@@ -7,7 +8,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::bucket::{Bucket, BucketError, Fetched, Tag};
+use crate::bucket::{Advised, Bucket, BucketError, Fetched, Tag};
 use crate::fleet::{Document, Name};
 use crate::report::{DocumentId, Refusal};
 use crate::system::clock;
@@ -40,7 +41,7 @@ pub enum Polled {
     /// The bucket's document was refused; the accepted one stays.
     Refused(Refusal),
     /// The bucket did not answer; the accepted one stays.
-    Unreachable(BucketError),
+    Unreachable(Advised),
 }
 
 /// One question to the bucket: its document, unless it is still the one that is known.
@@ -172,7 +173,7 @@ impl Intake {
         answer: Result<Fetched, BucketError>,
     ) -> Result<Polled, FileError> {
         match answer {
-            Err(error) => Ok(Polled::Unreachable(error)),
+            Err(error) => Ok(Polled::Unreachable(advice::advised(error))),
             Ok(Fetched::Unchanged) => Ok(self.unchanged(clock::now())),
             Ok(Fetched::Object { bytes, tag }) => {
                 let source = question.source;

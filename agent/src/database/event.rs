@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::lease::Nonce;
-use crate::bucket::{Bucket, BucketError, BucketErrorKind, Condition, Fetched};
+use crate::bucket::{Advised, Bucket, BucketError, BucketErrorKind, Condition, Fetched};
 use crate::fleet::Name;
 use crate::fleet::strict;
 
@@ -110,7 +110,7 @@ pub struct Event {
 pub enum EventError {
     /// The request failed.
     #[error(transparent)]
-    Bucket(#[from] BucketError),
+    Bucket(Advised),
     /// Another event stands under the key, though an epoch begins once.
     #[error("{url} is there already, and it is not ours: it is of {owner}")]
     Taken {
@@ -128,6 +128,12 @@ pub enum EventError {
         #[source]
         source: serde_json::Error,
     },
+}
+
+impl From<BucketError> for EventError {
+    fn from(error: BucketError) -> Self {
+        Self::Bucket(super::store::advised(error))
+    }
 }
 
 impl Event {

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::bucket::{Bucket, BucketError, BucketErrorKind, Condition, Fetched, Tag};
+use crate::bucket::{Advised, Bucket, BucketError, BucketErrorKind, Condition, Fetched, Tag};
 use crate::fleet::Name;
 use crate::system::clock;
 
@@ -47,7 +47,7 @@ pub struct Hold {
 pub enum HoldError {
     /// The request failed.
     #[error(transparent)]
-    Bucket(#[from] BucketError),
+    Bucket(Advised),
     /// What stands there is no hold of this product. It counts as one: a person meant something by it.
     #[error("{url} is not understood; as long as it stands there, nothing changes by itself")]
     Wrong {
@@ -60,6 +60,12 @@ pub enum HoldError {
     /// What a person wrote cannot be kept.
     #[error("{0}")]
     Reason(String),
+}
+
+impl From<BucketError> for HoldError {
+    fn from(error: BucketError) -> Self {
+        Self::Bucket(super::store::advised(error))
+    }
 }
 
 impl Hold {

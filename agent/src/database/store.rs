@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::lease::{self, LEASE_LIMIT, Lease, LeaseError, Nonce};
-use crate::bucket::{Bucket, BucketError, BucketErrorKind, Condition, Fetched, Tag};
+use crate::bucket::{Advised, Bucket, BucketError, BucketErrorKind, Condition, Fetched, Tag};
 use crate::fleet::Name;
 
 /// So many writes without an answer are remembered. Each takes a request's deadline, so that none of them can
@@ -59,7 +59,7 @@ pub enum Written {
 pub enum StoreError {
     /// The request failed.
     #[error(transparent)]
-    Bucket(#[from] BucketError),
+    Bucket(Advised),
     /// Something stands there that is no lease of this product.
     #[error("{url} is not the lease of this product")]
     Wrong {
@@ -82,10 +82,28 @@ pub enum StoreError {
     Unwritable(#[source] LeaseError),
 }
 
+impl From<BucketError> for StoreError {
+    fn from(error: BucketError) -> Self {
+        Self::Bucket(advised(error))
+    }
+}
+
+/// What a person can do where a machine may not use an object of its databases. What else can be wrong is wrong for
+/// the document too, and told there.
+pub(super) const fn advised(error: BucketError) -> Advised {
+    let advice = match error.kind {
+        BucketErrorKind::Denied => {
+            Some("the role of this machine must allow it (packaging/iam), and its clock be right")
+        }
+        _ => None,
+    };
+    Advised { error, advice }
+}
+
 impl StoreError {
     /// Whether the bucket did not answer: the one case in which an owner may go by its locks instead.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Bucket(error) if error.kind == BucketErrorKind::Unavailable)
+        matches!(self, Self::Bucket(error) if error.error.kind == BucketErrorKind::Unavailable)
     }
 }
 

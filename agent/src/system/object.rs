@@ -1,10 +1,14 @@
-//! Objects in a plain directory that several processes share: whole reads, atomic puts, one lock.
+//! Objects in a plain directory that several processes share: whole reads, atomic puts, one lock. Lists of them are in
+//! [`list`], those that are written bit by bit in [`partial`].
 //!
 //! For a directory that the operator chose, so symlinks in it are followed. Files that the agent owns
 //! are written by [`super::file`], which does not follow them.
 
+pub mod list;
+pub mod partial;
+
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,7 +29,7 @@ pub enum ObjectError {
     /// A system call failed.
     #[error("cannot {operation} {path}")]
     Io {
-        /// `read`, `lock`, `write`, `make the directory of`.
+        /// `read`, `lock`, `write`, `delete`, `list`, `make the directory of`.
         operation: &'static str,
         /// The path.
         path: PathBuf,
@@ -95,6 +99,11 @@ impl Stamp {
         }
     }
 
+    /// Its size, in bytes.
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
     /// Whether the file's times lie so far back that another change would have given it other ones.
     pub fn is_settled(&self) -> bool {
         let newest = self.modified.0.max(self.changed.0);
@@ -132,9 +141,33 @@ pub fn read(path: &Path, limit: u64) -> Result<(Vec<u8>, Stamp), ObjectError> {
     Ok((bytes, before))
 }
 
+/// At most `length` bytes of the file at `path` from the byte `from` on, and the status that goes with them. None where
+/// it ends before.
+pub fn read_range(path: &Path, from: u64, length: u64) -> Result<(Vec<u8>, Stamp), ObjectError> {
+    let fail = || ObjectError::io("read", path);
+    let (mut file, before) = open(path)?;
+    let there = before.size.saturating_sub(from).min(length);
+    let mut bytes = Vec::with_capacity(usize::try_from(there).unwrap_or_default());
+    file.seek(io::SeekFrom::Start(from)).map_err(fail())?;
+    (&mut file)
+        .take(there)
+        .read_to_end(&mut bytes)
+        .map_err(fail())?;
+    let after = Stamp::of(&file.metadata().map_err(fail())?);
+    if after != before || bytes.len() as u64 != there {
+        return Err(ObjectError::Changing { path: path.into() });
+    }
+    Ok((bytes, before))
+}
+
 /// SHA-256 of the file at `path`, in hexadecimal, whatever its size.
 pub fn digest(path: &Path) -> Result<String, ObjectError> {
-    let (mut file, _) = open(path)?;
+    Ok(digest_with_stamp(path)?.0)
+}
+
+/// The same, and the status that goes with it.
+pub fn digest_with_stamp(path: &Path) -> Result<(String, Stamp), ObjectError> {
+    let (mut file, before) = open(path)?;
     let mut digest = Sha256::new();
     let mut piece = vec![0; 64 * 1024];
     loop {
@@ -142,7 +175,11 @@ pub fn digest(path: &Path) -> Result<String, ObjectError> {
             .read(&mut piece)
             .map_err(ObjectError::io("read", path))?;
         if count == 0 {
-            return Ok(digest.finish_hex());
+            let status = file.metadata().map_err(ObjectError::io("read", path))?;
+            if Stamp::of(&status) != before {
+                return Err(ObjectError::Changing { path: path.into() });
+            }
+            return Ok((digest.finish_hex(), before));
         }
         digest.update(piece.get(..count).unwrap_or_default());
     }
@@ -172,21 +209,48 @@ pub fn lock(path: &Path) -> Result<Lock, ObjectError> {
 
 /// Replaces or makes the file at `path`, atomically and durably. An old one's permissions are kept. Under [`lock`] only.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), ObjectError> {
-    put(path, bytes, |temporary| {
-        if let Ok(old) = fs::metadata(path) {
-            fs::set_permissions(temporary, old.permissions())?;
-        }
-        fs::rename(temporary, path)
-    })
+    put(path, bytes, |temporary| move_over(temporary, path))
 }
 
 /// Makes the file at `path`, atomically and durably; it is an error where it exists. Under [`lock`] only.
 pub fn create(path: &Path, bytes: &[u8]) -> Result<(), ObjectError> {
-    put(path, bytes, |temporary| {
-        // Unlike a rename, a link never replaces what a person without the lock may have put there just now.
-        fs::hard_link(temporary, path)?;
-        fs::remove_file(temporary)
-    })
+    put(path, bytes, |temporary| move_new(temporary, path))
+}
+
+/// Removes the file at `path`, durably, and the directories under `base` that are empty without it, but for those that
+/// stand in `base` itself. `false`: there was none. Under [`lock`] only.
+pub fn remove(base: &Path, path: &Path) -> Result<bool, ObjectError> {
+    let fail = || ObjectError::io("delete", path);
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        removed => removed.map_err(fail())?,
+    }
+    let mut dir = path.parent();
+    while let Some(parent) = dir {
+        let deep = parent != base && parent.parent().is_some_and(|above| above != base);
+        // One that is not empty stays, with the trace of the deletion in it.
+        if !deep || fs::remove_dir(parent).is_err() {
+            File::open(parent)
+                .and_then(|dir| dir.sync_all())
+                .map_err(fail())?;
+            break;
+        }
+        dir = parent.parent();
+    }
+    Ok(true)
+}
+
+fn move_over(temporary: &Path, path: &Path) -> io::Result<()> {
+    if let Ok(old) = fs::metadata(path) {
+        fs::set_permissions(temporary, old.permissions())?;
+    }
+    fs::rename(temporary, path)
+}
+
+/// Unlike a rename, a link never replaces what a person without the lock may have put there just now.
+fn move_new(temporary: &Path, path: &Path) -> io::Result<()> {
+    fs::hard_link(temporary, path)?;
+    fs::remove_file(temporary)
 }
 
 fn put(

@@ -12,8 +12,9 @@ use s3s::dto::{
     CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CreateMultipartUploadInput,
     CreateMultipartUploadOutput, DeleteObjectInput, DeleteObjectOutput, ETag, ETagCondition,
     GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput,
-    HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output, Object as ListedObject,
-    PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp, UploadPartInput, UploadPartOutput,
+    HeadObjectOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectsV2Input,
+    ListObjectsV2Output, MultipartUpload, Object as ListedObject, PutObjectInput, PutObjectOutput,
+    StreamingBlob, Timestamp, UploadPartInput, UploadPartOutput,
 };
 use s3s::{Body, S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
@@ -58,6 +59,9 @@ impl From<Refused> for S3Error {
             }
             Refused::InvalidPart => {
                 s3_error!(InvalidPart, "A part is missing, or not as uploaded.")
+            }
+            Refused::EntityTooSmall => {
+                s3_error!(EntityTooSmall, "A part but the last has less than 5 MiB.")
             }
             Refused::PreconditionFailed => {
                 s3_error!(
@@ -278,6 +282,41 @@ impl S3 for Backend {
             key: Some(input.key),
             upload_id: Some(id),
             ..CreateMultipartUploadOutput::default()
+        }))
+    }
+
+    async fn list_multipart_uploads(
+        &self,
+        request: S3Request<ListMultipartUploadsInput>,
+    ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
+        let input = request.input;
+        self.check_bucket(&input.bucket)?;
+        if input.delimiter.is_some() || input.key_marker.is_some() {
+            return Err(s3_error!(
+                NotImplemented,
+                "Lists of uploads have no delimiter and no second page here."
+            ));
+        }
+        let prefix = input.prefix.unwrap_or_default();
+        let most = input.max_uploads.unwrap_or(1000).clamp(0, 1000);
+        let objects = self.shared.objects();
+        let (found, more) = objects.uploads(&prefix, usize::try_from(most).unwrap_or_default());
+        let uploads = found
+            .into_iter()
+            .map(|(key, id, begun)| MultipartUpload {
+                key: Some(key.into()),
+                upload_id: Some(id.into()),
+                initiated: Some(timestamp(begun)),
+                ..MultipartUpload::default()
+            })
+            .collect();
+        Ok(S3Response::new(ListMultipartUploadsOutput {
+            bucket: Some(input.bucket),
+            prefix: Some(prefix),
+            max_uploads: Some(most),
+            is_truncated: Some(more),
+            uploads: Some(uploads),
+            ..ListMultipartUploadsOutput::default()
         }))
     }
 

@@ -30,6 +30,8 @@ pub(super) struct ReadCondition {
     pub(super) differs: Option<String>,
 }
 
+/// The least size of all parts but the last, in bytes.
+const SMALLEST_PART: usize = 5 * 1024 * 1024;
 /// Any tag: `*`.
 pub(super) const ANY: &str = "*";
 
@@ -42,6 +44,8 @@ pub(super) enum Refused {
     NoSuchUpload,
     /// 400.
     InvalidPart,
+    /// 400.
+    EntityTooSmall,
     /// 304, with the present tag.
     NotModified(String),
     /// 412.
@@ -54,6 +58,8 @@ pub(super) enum Refused {
 #[derive(Debug, Default)]
 struct Upload {
     key: String,
+    /// Seconds since 1970.
+    begun: i64,
     parts: BTreeMap<i32, (Bytes, String)>,
 }
 
@@ -206,10 +212,25 @@ impl Objects {
         let id = format!("upload-{}", self.uploads_made);
         let upload = Upload {
             key: key.into(),
+            begun: node_agent::system::clock::now().as_second(),
             parts: BTreeMap::new(),
         };
         self.uploads.insert(id.clone(), upload);
         id
+    }
+
+    /// Key, id and beginning of at most `most` uploads under way whose keys begin with `prefix`, and whether there are more.
+    pub(super) fn uploads(&self, prefix: &str, most: usize) -> (Vec<(&str, &str, i64)>, bool) {
+        let mut all: Vec<_> = self
+            .uploads
+            .iter()
+            .map(|(id, upload)| (upload.key.as_str(), id.as_str(), upload.begun))
+            .filter(|(key, _, _)| key.starts_with(prefix))
+            .collect();
+        all.sort_unstable();
+        let more = all.len() > most;
+        all.truncate(most);
+        (all, more)
     }
 
     pub(super) fn put_part(
@@ -248,8 +269,11 @@ impl Objects {
             return Err(Refused::InvalidPart);
         }
         let mut whole = Vec::new();
-        for (number, tag) in parts {
+        for (place, (number, tag)) in parts.iter().enumerate() {
             let (bytes, etag) = upload.parts.get(number).ok_or(Refused::InvalidPart)?;
+            if place + 1 < parts.len() && bytes.len() < SMALLEST_PART {
+                return Err(Refused::EntityTooSmall);
+            }
             if tag.as_ref().is_some_and(|tag| tag != etag) {
                 return Err(Refused::InvalidPart);
             }

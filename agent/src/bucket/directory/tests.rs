@@ -4,7 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use super::super::{Bucket, BucketError, BucketErrorKind as Kind};
+use bytes::Bytes;
+
+use super::super::{Bucket, BucketError, BucketErrorKind as Kind, SMALLEST_PART};
 use super::*;
 use crate::settings::{BucketUrl, S3Settings};
 
@@ -178,7 +180,10 @@ async fn what_cannot_be_read_has_its_kind_and_cause() {
         Kind::Unavailable
     );
     for key in ["", "../fleet.json", "/etc/passwd", "a/../../b"] {
-        assert_eq!(kind(bucket.get(key, None, LIMIT).await), Kind::Missing);
+        assert_eq!(
+            kind(bucket.get(key, None, LIMIT).await),
+            Kind::InvalidRequest
+        );
     }
 
     let gone = open(&dir.path().join("gone")).await;
@@ -206,4 +211,96 @@ async fn symlinks_are_the_operators_business() {
     by_hand(&dir.path().join("real"), b"one");
     symlink("real", dir.path().join(KEY)).unwrap();
     assert_eq!(content(&bucket, None).await.0, b"one");
+}
+
+#[tokio::test]
+async fn a_piece_of_a_settled_file_does_not_cost_reading_all_of_it() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join(KEY);
+    by_hand(&path, b"0123456789");
+    // As above: only who does not read the file can believe the entry.
+    let claimed = Tag("claimed".into());
+    let stamp = object::stamp(&path).unwrap();
+    let mut seen = Seen::from([(path.clone(), (stamp, claimed.clone()))]);
+    let mut get = |tag: &Tag| get_range(dir.path(), &path, (2, 3), Some(tag), &mut seen);
+    let piece = get(&claimed).unwrap();
+    assert_eq!((piece.bytes.as_slice(), piece.size), (&b"234"[..], 10));
+    age(&path);
+    assert_eq!(get(&claimed).unwrap_err().kind, Kind::Conflict);
+    let tag = tag_of(b"0123456789");
+    assert_eq!(get(&tag).unwrap().tag, tag);
+}
+
+#[tokio::test]
+async fn an_upload_that_was_left_behind_is_found_and_aborted_by_another() {
+    let (dir, bucket) = here().await;
+    let mut upload = bucket
+        .begin_upload("snapshots/shop/one/data")
+        .await
+        .unwrap();
+    let part = Bytes::from(vec![b'x'; SMALLEST_PART]);
+    upload.put_part(part).await.unwrap();
+    drop(upload);
+
+    let after = open(dir.path()).await;
+    assert_eq!(after.list("", None, 10).await.unwrap().entries, []);
+    assert_eq!(after.pending_uploads("snapshots/shop2").await.unwrap(), []);
+    let left = after.pending_uploads("snapshots/sh").await.unwrap();
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].key, "snapshots/shop/one/data");
+    let mut forged = left[0].clone();
+    forged.id = super::super::UploadId("../../x".into());
+    after.abort_upload(&forged).await.unwrap();
+    assert_eq!(after.pending_uploads("").await.unwrap(), left);
+    after.abort_upload(&left[0]).await.unwrap();
+    assert_eq!(after.pending_uploads("").await.unwrap(), []);
+    // Its directories are gone with it, but for the first, which an operator may have made.
+    assert!(!dir.path().join("snapshots/shop").exists());
+    assert!(dir.path().join("snapshots").exists());
+}
+
+#[tokio::test]
+async fn a_part_that_is_put_again_stands_there_once() {
+    let (dir, bucket) = here().await;
+    let upload = bucket.begin_upload(KEY).await.unwrap();
+    let pending = upload.pending();
+    let put = |at: u64, text: &'static str| bucket.upload_part(pending, (0, at), text.into());
+    put(0, "one").await.unwrap();
+    put(3, "half of tw").await.unwrap();
+    put(3, "two").await.unwrap();
+    // Something has cut the file in between.
+    assert_eq!(kind(put(7, "three").await), Kind::Unavailable);
+    assert!(!dir.path().join(KEY).exists());
+    let short = bucket.complete_upload(pending, &[], 5, None).await;
+    assert_eq!(kind(short), Kind::WrongAnswer);
+    bucket.complete_upload(pending, &[], 6, None).await.unwrap();
+    assert_eq!(content(&bucket, None).await.0, b"onetwo");
+    let gone = bucket.complete_upload(pending, &[], 6, None).await;
+    assert_eq!(kind(gone), Kind::Missing);
+}
+
+#[tokio::test]
+async fn a_deletion_takes_the_directories_that_it_leaves_empty() {
+    let (dir, bucket) = here().await;
+    for key in [
+        "nodes/a.json",
+        "snapshots/shop/1/data",
+        "snapshots/shop/1/manifest.json",
+    ] {
+        bucket.put(key, b"x".to_vec(), None).await.unwrap();
+    }
+    let there = |path: &str| dir.path().join(path).exists();
+    bucket.delete("snapshots/shop/1/data", None).await.unwrap();
+    assert!(there("snapshots/shop/1/manifest.json"));
+    bucket
+        .delete("snapshots/shop/1/manifest.json", None)
+        .await
+        .unwrap();
+    assert!(!there("snapshots/shop") && there("snapshots"));
+    bucket.delete("nodes/a.json", None).await.unwrap();
+    assert!(there("nodes"));
+    // A directory is no object.
+    bucket.put("nodes/b/c", b"x".to_vec(), None).await.unwrap();
+    assert!(bucket.delete("nodes/b", None).await.is_err());
+    assert!(there("nodes/b/c"));
 }

@@ -240,7 +240,7 @@ impl Follower {
         };
         readings.forbidden = matches!(
             &error,
-            StoreError::Bucket(error) if !matches!(error.kind, BucketErrorKind::Unavailable)
+            StoreError::Bucket(error) if !matches!(error.error.kind, BucketErrorKind::Unavailable)
         );
         let why = chain(&error);
         if let Some(trouble) = &mut readings.unanswered {

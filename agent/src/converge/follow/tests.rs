@@ -76,7 +76,7 @@ fn in_state(state: LeaseState, lease: Lease) -> Lease {
 }
 
 fn unavailable() -> StoreError {
-    StoreError::Bucket(BucketError {
+    StoreError::from(BucketError {
         operation: "get",
         url: "s3://fleet/leases/shop.json".into(),
         kind: BucketErrorKind::Unavailable,
@@ -326,7 +326,7 @@ fn a_lease_that_may_not_be_read_is_an_alarm_at_once_and_one_that_is_late_is_not(
     let StoreError::Bucket(mut denied) = unavailable() else {
         panic!("another error");
     };
-    denied.kind = BucketErrorKind::Denied;
+    denied.error.kind = BucketErrorKind::Denied;
     web.hear(Err(StoreError::Bucket(denied)));
     let alarms = web.status().alarms;
     assert_eq!(alarms.len(), 1);

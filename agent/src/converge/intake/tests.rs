@@ -185,7 +185,9 @@ async fn the_last_good_document_outlives_restart_silence_and_loss() {
     this.restart();
     assert_eq!(this.version(), Some(1));
     match this.poll().await {
-        Polled::Unreachable(error) => assert_eq!(error.kind, BucketErrorKind::Missing),
+        Polled::Unreachable(unreachable) => {
+            assert_eq!(unreachable.error.kind, BucketErrorKind::Missing);
+        }
         polled => panic!("{polled:?}"),
     }
     assert_eq!(this.version(), Some(1));
@@ -456,7 +458,9 @@ async fn a_document_over_the_limit_is_not_read() {
     let mut this = Box::with(5).await;
     this.publish(&" ".repeat(65 * 1024)).await;
     match this.poll().await {
-        Polled::Unreachable(error) => assert_eq!(error.kind, BucketErrorKind::TooLarge),
+        Polled::Unreachable(unreachable) => {
+            assert_eq!(unreachable.error.kind, BucketErrorKind::TooLarge);
+        }
         polled => panic!("{polled:?}"),
     }
     assert_eq!(this.version(), Some(5));

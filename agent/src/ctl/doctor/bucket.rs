@@ -12,7 +12,9 @@ pub fn check(examined: &ExaminedBox, found: &mut Findings) {
         return found.skip("the configuration cannot be used");
     };
     match &bucket_state.polled {
-        Ok(Polled::Unreachable(error)) => {
+        Ok(Polled::Unreachable(unreachable)) => {
+            // The advice that stands wherever it is told is left out: there is better here.
+            let error = &unreachable.error;
             let local = examined
                 .settings
                 .as_ref()
@@ -60,7 +62,10 @@ pub(super) fn hint(error: &BucketError, local: bool) -> String {
         BucketErrorKind::Unavailable => {
             "the box goes on with its last good document; look at the network, a proxy in between and the service's own state"
         }
-        BucketErrorKind::Conflict => "try again",
+        BucketErrorKind::WrongAnswer | BucketErrorKind::OutOfRange => {
+            "this is no S3 server that can be used, or a proxy in between changes its answers"
+        }
+        BucketErrorKind::Conflict | BucketErrorKind::InvalidRequest => "try again",
     }
     .into()
 }

@@ -1,7 +1,7 @@
-//! What S3's answers mean for the agent, and how they are told to a person.
+//! What S3's answers that are no success mean for the agent, and how they are told to a person.
 
 use std::error::Error;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ConnectorError, ProvideErrorMetadata, SdkError};
@@ -10,39 +10,66 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use jiff::Timestamp;
 
-use super::super::{BucketErrorKind, Failure};
+use super::super::error::{BucketErrorKind, Failure};
+
+/// The most of a server's message that is shown, in characters.
+const SHOWN: usize = 300;
 
 /// An answer of S3 that is no success.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Answer {
-    status: u16,
-    code: String,
-    message: String,
-    request_id: Option<String>,
+pub struct ErrorResponse {
+    /// The HTTP status.
+    pub status: u16,
+    /// S3's name of the error, `AccessDenied`; empty where the answer has none, as those of proxies.
+    pub code: String,
+    /// S3's sentence about it, as it came.
+    pub message: String,
+    /// What S3's operators know the request by.
+    pub request_id: Option<String>,
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for ErrorResponse {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "S3 answered {}", self.status)?;
         if !self.code.is_empty() {
-            write!(out, " {}", self.code)?;
+            write!(out, " {}", Shown(&self.code))?;
         }
         if !self.message.is_empty() {
-            write!(out, ": {}", self.message.trim())?;
+            write!(out, ": {}", Shown(&self.message))?;
         }
         if let Some(id) = &self.request_id {
-            write!(out, " (request {id})")?;
+            write!(out, " (request {})", Shown(id))?;
         }
-        if let Some(hint) = self.hint() {
-            write!(out, "; {hint}")?;
+        if let Some(meaning) = self.meaning() {
+            write!(out, "; {meaning}")?;
         }
         Ok(())
     }
 }
 
-impl Error for Answer {}
+impl Error for ErrorResponse {}
 
-impl Answer {
+/// What a server sent, in a line of a log or on a terminal: not all of it, and nothing that moves the cursor.
+struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.trim();
+        for character in text.chars().take(SHOWN) {
+            if character.is_control() {
+                write!(out, "{}", character.escape_default())?;
+            } else {
+                out.write_char(character)?;
+            }
+        }
+        if text.chars().nth(SHOWN).is_some() {
+            out.write_str(" …")?;
+        }
+        Ok(())
+    }
+}
+
+impl ErrorResponse {
     fn kind(&self) -> BucketErrorKind {
         match (self.status, self.code.as_str()) {
             (_, "NoSuchBucket") => BucketErrorKind::MissingBucket,
@@ -57,16 +84,24 @@ impl Answer {
             (401 | 403, _) | (_, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => {
                 BucketErrorKind::Denied
             }
-            (404, _) => BucketErrorKind::Missing,
-            (409 | 412, _) => BucketErrorKind::Conflict,
+            (404, _) | (_, "NoSuchUpload") => BucketErrorKind::Missing,
+            // The second may also come in the body of a 200, from who completes an upload.
+            (409 | 412, _) | (_, "PreconditionFailed" | "ConditionalRequestConflict") => {
+                BucketErrorKind::Conflict
+            }
+            (413, _) | (_, "EntityTooLarge") => BucketErrorKind::TooLarge,
+            (416, _) => BucketErrorKind::OutOfRange,
+            (_, "EntityTooSmall" | "InvalidPart" | "InvalidPartOrder") => {
+                BucketErrorKind::InvalidRequest
+            }
             _ => BucketErrorKind::Unavailable,
         }
     }
 
     /// What the code alone does not tell someone who reads it for the first time.
-    fn hint(&self) -> Option<&'static str> {
+    fn meaning(&self) -> Option<&'static str> {
         match self.code.as_str() {
-            "RequestTimeTooSkewed" => Some("this machine's clock is wrong: check chronyd"),
+            "RequestTimeTooSkewed" => Some("this machine's clock is wrong"),
             "SignatureDoesNotMatch" => Some("the secret access key is wrong"),
             "InvalidAccessKeyId" => Some("the access key is unknown there"),
             "AccessDenied" => Some(
@@ -101,11 +136,21 @@ where
             let status = answer.raw().status().as_u16();
             let request_id = answer.raw().request_id().map(str::to_owned);
             let said = answer.into_err();
-            let answer = Answer {
+            let answer = ErrorResponse {
                 status,
                 code: said.code().unwrap_or_default().into(),
                 message: said.message().unwrap_or_default().into(),
                 request_id,
+            };
+            Failure::new(answer.kind(), answer)
+        }
+        // What came is not S3's: a proxy's page. Its status still says something.
+        SdkError::ResponseError(ref unread) if matches!(unread.raw().status().as_u16(), 300..) => {
+            let answer = ErrorResponse {
+                status: unread.raw().status().as_u16(),
+                code: String::new(),
+                message: String::new(),
+                request_id: unread.raw().request_id().map(str::to_owned),
             };
             Failure::new(answer.kind(), answer)
         }
@@ -148,8 +193,8 @@ where
 mod tests {
     use super::*;
 
-    fn answer(status: u16, code: &str) -> Answer {
-        Answer {
+    fn answer(status: u16, code: &str) -> ErrorResponse {
+        ErrorResponse {
             status,
             code: code.into(),
             message: String::new(),
@@ -171,6 +216,12 @@ mod tests {
             (400, "ExpiredToken", Kind::Denied),
             (412, "PreconditionFailed", Kind::Conflict),
             (409, "ConditionalRequestConflict", Kind::Conflict),
+            (200, "PreconditionFailed", Kind::Conflict),
+            (200, "InternalError", Kind::Unavailable),
+            (404, "NoSuchUpload", Kind::Missing),
+            (416, "InvalidRange", Kind::OutOfRange),
+            (400, "EntityTooLarge", Kind::TooLarge),
+            (400, "EntityTooSmall", Kind::InvalidRequest),
             (301, "PermanentRedirect", Kind::Region),
             (400, "AuthorizationHeaderMalformed", Kind::Region),
             (429, "TooManyRequests", Kind::Unavailable),
@@ -183,11 +234,25 @@ mod tests {
     }
 
     #[test]
-    fn a_person_sees_status_code_message_request_and_what_to_do() {
+    fn a_long_message_with_control_characters_is_one_short_line() {
+        let mut long = answer(500, "Internal\u{1b}[2J");
+        long.message = format!("one\ntwo\u{7}{}", "x".repeat(100_000));
+        let shown = long.to_string();
+        assert!(!shown.chars().any(char::is_control), "{shown:?}");
+        assert!(
+            shown.starts_with("S3 answered 500 Internal\\u{1b}[2J: one\\ntwo\\u{7}xxx")
+                && shown.ends_with("xxx …"),
+            "{shown}"
+        );
+        assert!(shown.len() < 400, "{shown}");
+    }
+
+    #[test]
+    fn a_person_sees_status_code_message_request_and_what_it_means() {
         let mut skewed = answer(403, "RequestTimeTooSkewed");
         skewed.message = "The difference is too large.".into();
         skewed.request_id = Some("4442587FB7D0A2F9".into());
-        insta::assert_snapshot!(skewed, @"S3 answered 403 RequestTimeTooSkewed: The difference is too large. (request 4442587FB7D0A2F9); this machine's clock is wrong: check chronyd");
+        insta::assert_snapshot!(skewed, @"S3 answered 403 RequestTimeTooSkewed: The difference is too large. (request 4442587FB7D0A2F9); this machine's clock is wrong");
         insta::assert_snapshot!(answer(503, ""), @"S3 answered 503");
     }
 }
