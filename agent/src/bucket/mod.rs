@@ -271,7 +271,7 @@ impl Bucket {
                 Store::S3(bucket) => Box::pin(bucket.list(prefix, after, most)).await,
                 Store::Directory(bucket) => bucket.list(prefix, after, most).await,
             }?;
-            goes_on(&page, prefix, after)?;
+            check_page(&page, prefix, after)?;
             Ok(page)
         };
         self.call("list", prefix, self.timeout, request).await
@@ -308,7 +308,7 @@ impl Bucket {
 }
 
 /// A list that does not go on from where it was asked would be read for ever.
-fn goes_on(page: &Page, prefix: &str, after: Option<&str>) -> Result<(), Failure> {
+fn check_page(page: &Page, prefix: &str, after: Option<&str>) -> Result<(), Failure> {
     let mut before = after;
     for entry in &page.entries {
         let key = entry.key.as_str();

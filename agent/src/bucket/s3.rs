@@ -1,9 +1,10 @@
 //! A bucket that speaks S3, through the SDK.
 //!
-//! How the client is made is in [`connect`], uploads in parts in [`uploads`]; what S3's refusals mean is in
+//! How the client is made is in [`connect`], where its credentials come from in [`credentials`], uploads in parts in [`uploads`]; what S3's refusals mean is in
 //! [`error_response`].
 
 mod connect;
+mod credentials;
 mod error_response;
 mod http_client;
 mod uploads;

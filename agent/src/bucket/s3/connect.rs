@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use aws_config::BehaviorVersion;
-use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::environment::EnvironmentVariableRegionProvider;
-use aws_config::imds;
 use aws_config::imds::region::ImdsRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
@@ -20,12 +18,11 @@ use aws_sdk_s3::config::{
 
 use super::super::error::{BucketErrorKind, Failure};
 use super::S3Bucket;
+use super::credentials::{Metadata, StandardCredentials};
 use super::http_client::lazy_http_client;
 
 /// How long a TCP connection may take, unless the whole request has less.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How often the metadata service is asked for one thing: it is on the same host, and the next poll asks again.
-const METADATA_ATTEMPTS: u32 = 2;
 /// The region to sign for where an endpoint is set and nobody names a region: most S3 servers take any.
 const ANY_REGION: &str = "us-east-1";
 
@@ -37,22 +34,14 @@ impl S3Bucket {
     async fn connect(&self) -> Result<Client, Failure> {
         let http_client = lazy_http_client();
         let provider = ProviderConfig::without_region().with_http_client(http_client.clone());
-        let metadata = imds::Client::builder()
-            .configure(&provider)
-            .max_attempts(METADATA_ATTEMPTS)
-            .build();
+        let metadata = Metadata::new(&provider);
         let region = self.region(&provider, &metadata).await?;
 
         let credentials = match &self.credentials {
             Some(given) => SharedCredentialsProvider::new(given.clone()),
-            None => SharedCredentialsProvider::new(
-                DefaultCredentialsChain::builder()
-                    .configure(provider.with_region(Some(region.clone())))
-                    .region(region.clone())
-                    .imds_client(metadata)
-                    .build()
-                    .await,
-            ),
+            None => {
+                SharedCredentialsProvider::new(StandardCredentials::new(region.clone(), metadata))
+            }
         };
         // The poll is the retry. The deadline is one for all of a request, set by whoever calls; a stalled
         // stream meets it too.
@@ -84,7 +73,7 @@ impl S3Bucket {
     async fn region(
         &self,
         provider: &ProviderConfig,
-        metadata: &imds::Client,
+        metadata: &Metadata,
     ) -> Result<Region, Failure> {
         if let Some(region) = &self.settings.region {
             return Ok(Region::new(region.clone()));
@@ -99,17 +88,19 @@ impl S3Bucket {
             || ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]
                 .iter()
                 .any(|name| std::env::var_os(name).is_some());
-        let chain = if elsewhere {
-            told.or_else(Region::from_static(ANY_REGION))
-        } else {
-            told.or_else(
+        let found = match told.region().await {
+            None if elsewhere => Some(Region::from_static(ANY_REGION)),
+            None => {
                 ImdsRegionProvider::builder()
                     .configure(provider)
-                    .imds_client(metadata.clone())
-                    .build(),
-            )
+                    .imds_client(metadata.client())
+                    .build()
+                    .region()
+                    .await
+            }
+            found => found,
         };
-        chain.region().await.ok_or_else(|| {
+        found.ok_or_else(|| {
             Failure::new(
                 BucketErrorKind::Region,
                 "no region is set: neither in agentd.toml, nor AWS_REGION, nor the profile, nor the instance metadata",
