@@ -70,11 +70,21 @@ fn known() -> BTreeSet<String> {
         Some(list.split(", ").map(str::to_owned).collect::<Vec<_>>())
     };
     let mut all = BTreeSet::new();
-    for key in known_in("").unwrap() {
-        match known_in(&key) {
-            Some(keys) => all.extend(keys.iter().map(|each| format!("{key}.{each}"))),
-            None => drop(all.insert(format!(".{key}"))),
-        }
+    let mut sections = vec![String::new()];
+    while let Some(section) = sections.pop() {
+        let Some(keys) = known_in(&section) else {
+            // No section: a setting, or a section whose keys are anybody's.
+            all.insert(if section.contains('.') {
+                section
+            } else {
+                format!(".{section}")
+            });
+            continue;
+        };
+        sections.extend(keys.into_iter().map(|key| match section.as_str() {
+            "" => key,
+            above => format!("{above}.{key}"),
+        }));
     }
     all
 }
@@ -99,7 +109,11 @@ fn each_setting_is_explained() {
                 !said.starts_with('.') || *said == ".TQ",
                 "{term}: no comment stands before it"
             );
-            explained.insert(format!("{section}.{}", key.unwrap()));
+            explained.insert(match section {
+                // Names of services.
+                "platform.units" => section.to_owned(),
+                _ => format!("{section}.{}", key.unwrap()),
+            });
         }
     }
     let known = known();

@@ -8,6 +8,7 @@ use super::values::{Endpoint, Span, Word};
 use super::{BucketUrl, HostsScope, LogFormat, MetadataUse, Trust};
 use crate::fleet::Name;
 use crate::fleet::names::ByteSize;
+use crate::system::platform::PlatformOverrides;
 
 /// What the file says.
 #[derive(Debug, Default)]
@@ -34,6 +35,7 @@ pub(super) struct FileSettings {
     pub log_level: Option<tracing::Level>,
     pub lease_poll: Option<Span<500, 60_000>>,
     pub database: super::database::Said,
+    pub platform: PlatformOverrides,
 }
 
 impl FileSettings {
@@ -122,5 +124,6 @@ impl FileSettings {
         log.finish(mistakes);
 
         self.database = super::database::Said::read(top, mistakes);
+        self.platform = super::platform::read(top, mistakes);
     }
 }

@@ -12,7 +12,6 @@ use super::{
 };
 use crate::fleet::Name;
 use crate::fleet::names::ByteSize;
-use crate::system::platform::Platform;
 use crate::system::root::Root;
 
 /// No agentd.toml is larger than this; what is, is some other file.
@@ -156,7 +155,7 @@ fn complete(
     trust: Trust,
     said: FileSettings,
 ) -> Settings {
-    let platform = Platform::detect(&root);
+    let platform = said.platform.platform(&root);
     let bytes = |mebibytes: u32| u64::from(mebibytes) * 1024 * 1024;
     Settings {
         root,

@@ -4,6 +4,7 @@ mod database;
 mod file;
 mod load;
 mod mistakes;
+mod platform;
 mod section;
 #[cfg(test)]
 mod tests;

@@ -11,8 +11,8 @@ use crate::system::spelling::nearest;
 
 /// One table of the file, or one that is not there.
 pub(super) struct Section<'t, 'i> {
-    /// Its name, empty for the top.
-    name: &'static str,
+    /// Its whole name (`platform.apache`), empty for the top.
+    name: String,
     table: Option<&'t DeTable<'i>>,
     known: Vec<&'static str>,
 }
@@ -20,15 +20,19 @@ pub(super) struct Section<'t, 'i> {
 impl<'t, 'i> Section<'t, 'i> {
     pub(super) const fn top(table: &'t DeTable<'i>) -> Self {
         Self {
-            name: "",
+            name: String::new(),
             table: Some(table),
             known: Vec::new(),
         }
     }
 
-    /// The table under `name`, empty where there is none.
-    pub(super) fn section(&mut self, name: &'static str, mistakes: &mut Mistakes<'_>) -> Self {
-        let table = self.take(name).and_then(|value| {
+    /// The table under `key`, empty where there is none.
+    pub(super) fn section(&mut self, key: &'static str, mistakes: &mut Mistakes<'_>) -> Self {
+        let name = match self.name.as_str() {
+            "" => key.to_owned(),
+            above => format!("{above}.{key}"),
+        };
+        let table = self.take(key).and_then(|value| {
             let table = value.get_ref().as_table();
             if table.is_none() {
                 mistakes.at(
@@ -132,6 +136,58 @@ impl<'t, 'i> Section<'t, 'i> {
         })
     }
 
+    /// A list of strings, each of its own grammar, of which `build` makes a value.
+    pub(super) fn list<T, U>(
+        &mut self,
+        key: &'static str,
+        mistakes: &mut Mistakes<'_>,
+        build: impl FnOnce(&[T]) -> Result<U, String>,
+    ) -> Option<U>
+    where
+        T: FromStr<Err: fmt::Display>,
+    {
+        self.read(key, mistakes, |value| {
+            let strings = value
+                .as_array()
+                .ok_or("expected a list of strings, in brackets")?;
+            let parsed: Result<Vec<T>, String> = strings
+                .iter()
+                .map(|string| {
+                    string
+                        .get_ref()
+                        .as_str()
+                        .ok_or("expected a list of strings")
+                })
+                .map(|string| string?.parse().map_err(|error: T::Err| error.to_string()))
+                .collect();
+            build(&parsed?)
+        })
+    }
+
+    /// All of it, where keys are names too: both of one grammar.
+    pub(super) fn pairs<T>(self, mistakes: &mut Mistakes<'_>) -> Vec<(T, T)>
+    where
+        T: FromStr<Err: fmt::Display>,
+    {
+        let mut pairs = Vec::new();
+        for (key, value) in self.table.into_iter().flatten() {
+            let name: &str = key.get_ref();
+            let value_text = value.get_ref().as_str();
+            match (name.parse(), value_text.map(str::parse)) {
+                (Ok(name), Some(Ok(value))) => pairs.push((name, value)),
+                (Err(error), _) => mistakes.at(Some(key.span()), format!("{name}: {error}")),
+                (_, Some(Err(error))) => {
+                    mistakes.at(Some(value.span()), format!("{name}: {error}"));
+                }
+                (_, None) => mistakes.at(
+                    Some(value.span()),
+                    format!("{name}: expected a string, in quotes"),
+                ),
+            }
+        }
+        pairs
+    }
+
     /// Names what stands in the table and was not asked for.
     pub(super) fn finish(self, mistakes: &mut Mistakes<'_>) {
         for (key, _) in self.table.into_iter().flatten() {
@@ -139,7 +195,7 @@ impl<'t, 'i> Section<'t, 'i> {
             if self.known.contains(&name) {
                 continue;
             }
-            let place = match self.name {
+            let place = match self.name.as_str() {
                 "" => String::new(),
                 section => format!(" in [{section}]"),
             };

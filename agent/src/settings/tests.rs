@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::system::platform::{Apache, Family};
 
 const REQUIRED: &str = "fleet = \"s3://fleet/prod\"\ntrust = \"none\"\n";
 
@@ -77,12 +78,104 @@ fn the_sample_is_read_and_says_the_defaults() {
     assert_eq!(shown.s3.timeout, written.s3.timeout);
     assert_eq!(shown.s3.path_style, written.s3.path_style);
     assert_eq!(shown.lease_poll, written.lease_poll);
+    // A unit that nobody renamed has no line to show: the sample's is an example.
+    let mut platform = shown.platform.clone();
+    assert_eq!(platform.units.remove("redis").as_deref(), Some("redis6"));
+    assert_eq!(platform, written.platform);
     let default = DatabaseSettings {
         credentials: None,
         socket: None,
         ..shown.database.clone()
     };
     assert_eq!(default, written.database);
+}
+
+#[test]
+fn a_platform_is_what_the_file_says_and_else_the_distributions() {
+    let odd = r#"
+        [platform]
+        family = "debian"
+        cron_dir = "/opt/etc/cron.d"
+        systemctl = "/opt/bin/systemctl"
+        memcached_dir = "/opt/etc/memcached"
+        memcached_template = "memcached-of@"
+        templates_dir = "/opt/etc/templates"
+        [platform.apache]
+        dir = "/opt/httpd/agentd"
+        include = "/opt/httpd/conf.d/zz.conf"
+        main_config = "/opt/httpd/httpd.conf"
+        log_dir = "/opt/httpd/logs"
+        test = ["/opt/httpd/bin/apachectl", "-t", "-D", "WHATEVER IT NEEDS"]
+        unit = "web.service"
+        [platform.units]
+        php-fpm = "php-fpm83"
+        "redis.service" = "redis6.service"
+        "#;
+    let platform = with(odd).unwrap().platform;
+    let mut expected = Platform::of(Family::Debian);
+    expected.cron_dir = "/opt/etc/cron.d".into();
+    expected.systemctl = "/opt/bin/systemctl".into();
+    expected.memcached_dir = "/opt/etc/memcached".into();
+    expected.memcached_template = "memcached-of@".into();
+    expected.templates_dir = "/opt/etc/templates".into();
+    expected.apache = Apache {
+        dir: "/opt/httpd/agentd".into(),
+        include: "/opt/httpd/conf.d/zz.conf".into(),
+        main_config: "/opt/httpd/httpd.conf".into(),
+        log_dir: "/opt/httpd/logs".into(),
+        test: ["/opt/httpd/bin/apachectl", "-t", "-D", "WHATEVER IT NEEDS"]
+            .map(str::to_owned)
+            .to_vec(),
+        unit: "web.service".into(),
+    };
+    expected.units.insert("php-fpm".into(), "php-fpm83".into());
+    expected.units.insert("redis".into(), "redis6".into());
+    assert_eq!(platform, expected);
+    assert_eq!(platform.unit("redis"), "redis6.service");
+
+    let plain = with("").unwrap().platform;
+    assert_eq!(plain, Platform::of(Family::Centos));
+}
+
+#[test]
+fn what_is_wrong_in_a_platform_is_told_line_by_line() {
+    insta::assert_snapshot!(told(&format!(
+        r#"{REQUIRED}
+[platform]
+family = "gentoo"
+cron-dir = "/etc/cron.d"
+systemctl = "systemctl"
+memcached_dir = "/etc/../memcached"
+memcached_template = "memcached"
+templates_dir = 7
+
+[platform.apache]
+dirs = "/etc/httpd/agentd"
+include = "conf.d/zz.conf"
+log_dir = "/var/log/my logs"
+test = []
+unit = "httpd"
+
+[platform.units]
+"a b" = "c"
+redis = "re dis"
+mysqld = true
+
+[platform.cron]
+dir = "/etc/cron.d"
+"#
+    )));
+    let command = |test: &str| told(&format!("{REQUIRED}[platform.apache]\ntest = {test}\n"));
+    insta::assert_snapshot!(
+        [
+            command("\"/usr/sbin/httpd -t\""),
+            command("[\"httpd\", \"-t\"]"),
+            command("[\"/usr/sbin/httpd\", 7]"),
+            command("[\"/usr/sbin/httpd\", \"-t\\n\"]"),
+            told(&format!("{REQUIRED}[platform]\napache = \"/etc/httpd\"\n")),
+        ]
+        .join("\n")
+    );
 }
 
 #[test]

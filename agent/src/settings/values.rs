@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::{BucketUrl, TRUST_NEEDED, Trust};
+use crate::fleet::names::UnitName;
 
 /// A length of time between two bounds, in milliseconds.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +65,53 @@ impl FromStr for Word {
             Ok(Self(text.into()))
         } else {
             Err("expected a word of printable characters, without spaces")
+        }
+    }
+}
+
+/// One word of a command: no control characters, no end of a line.
+#[derive(Debug, Clone)]
+pub(super) struct Argument(pub String);
+
+impl FromStr for Argument {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.len() <= 1024 && !text.chars().any(char::is_control) {
+            Ok(Self(text.into()))
+        } else {
+            Err("expected a word of a command, without control characters")
+        }
+    }
+}
+
+/// The full name of a service.
+#[derive(Debug, Clone)]
+pub(super) struct ServiceUnit(pub String);
+
+impl FromStr for ServiceUnit {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse::<UnitName>() {
+            Ok(_) if text.ends_with(".service") && !text.contains("@.") => Ok(Self(text.into())),
+            _ => Err("expected the full name of a service, such as \"httpd24-httpd.service\""),
+        }
+    }
+}
+
+/// The name of a template unit, up to its `@`.
+#[derive(Debug, Clone)]
+pub(super) struct TemplateUnit(pub String);
+
+impl FromStr for TemplateUnit {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let name = text.strip_suffix('@').unwrap_or_default();
+        match name.parse::<UnitName>() {
+            Ok(_) if !name.contains('@') => Ok(Self(text.into())),
+            _ => Err("expected the name of a template unit up to its @, such as \"memcached@\""),
         }
     }
 }

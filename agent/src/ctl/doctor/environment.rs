@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::super::args::Global;
 use super::super::place;
+use crate::settings::{self, Overrides, Settings};
 use crate::system::command::{self, CommandLine};
 use crate::system::platform::Platform;
 use crate::system::systemd;
@@ -40,10 +41,13 @@ pub fn adopt(global: &Global) {
 
 /// What the unit and the files that it names set, as far as it concerns requests to the bucket.
 fn of_unit() -> BTreeMap<String, String> {
-    let Ok(root) = crate::settings::root_of(&crate::settings::Overrides::default()) else {
+    let Ok(root) = settings::root_of(&Overrides::default()) else {
         return BTreeMap::new();
     };
-    let systemctl = Platform::detect(&root).systemctl.display().to_string();
+    // Where the settings are wrong a later check says so.
+    let platform = Settings::load(&Overrides::default()).map(|settings| settings.platform);
+    let platform = platform.unwrap_or_else(|_| Platform::detect(&root));
+    let systemctl = platform.systemctl.display().to_string();
     let show = [&systemctl, "show", "--", "agentd.service"].map(str::to_owned);
     let answer = place::block_on(command::run(&CommandLine::new(show, DEADLINE)));
     let Ok(Ok(output)) = answer else {

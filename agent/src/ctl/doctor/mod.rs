@@ -19,6 +19,7 @@ mod identity;
 mod leftovers;
 mod memcached;
 mod names;
+mod platform;
 mod rights;
 mod selinux;
 mod targets;
@@ -43,9 +44,10 @@ const DEADLINE: Duration = Duration::from_secs(30);
 type Check = fn(&ExaminedBox, &mut Findings);
 
 /// All checks: causes before what follows from them.
-const CHECKS: [(&str, Check); 18] = [
+const CHECKS: [(&str, Check); 19] = [
     ("rights", rights::check),
     ("configuration", configuration::check),
+    ("platform", platform::check),
     ("directories", directories::check),
     ("disk", disk::check),
     ("selinux", selinux::check),

@@ -427,6 +427,52 @@ fn targets_that_cannot_be_written_are_told() {
 }
 
 #[test]
+fn what_a_platform_of_ones_own_names_must_be_there() {
+    let scratch = ScratchBox::new();
+    let none: [&str; 0] = [];
+    assert_eq!(scratch.found_by("platform"), none);
+    scratch.configure(
+        "[platform]\ncron_dir = \"/opt/cron.d\"\nsystemctl = \"/opt/bin/systemctl\"\n\
+         [platform.apache]\ninclude = \"/opt/web/conf.d/zz.conf\"\nmain_config = \"/opt/web/web.conf\"\n\
+         log_dir = \"/opt/web/logs\"\ntest = [\"/opt/web/bin/httpd\", \"-t\"]\n",
+    );
+    assert_eq!(
+        scratch.found_by("platform"),
+        [
+            "broken: [platform] systemctl: /opt/bin/systemctl is not there",
+            "broken: [platform] apache.test: /opt/web/bin/httpd is not there",
+            "warning: [platform] cron_dir: /opt/cron.d is not there",
+            "warning: [platform] apache.main_config: /opt/web/web.conf is not there",
+            "warning: [platform] apache.log_dir: /opt/web/logs is not there",
+            "warning: [platform] apache.include: /opt/web/conf.d is not there",
+        ]
+    );
+    // The other checks look there too.
+    let found = scratch.found_by("apache");
+    assert!(
+        found[0].starts_with("broken: this box has sites and no Apache: /opt/web/web.conf"),
+        "{found:?}"
+    );
+    scratch.put("box/opt/web/web.conf", "IncludeOptional conf.d/*.conf\n");
+    for there in [
+        "opt/cron.d/x",
+        "opt/bin/systemctl",
+        "opt/web/conf.d/x",
+        "opt/web/logs/x",
+        "opt/web/bin/httpd",
+    ] {
+        scratch.put(&format!("box/{there}"), "");
+    }
+    assert_eq!(scratch.found_by("platform"), none);
+    // Names of services are systemd's to know.
+    scratch.configure("[platform.units]\nredis = \"redis6\"\n");
+    assert_eq!(
+        scratch.found_by("platform"),
+        ["not seen: under --root no command is run"]
+    );
+}
+
+#[test]
 fn apache_must_be_there_and_read_the_agents_file() {
     let scratch = ScratchBox::new();
     assert_eq!(

@@ -1,16 +1,13 @@
-//! The `[platform]` table of `agentd.toml`: what differs on this box from its platform's row.
+//! What differs on this box from its platform's row: `[platform]` in `agentd.toml`, which the settings read.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
-use serde::Deserialize;
+use std::path::PathBuf;
 
 use super::{Family, Platform};
 use crate::system::root::Root;
 
 /// What `agentd.toml` says instead of the platform table. Everything is optional.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PlatformOverrides {
     /// The row to start from, instead of the detected one.
     pub family: Option<Family>,
@@ -31,8 +28,7 @@ pub struct PlatformOverrides {
 }
 
 /// What `agentd.toml` says of Apache instead of the platform table.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ApacheOverrides {
     /// See [`super::Apache::dir`].
     pub dir: Option<PathBuf>,
@@ -57,55 +53,6 @@ impl PlatformOverrides {
         }
         .with(self)
     }
-
-    /// What is wrong with the values, as `key: what is expected`. Empty: nothing.
-    pub fn mistakes(&self) -> Vec<String> {
-        let apache = &self.apache;
-        let program = apache
-            .test
-            .as_ref()
-            .map(|test| PathBuf::from(test.first().map_or("", String::as_str)));
-        let paths = [
-            ("apache.dir", &apache.dir),
-            ("apache.include", &apache.include),
-            ("apache.main_config", &apache.main_config),
-            ("apache.log_dir", &apache.log_dir),
-            ("apache.test", &program),
-            ("cron_dir", &self.cron_dir),
-            ("systemctl", &self.systemctl),
-            ("memcached_dir", &self.memcached_dir),
-            ("templates_dir", &self.templates_dir),
-        ];
-        let mut mistakes: Vec<String> = paths
-            .into_iter()
-            .filter_map(|(key, path)| Some((key, path.as_deref()?)))
-            .filter(|(_, path)| !is_plain(path))
-            .map(|(key, path)| {
-                format!(
-                    "platform.{key}: expected an absolute path without `..`, found `{}`",
-                    path.display()
-                )
-            })
-            .collect();
-        if let Some(template) = &self.memcached_template
-            && (!template.ends_with('@') || template.contains('/'))
-        {
-            mistakes.push(format!(
-                "platform.memcached_template: expected a template unit's name up to its `@`, found `{template}`"
-            ));
-        }
-        mistakes
-    }
-}
-
-fn is_plain(path: &Path) -> bool {
-    use std::path::Component::{Normal, RootDir};
-
-    path.is_absolute()
-        && path.file_name().is_some()
-        && path
-            .components()
-            .all(|part| matches!(part, RootDir | Normal(_)))
 }
 
 impl Platform {
