@@ -341,10 +341,6 @@ fn disorder(floors: &BTreeMap<String, u32>, house: &House) -> Vec<String> {
     }
     found.extend(circle(&between_rooms).map(|rooms| format!("rooms in a circle: {rooms}")));
     for room in rooms {
-        // Is being untied.
-        if room == "fleet" {
-            continue;
-        }
         let inside = format!("{room}/");
         let within: BTreeSet<_> = between_files
             .iter()
