@@ -6,8 +6,6 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use super::s3::ErrorResponse;
-
 type Cause = Box<dyn Error + Send + Sync>;
 
 /// A request to the bucket failed. `Display` says what was asked of which URL; the cause is in `source()`.
@@ -23,13 +21,6 @@ pub struct BucketError {
     /// Why.
     #[source]
     pub source: Option<Cause>,
-}
-
-impl BucketError {
-    /// What the S3 server answered, where it did and that is the reason.
-    pub fn response(&self) -> Option<&ErrorResponse> {
-        self.source.as_ref()?.downcast_ref()
-    }
 }
 
 /// A failed request, and what whoever made it says should be done about it.

@@ -10,7 +10,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use jiff::Timestamp;
 
-use super::super::error::{BucketErrorKind, Failure};
+use super::super::error::{BucketError, BucketErrorKind, Failure};
 
 /// The most of a server's message that is shown, in characters.
 const SHOWN: usize = 300;
@@ -186,6 +186,13 @@ where
         // Never sent: credentials are told apart above, so it is the endpoint or the region that makes no URL.
         SdkError::ConstructionFailure(_) => BucketErrorKind::Region,
         _ => BucketErrorKind::Unavailable,
+    }
+}
+
+impl BucketError {
+    /// What the S3 server answered, where it did and that is the reason.
+    pub fn response(&self) -> Option<&ErrorResponse> {
+        self.source.as_ref()?.downcast_ref()
     }
 }
 
