@@ -324,3 +324,51 @@ fn check_page(page: &Page, prefix: &str, after: Option<&str>) -> Result<(), Fail
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(keys: &[&str], more: bool) -> Page {
+        let entry = |key: &&str| Entry {
+            key: (*key).into(),
+            size: 1,
+            modified: None,
+            tag: None,
+        };
+        Page {
+            entries: keys.iter().map(entry).collect(),
+            more,
+        }
+    }
+
+    #[test]
+    fn a_list_that_would_be_read_for_ever_is_a_wrong_answer() {
+        let good = |keys: &[&str], more, after| check_page(&page(keys, more), "n/", after).is_ok();
+        assert!(good(&["n/a", "n/b"], true, None));
+        assert!(good(&["n/b", "n/c"], false, Some("n/a")));
+        assert!(good(&[], false, Some("n/a")));
+        // From the beginning again, not in order, twice the same, of others, and more of nothing.
+        assert!(!good(&["n/a", "n/b"], true, Some("n/a")));
+        assert!(!good(&["n/b", "n/a"], false, None));
+        assert!(!good(&["n/a", "n/a"], false, None));
+        assert!(!good(&["m/a"], false, None));
+        assert!(!good(&[], true, Some("n/a")));
+    }
+
+    #[test]
+    fn what_carries_much_has_more_time_unless_the_caller_says_otherwise() {
+        let settings = S3Settings {
+            endpoint: None,
+            region: None,
+            path_style: false,
+            timeout: Duration::from_secs(10),
+        };
+        let bucket = Bucket::make(&BucketUrl::Directory("/bucket".into()), &settings, None);
+        assert_eq!(bucket.time_for(1000), Duration::from_secs(10));
+        assert_eq!(bucket.time_for(PIECE), Duration::from_secs(10 + 32));
+        assert_eq!(bucket.deadline, None);
+        let hurried = bucket.within(Duration::from_secs(1));
+        assert_eq!(hurried.deadline, Some(Duration::from_secs(1)));
+    }
+}

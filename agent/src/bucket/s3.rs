@@ -152,20 +152,7 @@ impl S3Bucket {
             }
             Err(failure) => return Err(failure),
         };
-        let told = object.content_range().map(str::to_owned);
-        let announced = object.content_length().unwrap_or_default();
-        let size = match told.as_deref().map(parse_content_range) {
-            Some(Some((start, _, size))) if start == from => size,
-            // Without ranges, but all of it: as good.
-            None if from == 0 => u64::try_from(announced).unwrap_or_default(),
-            _ => {
-                let told = told.unwrap_or_else(|| "all of it".into());
-                return Err(Failure::new(
-                    BucketErrorKind::WrongAnswer,
-                    format!("asked for the bytes from {from} to {last}, it sends {told:?}"),
-                ));
-            }
-        };
+        let size = whole_size(object.content_range(), object.content_length(), from)?;
         let tag = Tag(object.e_tag().unwrap_or_default().into());
         let bytes = read_body(object, length).await?;
         let expected = length.min(size.saturating_sub(from));
@@ -272,6 +259,23 @@ fn timestamp(time: &DateTime) -> Option<Timestamp> {
     Timestamp::from_second(time.secs()).ok()
 }
 
+/// The size of the whole object of which an answer holds the bytes from `from` on.
+fn whole_size(
+    content_range: Option<&str>,
+    content_length: Option<i64>,
+    from: u64,
+) -> Result<u64, Failure> {
+    match (content_range.map(parse_content_range), content_length) {
+        (Some(Some((first, _, size))), _) if first == from => Ok(size),
+        // Without ranges, but all of it: as good.
+        (None, Some(length)) if from == 0 => Ok(u64::try_from(length).unwrap_or_default()),
+        _ => Err(wrong(&format!(
+            "asked for the bytes from {from} on, it sends {}",
+            content_range.unwrap_or("all of it")
+        ))),
+    }
+}
+
 /// `bytes FIRST-LAST/SIZE`.
 fn parse_content_range(text: &str) -> Option<(u64, u64, u64)> {
     let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
@@ -324,5 +328,22 @@ async fn read_body(object: GetObjectOutput, limit: u64) -> Result<Vec<u8>, Failu
             format!("truncated: {} of {size} bytes came", bytes.len()),
         )),
         _ => Ok(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_range_that_was_asked_for_is_taken() {
+        let size = |range, length, from| whole_size(range, length, from).ok();
+        assert_eq!(size(Some("bytes 5-9/20"), Some(5), 5), Some(20));
+        assert_eq!(size(Some("bytes 0-9/20"), Some(10), 5), None);
+        assert_eq!(size(Some("bytes 5-9/*"), Some(5), 5), None);
+        assert_eq!(size(Some("nonsense"), Some(5), 5), None);
+        assert_eq!(size(None, Some(20), 0), Some(20));
+        assert_eq!(size(None, Some(20), 5), None);
+        assert_eq!(size(None, None, 0), None);
     }
 }

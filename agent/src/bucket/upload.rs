@@ -236,4 +236,29 @@ mod tests {
         assert_eq!(whole >> 30, 273);
         assert!((0..MOST_PARTS).all(|n| (SMALLEST_PART..=LARGEST_PART).contains(&part_size(n))));
     }
+
+    #[tokio::test]
+    async fn one_part_too_many_is_not_sent() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let settings = crate::settings::S3Settings {
+            endpoint: None,
+            region: None,
+            path_style: false,
+            timeout: Duration::from_secs(10),
+        };
+        let url = crate::settings::BucketUrl::Directory(dir.path().into());
+        let bucket = Bucket::open(&url, &settings).await;
+        let mut upload = bucket.begin_upload("key").await.unwrap();
+        let part = |size: usize| Part {
+            tag: Tag(String::new()),
+            size: size as u64,
+        };
+        upload.parts = vec![part(SMALLEST_PART); MOST_PARTS - 1];
+        assert_eq!(upload.part_size(), LARGEST_PART);
+        upload.put_part("last".into()).await.unwrap();
+        upload.parts = vec![part(SMALLEST_PART); MOST_PARTS];
+        let error = upload.put_part("more".into()).await.unwrap_err();
+        assert_eq!(error.kind, BucketErrorKind::InvalidRequest);
+        assert_eq!(upload.size(), 4);
+    }
 }

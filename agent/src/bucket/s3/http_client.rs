@@ -142,3 +142,38 @@ pub(super) fn lazy_http_client() -> SharedHttpClient {
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_s3::primitives::ByteStream;
+
+    use super::*;
+
+    /// What is read of a body of so many bytes, and whether its length is still announced.
+    async fn read(status: u16, size: usize, streamed: bool) -> (Option<usize>, bool) {
+        let mut answer =
+            HttpResponse::new(status.try_into().unwrap(), SdkBody::from(vec![b'x'; size]));
+        answer
+            .headers_mut()
+            .insert("content-length", size.to_string());
+        let answer = bounded(answer, streamed);
+        let announced = answer.headers().contains_key("content-length");
+        let read = ByteStream::new(answer.into_body()).collect().await;
+        (read.ok().map(|read| read.to_vec().len()), announced)
+    }
+
+    #[tokio::test]
+    async fn errors_are_cut_lists_are_refused_and_objects_go_through() {
+        assert_eq!(read(500, 100, false).await, (Some(100), false));
+        assert_eq!(read(500, 1 << 20, true).await, (Some(LARGEST_ERROR), false));
+        assert_eq!(
+            read(200, LARGEST_ANSWER, false).await,
+            (Some(LARGEST_ANSWER), true)
+        );
+        assert_eq!(read(200, LARGEST_ANSWER + 1, false).await, (None, true));
+        assert_eq!(
+            read(200, LARGEST_ANSWER + 1, true).await,
+            (Some(LARGEST_ANSWER + 1), true)
+        );
+    }
+}
