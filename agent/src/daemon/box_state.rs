@@ -300,7 +300,7 @@ impl BoxState {
                 issued: accepted.document.fleet.issued.0,
                 expires: accepted.document.fleet.expires.0,
                 confirmed: accepted.confirmed,
-                trust: "none".into(),
+                trust: session.settings.trust.as_str().into(),
             }),
             refused: self.refused.clone(),
             bucket: self.bucket.clone(),

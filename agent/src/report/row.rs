@@ -21,9 +21,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them, in order.
-    pub const ALL: [Self; 4] = [Self::Cache, Self::Hosts, Self::Sites, Self::Cron];
-
     /// Its name, as people and reports say it.
     pub const fn as_str(self) -> &'static str {
         match self {

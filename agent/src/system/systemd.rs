@@ -151,11 +151,6 @@ pub fn disable(platform: &Platform, unit: &str) -> CommandLine {
     systemctl(platform, "disable", unit, ENABLE)
 }
 
-/// `systemctl is-active`: exit code 0 where it runs.
-pub fn is_active(platform: &Platform, unit: &str) -> CommandLine {
-    systemctl(platform, "is-active", unit, ASK)
-}
-
 fn systemctl(platform: &Platform, verb: &str, unit: &str, deadline: Duration) -> CommandLine {
     CommandLine::new(
         [&platform.systemctl.display().to_string(), verb, "--", unit],

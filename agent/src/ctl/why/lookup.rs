@@ -8,6 +8,7 @@ use crate::converge::journal;
 use crate::converge::ledger::{Form, Ledger, Owned};
 use crate::fleet::Pointer;
 use crate::report::{RunRecord, StepName, StepRecord};
+use crate::resource::BLOCK_BEGIN;
 use crate::resource::block::{self, BlockState};
 use crate::system::digest::sha256_hex;
 use crate::system::file::{FileError, Files, Found};
@@ -20,9 +21,6 @@ const RUNS_SEARCHED: usize = 50;
 const SUGGESTED: usize = 5;
 /// Links that are followed to find what a path stands for.
 const LINKS_FOLLOWED: usize = 8;
-
-/// What the line before the agent's lines begins with.
-const MARKER: &str = "# BEGIN node-agent";
 
 /// What there is to look in.
 pub(super) struct Lookup<'a> {
@@ -306,9 +304,11 @@ impl Content {
             BlockState::Malformed(_) => return Some(Self::default()),
             BlockState::One { lines } => lines,
         };
+        // Its words after the colon may be an older version's.
+        let begins = BLOCK_BEGIN.split(':').next().unwrap_or(BLOCK_BEGIN);
         let begin = text
             .lines()
-            .take_while(|line| !line.starts_with(MARKER))
+            .take_while(|line| !line.starts_with(begins))
             .count();
         Some(Self {
             digest: sha256_hex(ours.as_bytes()),

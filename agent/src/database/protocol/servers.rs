@@ -35,12 +35,6 @@ impl Servers {
         Self(self.0 | Self::of(server).0)
     }
 
-    /// The set without `server`.
-    #[must_use]
-    pub const fn without(self, server: ServerId) -> Self {
-        Self(self.0 & !Self::of(server).0)
-    }
-
     /// Its members, by number.
     pub fn iter(self) -> impl Iterator<Item = ServerId> {
         (0..32).map(ServerId).filter(move |&id| self.contains(id))

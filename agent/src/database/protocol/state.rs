@@ -81,20 +81,6 @@ pub enum Step {
 }
 
 impl State {
-    /// Whether the server may accept writes in this state.
-    pub const fn may_be_open(&self) -> bool {
-        matches!(
-            self,
-            Self::Starting { .. }
-                | Self::Claiming { .. }
-                | Self::Serving
-                | Self::Announcing { .. }
-                | Self::Closing { .. }
-                | Self::Fencing { .. }
-                | Self::Promoting { .. }
-        )
-    }
-
     /// Whether it writes the lease as its owner.
     pub const fn owns(&self) -> bool {
         matches!(

@@ -18,7 +18,7 @@ pub use plan::{PlanFor, plan};
 pub use run::{history, run, run_line, summary};
 pub use status::{Heard, status};
 pub use step::{Tense, diff, problem, step};
-pub use words::{age, ago, count, day, moment, shown, took};
+pub use words::{age, ago, count, moment, shown, took};
 
 /// Whether text is coloured (ANSI escape sequences), and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

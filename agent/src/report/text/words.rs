@@ -37,12 +37,6 @@ pub fn moment(at: Timestamp) -> String {
     text.replacen('T', " ", 1)
 }
 
-/// A moment's day: `2026-11-22`.
-pub fn day(at: Timestamp) -> String {
-    let text = at.to_string();
-    text.split('T').next().unwrap_or_default().into()
-}
-
 /// A duration of milliseconds: `12 ms`, `3.4 s`, `5 min`.
 pub fn took(ms: u64) -> String {
     match ms {

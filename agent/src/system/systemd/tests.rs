@@ -71,7 +71,6 @@ fn commands_wait_and_have_deadlines() {
         restart(&centos, "a"),
         enable(&centos, "a"),
         disable(&centos, "a"),
-        is_active(&centos, "a"),
     ] {
         assert!(command.deadline_ms >= 10_000);
         assert!(!command.argv.contains(&"--no-block".to_owned()));
