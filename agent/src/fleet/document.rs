@@ -5,14 +5,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::check::check;
-use super::envelope::{Envelope, Signature};
+use super::envelope::{self, Opened, Signature};
 use super::findings::{Findings, Mistake};
 use super::model::Fleet;
 use super::names::Name;
 use super::pointer::Pointer;
 use super::position::line_column;
 use super::shape::walk_file;
-use super::strict;
 use super::tree::{Node, Value};
 use super::walk::{Walker, found};
 use crate::system::digest::sha256_hex;
@@ -58,13 +57,11 @@ impl Document {
 
     /// The fast path: straight from the text to the model.
     fn read_good(text: &str) -> Result<Self, serde_json::Error> {
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        let envelope: Envelope<'_> = strict::object(&mut deserializer)?;
-        deserializer.end()?;
-        let signed = envelope.signed.get();
-        let mut deserializer = serde_json::Deserializer::from_str(signed);
-        let fleet: Fleet = strict::object(&mut deserializer)?;
-        deserializer.end()?;
+        let Opened {
+            signatures,
+            fleet,
+            signed,
+        } = envelope::open(text)?;
         let id = DocumentId {
             fleet: fleet.fleet.clone(),
             version: fleet.version,
@@ -73,7 +70,7 @@ impl Document {
         Ok(Self {
             fleet: Arc::new(fleet),
             id,
-            signatures: envelope.signatures,
+            signatures,
         })
     }
 }

@@ -1,29 +1,31 @@
 //! The envelope around the signed part: which bytes are signed, and by whom. Not whether a signature is right.
 
 use schemars::JsonSchema;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{Deserializer, Error};
 
 use super::model::Fleet;
 use super::names::{Name, SignatureText};
-use super::strict;
+use super::strict::{List, Object};
 
 /// A fleet document: what the fleet should be, and who says so.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "node-agent fleet document", rename = "Document")]
-pub(super) struct Envelope<'a> {
+#[expect(
+    dead_code,
+    reason = "describes the file for its schema; it is read member by member"
+)]
+pub(super) struct Envelope {
     /// Where editors find the schema of this file. The agent does not read it.
     #[serde(rename = "$schema", default)]
-    #[schemars(with = "Option<String>")]
-    _schema: Option<std::borrow::Cow<'a, str>>,
+    schema: Option<String>,
     /// Signatures over the exact bytes of `signed`. Empty or absent: nobody signed it.
-    #[serde(default, deserialize_with = "strict::list")]
-    pub signatures: Vec<Signature>,
+    #[serde(default)]
+    signatures: Vec<Signature>,
     /// What the fleet should be.
-    #[serde(borrow)]
-    #[schemars(with = "Fleet")]
-    pub signed: &'a RawValue,
+    signed: Fleet,
 }
 
 /// One signature over the exact bytes of `signed`.
@@ -34,4 +36,165 @@ pub struct Signature {
     pub key: Name,
     /// The Ed25519 signature in base64.
     pub signature: SignatureText,
+}
+
+/// What an envelope contains.
+pub(super) struct Opened<'t> {
+    pub signatures: Vec<Signature>,
+    pub fleet: Fleet,
+    /// The exact bytes that say it.
+    pub signed: &'t str,
+}
+
+/// Reads a whole file in one pass, however large its signed part is, and knows afterwards where that stands.
+pub(super) fn open(text: &str) -> Result<Opened<'_>, Error> {
+    let mut reader = Reader { text, at: 0 };
+    let (mut schema, mut signatures, mut signed) = (None, None, None);
+    reader.take(b'{')?;
+    let mut first = true;
+    while !reader.takes(b'}') {
+        if !first {
+            reader.take(b',')?;
+        }
+        first = false;
+        let key: String = reader.value()?;
+        reader.take(b':')?;
+        let twice = match key.as_str() {
+            "$schema" => schema.replace(reader.value::<Option<String>>()?).is_some(),
+            "signatures" => signatures
+                .replace(reader.value::<List<Signature>>()?)
+                .is_some(),
+            "signed" => {
+                reader.space();
+                let start = reader.at;
+                let Object(fleet) = reader.value::<Object<Fleet>>()?;
+                let exact = text.get(start..reader.at).unwrap_or_default();
+                signed.replace((fleet, exact)).is_some()
+            }
+            _ => return Err(Error::custom(format_args!("unknown field `{key}`"))),
+        };
+        if twice {
+            return Err(Error::custom(format_args!("`{key}` stands here twice")));
+        }
+    }
+    reader.space();
+    if reader.at < text.len() {
+        return Err(Error::custom("something follows the document"));
+    }
+    let (fleet, signed) = signed.ok_or_else(|| Error::custom("missing field `signed`"))?;
+    Ok(Opened {
+        signatures: signatures.map_or_else(Vec::new, |List(list)| list),
+        fleet,
+        signed,
+    })
+}
+
+/// A text that is read value by value.
+struct Reader<'t> {
+    text: &'t str,
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn rest(&self) -> &str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    fn space(&mut self) {
+        let rest = self.rest();
+        let space = rest.len() - rest.trim_start_matches([' ', '\t', '\n', '\r']).len();
+        self.at += space;
+    }
+
+    /// Passes `byte` and the space before it, if it stands there.
+    fn takes(&mut self, byte: u8) -> bool {
+        self.space();
+        let there = self.text.as_bytes().get(self.at) == Some(&byte);
+        self.at += usize::from(there);
+        there
+    }
+
+    fn take(&mut self, byte: u8) -> Result<(), Error> {
+        if self.takes(byte) {
+            Ok(())
+        } else {
+            Err(Error::custom(format_args!(
+                "expected `{}`",
+                char::from(byte)
+            )))
+        }
+    }
+
+    fn value<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+        let mut values = Deserializer::from_str(self.rest()).into_iter();
+        let value = values
+            .next()
+            .ok_or_else(|| Error::custom("expected a value"))??;
+        let length = values.byte_offset();
+        self.at += length;
+        Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FLEET: &str = r#"{"format": 1, "fleet": "f", "version": 1, "issued": "2026-01-01T00:00:00Z",
+        "expires": "2027-01-01T00:00:00Z", "servers": {} }"#;
+
+    fn opened(before: &str, after: &str) -> Option<String> {
+        open(&format!("{before}{FLEET}{after}"))
+            .ok()
+            .map(|opened| opened.signed.to_owned())
+    }
+
+    #[test]
+    fn the_signed_part_is_known_to_the_byte_wherever_it_stands() {
+        for (before, after) in [
+            (r#"{"signed":"#, "}"),
+            ("\n{ \t\"signed\" :\r\n", " \n}\n"),
+            (r#"{"$schema": null, "signatures": [], "signed": "#, "}"),
+            (
+                r#"{"$schema": "s", "signed": "#,
+                r#" , "signatures" : [ ] } "#,
+            ),
+            (r#"{"\u0073igned": "#, "}"),
+        ] {
+            assert_eq!(
+                opened(before, after).as_deref(),
+                Some(FLEET),
+                "{before}…{after}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_envelope_is_refused() {
+        for (before, after) in [
+            ("", ""),
+            ("[", "]"),
+            (r#"{"signed" "#, "}"),
+            (r#"{"signed":"#, ""),
+            (r#"{"signed":"#, ",}"),
+            (r#"{"signed":"#, "}}"),
+            (r#"{"signed":"#, "} x"),
+            (r#"{,"signed":"#, "}"),
+            ("{signed:", "}"),
+            (r#"{"sign":"#, "}"),
+            (r#"{"signed":["#, "]}"),
+            (r#"{"signed":"#, r#" "signatures": []}"#),
+            (r#"{"signed":"#, r#", "signatures": null}"#),
+            (r#"{"signed":"#, r#", "signatures": [["a", "b"]]}"#),
+            (r#"{"signed":"#, r#", "$schema": 1}"#),
+            (r#"{"signatures": [], "signatures": [], "signed":"#, "}"),
+            (r#"{"$schema": null, "$schema": null, "signed":"#, "}"),
+            (&format!(r#"{{"signed": {FLEET}, "signed":"#), "}"),
+        ] {
+            assert_eq!(opened(before, after), None, "{before}…{after}");
+        }
+        for text in ["", " ", "{}", "{", "null", r#"{"signatures": []}"#] {
+            assert!(open(text).is_err(), "{text}");
+        }
+    }
 }

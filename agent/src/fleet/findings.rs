@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Bound;
 
-use super::pointer::Pointer;
+use super::pointer::{Place, Pointer};
 use super::position::line_column;
 use super::tree::Node;
 use super::wording::shown;
@@ -61,69 +62,97 @@ struct Found {
 
 impl Findings {
     /// Records a mistake that stands at `offset` of the text.
-    pub fn add_at(&mut self, offset: usize, pointer: &Pointer, message: impl FnOnce() -> String) {
-        self.doubt(pointer);
-        self.push(Some(offset), pointer, message);
+    pub fn add_at(&mut self, offset: usize, place: &Place<'_>, message: impl FnOnce() -> String) {
+        let pointer = place.pointer();
+        self.doubtful.insert(pointer.0.clone());
+        self.push(Some(offset), || pointer, message);
     }
 
     /// Records a mistake in what the document means.
-    pub fn add(&mut self, pointer: &Pointer, message: impl FnOnce() -> String) {
-        self.push(None, pointer, message);
+    pub fn add(&mut self, place: &Place<'_>, message: impl FnOnce() -> String) {
+        self.push(None, || place.pointer(), message);
     }
 
-    fn push(&mut self, offset: Option<usize>, pointer: &Pointer, message: impl FnOnce() -> String) {
+    /// The same of a place that is known by its pointer.
+    pub fn add_pointer(&mut self, pointer: Pointer, message: impl FnOnce() -> String) {
+        self.push(None, || pointer, message);
+    }
+
+    fn push(
+        &mut self,
+        offset: Option<usize>,
+        pointer: impl FnOnce() -> Pointer,
+        message: impl FnOnce() -> String,
+    ) {
         if self.found.len() >= MOST {
             self.left_out += 1;
             return;
         }
         self.found.push(Found {
-            pointer: pointer.clone(),
+            pointer: pointer(),
             offset,
             message: message(),
         });
     }
 
-    /// Says no more about `pointer` and what it is part of.
-    pub fn doubt(&mut self, pointer: &Pointer) {
-        self.doubtful.insert(pointer.0.clone());
+    /// Says no more about `place` and what it is part of.
+    pub fn doubt(&mut self, place: &Place<'_>) {
+        self.doubtful.insert(place.pointer().0);
     }
 
-    /// Leaves the `index`th item of the list at `pointer` out of what is left of it.
-    pub fn mask_item(&mut self, pointer: &Pointer, index: usize) {
+    /// Leaves the `index`th item of the list at `place` out of what is left of it. Of one list, in their order.
+    pub fn mask_item(&mut self, place: &Place<'_>, index: usize) {
         self.masked_items
-            .entry(pointer.0.clone())
+            .entry(place.pointer().0)
             .or_default()
             .push(index);
     }
 
-    /// The place in the file of the `index`th item that is left of the list at `pointer`.
-    pub fn item(&self, pointer: &Pointer, index: usize) -> Pointer {
-        let mut in_file = index;
-        for masked in self.masked_items.get(&pointer.0).into_iter().flatten() {
-            if *masked <= in_file {
-                in_file += 1;
+    /// The place in the file of the `index`th item that is left of the list at `place`.
+    pub fn item<'p>(&self, place: &'p Place<'p>, index: usize) -> Place<'p> {
+        if self.masked_items.is_empty() {
+            return place.item(index);
+        }
+        let masked = self
+            .masked_items
+            .get(&place.pointer().0)
+            .map_or(&[][..], Vec::as_slice);
+        // The nth masked item has as many that are left before it as its own index less n. Found by halving: a list
+        // may have a hundred thousand items, and half of them may be wrong.
+        let (mut low, mut high) = (0, masked.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            let left_before = masked.get(middle).map_or(usize::MAX, |at| at - middle);
+            if left_before <= index {
+                low = middle + 1;
+            } else {
+                high = middle;
             }
         }
-        pointer.item(in_file)
+        place.item(index + low)
     }
 
-    /// Whether something in `pointer` was read wrongly, so that what it means cannot be judged.
-    pub fn is_doubtful(&self, pointer: &Pointer) -> bool {
+    /// Whether something in `place` was read wrongly, so that what it means cannot be judged.
+    pub fn is_doubtful(&self, place: &Place<'_>) -> bool {
         if self.doubtful.is_empty() {
             return false;
         }
-        let inside = format!("{}/", pointer.0);
-        self.doubtful.contains(&pointer.0)
-            || self
-                .doubtful
-                .range(inside.clone()..)
-                .next()
-                .is_some_and(|first| first.starts_with(&inside))
+        let mut pointer = place.pointer().0;
+        if self.doubtful.contains(&pointer) {
+            return true;
+        }
+        pointer.push('/');
+        let next = self
+            .doubtful
+            .range::<str, _>((Bound::Included(pointer.as_str()), Bound::Unbounded))
+            .next();
+        next.is_some_and(|first| first.starts_with(&pointer))
     }
 
-    /// Whether the object at `pointer` may have had a `key` that could not be read.
-    pub fn may_hide(&self, pointer: &Pointer, key: &str) -> bool {
-        self.doubtful.contains(&pointer.0) || self.is_doubtful(&pointer.then(key))
+    /// Whether the object at `place` may have had a `key` that could not be read.
+    pub fn may_hide(&self, place: &Place<'_>, key: &str) -> bool {
+        !self.doubtful.is_empty()
+            && (self.doubtful.contains(&place.pointer().0) || self.is_doubtful(&place.then(key)))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -171,5 +200,29 @@ impl Findings {
             });
         }
         mistakes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_that_is_left_keeps_its_place_in_the_file() {
+        let list = Place::TOP.then("list");
+        let masked = [0, 1, 4, 7, 8];
+        let mut findings = Findings::default();
+        for index in masked {
+            findings.mask_item(&list, index);
+        }
+        let left: Vec<usize> = (0..12).filter(|index| !masked.contains(index)).collect();
+        for (index, in_file) in left.iter().enumerate() {
+            assert_eq!(
+                findings.item(&list, index).pointer(),
+                list.item(*in_file).pointer()
+            );
+        }
+        let other = Place::TOP.then("other");
+        assert_eq!(findings.item(&other, 3).pointer(), other.item(3).pointer());
     }
 }

@@ -58,6 +58,10 @@ impl Pointer {
 
 fn push(text: &mut String, segment: &str) {
     text.push('/');
+    if !segment.contains(['~', '/']) {
+        text.push_str(segment);
+        return;
+    }
     for character in segment.chars() {
         match character {
             '~' => text.push_str("~0"),
@@ -70,5 +74,75 @@ fn push(text: &mut String, segment: &str) {
 impl fmt::Display for Pointer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(out)
+    }
+}
+
+/// A place in the document while it is walked. It becomes a [`Pointer`], a text of its own, only where there is
+/// something to say of it: in a document of thousands of servers, nearly never.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'p> {
+    within: Option<(&'p Self, Segment<'p>)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Segment<'p> {
+    Key(&'p str),
+    Item(usize),
+}
+
+impl<'p> Place<'p> {
+    /// The top of the file.
+    pub const TOP: Self = Self { within: None };
+
+    /// The place called `key` in this one.
+    pub const fn then(&'p self, key: &'p str) -> Self {
+        Self {
+            within: Some((self, Segment::Key(key))),
+        }
+    }
+
+    /// The `index`th place of the list that stands here, from 0.
+    pub const fn item(&'p self, index: usize) -> Self {
+        Self {
+            within: Some((self, Segment::Item(index))),
+        }
+    }
+
+    pub fn pointer(&self) -> Pointer {
+        let mut text = String::new();
+        self.write(&mut text);
+        Pointer(text)
+    }
+
+    /// No deeper than the document is nested, and no deeper nesting than 32 is read.
+    fn write(&self, text: &mut String) {
+        if let Some((within, segment)) = self.within {
+            within.write(text);
+            match segment {
+                Segment::Key(key) => push(text, key),
+                Segment::Item(index) => push(text, &index.to_string()),
+            }
+        }
+    }
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pointer().fmt(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_has_the_pointer_of_its_segments() {
+        let (sites, aliases) = (Place::TOP.then("sites"), "a~b/c");
+        let site = sites.item(12);
+        let place = site.then(aliases);
+        assert_eq!(place.pointer().0, "/sites/12/a~0b~1c");
+        assert_eq!(place.pointer(), Pointer::of(["sites", "12", "a~b/c"]));
+        assert_eq!(Place::TOP.pointer().0, "");
     }
 }

@@ -6,7 +6,7 @@ use super::envelope::Envelope;
 
 /// The schema of a whole fleet document, envelope included (JSON Schema 2020-12).
 pub fn schema() -> serde_json::Value {
-    schemars::schema_for!(Envelope<'_>).to_value()
+    schemars::schema_for!(Envelope).to_value()
 }
 
 /// An address, in the formats that JSON Schema knows.

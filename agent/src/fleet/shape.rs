@@ -6,7 +6,7 @@ use super::model::{
     Aliases, Cache, CacheList, CronJob, CronRun, Database, Fleet, ListFormat, Product, Role,
     Server, ServerState, Site, Snapshots,
 };
-use super::pointer::Pointer;
+use super::pointer::Place;
 use super::tree::Node;
 use super::walk::{Field, Walk, Walker, any_text, of, word};
 
@@ -14,7 +14,7 @@ use super::walk::{Field, Walk, Walker, any_text, of, word};
 macro_rules! object {
     ($type:ident, required: [$($required:ident),*], optional: [$($optional:ident),*], later: [$($later:literal),*]) => {
         impl Walk for $type {
-            fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+            fn walk(node: &Node<'_>, at: &Place<'_>, walker: &mut Walker<'_>) -> bool {
                 fn _all($type { $($required: _,)* $($optional: _,)* }: &$type) {}
                 let fields = [
                     $(Field { name: stringify!($required), required: true, walk: of(|of: &$type| &of.$required) },)*
@@ -29,7 +29,7 @@ macro_rules! object {
 macro_rules! words {
     ($($type:ident),*) => {
         $(impl Walk for $type {
-            fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+            fn walk(node: &Node<'_>, at: &Place<'_>, walker: &mut Walker<'_>) -> bool {
                 word::<Self>(node, at, walker)
             }
         })*
@@ -105,5 +105,5 @@ pub(super) fn walk_file(node: &Node<'_>, walker: &mut Walker<'_>) -> bool {
             walk: any_text,
         },
     ];
-    walker.object(node, &Pointer(String::new()), &fields, &[])
+    walker.object(node, &Place::TOP, &fields, &[])
 }

@@ -1,7 +1,7 @@
 //! Finding all the ways in which a document's text does not fit the model: the slow path, walked only after the fast
 //! one has failed. What is wrong is masked, so that one mistake is reported once and what is left can be judged.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use serde_json::Map;
 
 use super::findings::Findings;
 use super::names::{Port, Written};
-use super::pointer::Pointer;
+use super::pointer::Place;
 use super::position::line_column;
 use super::tree::{Node, Value};
 use super::wording::{listed, shown};
@@ -28,11 +28,11 @@ pub(super) struct Walker<'t> {
 /// A type of the model, as far as its mistakes are concerned.
 pub(super) trait Walk {
     /// Records the mistakes of `node`, which stands at `at`. Whether it can be used, once what was masked is left out.
-    fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool;
+    fn walk(node: &Node<'_>, at: &Place<'_>, walker: &mut Walker<'_>) -> bool;
 }
 
 /// How a field is walked.
-pub(super) type WalkFn = fn(&Node<'_>, &Pointer, &mut Walker<'_>) -> bool;
+pub(super) type WalkFn = fn(&Node<'_>, &Place<'_>, &mut Walker<'_>) -> bool;
 
 /// A field of an object of the model.
 pub(super) struct Field {
@@ -55,12 +55,12 @@ impl<'t> Walker<'t> {
         }
     }
 
-    fn wrong(&mut self, node: &Node<'_>, at: &Pointer, message: impl FnOnce() -> String) -> bool {
+    fn wrong(&mut self, node: &Node<'_>, at: &Place<'_>, message: impl FnOnce() -> String) -> bool {
         self.findings.add_at(node.start, at, message);
         false
     }
 
-    fn unexpected(&mut self, node: &Node<'_>, at: &Pointer, expected: &str) -> bool {
+    fn unexpected(&mut self, node: &Node<'_>, at: &Place<'_>, expected: &str) -> bool {
         self.wrong(node, at, || {
             format!("expected {expected}; found {}", found(node))
         })
@@ -74,7 +74,7 @@ impl<'t> Walker<'t> {
     pub fn object(
         &mut self,
         node: &Node<'_>,
-        at: &Pointer,
+        at: &Place<'_>,
         fields: &[Field],
         later: &[&str],
     ) -> bool {
@@ -85,6 +85,8 @@ impl<'t> Walker<'t> {
         let mut first_at: HashMap<&str, usize> = HashMap::new();
         // Fields that are there under a misspelt name: no need to say that they are missing too.
         let mut misspelt: BTreeSet<&str> = BTreeSet::new();
+        // Made only where a field is unknown.
+        let mut there: Option<HashSet<&str>> = None;
         let mut usable = true;
         for member in members {
             let key = member.key.as_ref();
@@ -110,9 +112,9 @@ impl<'t> Walker<'t> {
                 });
                 continue;
             }
-            let absent = fields
-                .iter()
-                .filter(|field| !members.iter().any(|member| member.key == field.name));
+            let there = there
+                .get_or_insert_with(|| members.iter().map(|member| member.key.as_ref()).collect());
+            let absent = fields.iter().filter(|field| !there.contains(field.name));
             let meant = nearest(key, absent.map(|field| field.name))
                 .and_then(|name| fields.iter().find(|field| field.name == name));
             self.findings
@@ -148,7 +150,7 @@ impl<'t> Walker<'t> {
         usable
     }
 
-    fn twice(&mut self, key: &str, first: usize, second: usize, place: &Pointer) {
+    fn twice(&mut self, key: &str, first: usize, second: usize, place: &Place<'_>) {
         self.mask(second);
         let text = self.text;
         self.findings.add_at(second, place, || {
@@ -201,7 +203,7 @@ pub(super) fn found(node: &Node<'_>) -> String {
 }
 
 impl<T: Written> Walk for T {
-    fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+    fn walk(node: &Node<'_>, at: &Place<'_>, walker: &mut Walker<'_>) -> bool {
         let Value::Text(text) = &node.value else {
             return walker.unexpected(node, at, T::EXPECTED);
         };
@@ -213,13 +215,13 @@ impl<T: Written> Walk for T {
 }
 
 impl<T: Walk> Walk for Option<T> {
-    fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+    fn walk(node: &Node<'_>, at: &Place<'_>, walker: &mut Walker<'_>) -> bool {
         matches!(node.value, Value::Null) || T::walk(node, at, walker)
     }
 }
 
 impl<T: Walk> Walk for Vec<T> {
-    fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+    fn walk(node: &Node<'_>, at: &Place<'_>, walker: &mut Walker<'_>) -> bool {
         let Value::List(items) = &node.value else {
             let hint = match &node.value {
                 Value::Text(text) => format!("a list such as [\"{}\"]", shown(text)),
@@ -238,7 +240,7 @@ impl<T: Walk> Walk for Vec<T> {
 }
 
 impl<K: Written, V: Walk> Walk for BTreeMap<K, V> {
-    fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+    fn walk(node: &Node<'_>, at: &Place<'_>, walker: &mut Walker<'_>) -> bool {
         let Value::Object(members) = &node.value else {
             return walker.unexpected(node, at, "an object");
         };
@@ -265,7 +267,7 @@ impl<K: Written, V: Walk> Walk for BTreeMap<K, V> {
 }
 
 impl Walk for IpAddr {
-    fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+    fn walk(node: &Node<'_>, at: &Place<'_>, walker: &mut Walker<'_>) -> bool {
         match &node.value {
             Value::Text(text) if text.parse::<Self>().is_ok() => true,
             _ => walker.unexpected(node, at, "an IPv4 or IPv6 address such as 10.0.0.7"),
@@ -276,7 +278,7 @@ impl Walk for IpAddr {
 /// A number that `accepts` accepts.
 fn number(
     node: &Node<'_>,
-    at: &Pointer,
+    at: &Place<'_>,
     walker: &mut Walker<'_>,
     expected: &str,
     accepts: fn(&str) -> bool,
@@ -291,7 +293,7 @@ fn number(
 }
 
 impl Walk for Port {
-    fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+    fn walk(node: &Node<'_>, at: &Place<'_>, walker: &mut Walker<'_>) -> bool {
         number(node, at, walker, Self::EXPECTED, |text| {
             text.parse().ok().and_then(Self::new).is_some()
         })
@@ -299,7 +301,7 @@ impl Walk for Port {
 }
 
 impl Walk for u32 {
-    fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+    fn walk(node: &Node<'_>, at: &Place<'_>, walker: &mut Walker<'_>) -> bool {
         number(node, at, walker, "a whole number", |text| {
             text.parse::<Self>().is_ok()
         })
@@ -307,7 +309,7 @@ impl Walk for u32 {
 }
 
 impl Walk for u64 {
-    fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+    fn walk(node: &Node<'_>, at: &Place<'_>, walker: &mut Walker<'_>) -> bool {
         number(node, at, walker, "a whole number", |text| {
             text.parse::<Self>().is_ok()
         })
@@ -315,7 +317,7 @@ impl Walk for u64 {
 }
 
 impl Walk for bool {
-    fn walk(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+    fn walk(node: &Node<'_>, at: &Place<'_>, walker: &mut Walker<'_>) -> bool {
         match &node.value {
             Value::Bool(_) => true,
             _ => walker.unexpected(node, at, "true or false (without quotes)"),
@@ -324,14 +326,14 @@ impl Walk for bool {
 }
 
 /// Text that only others read.
-pub(super) fn any_text(node: &Node<'_>, at: &Pointer, walker: &mut Walker<'_>) -> bool {
+pub(super) fn any_text(node: &Node<'_>, at: &Place<'_>, walker: &mut Walker<'_>) -> bool {
     matches!(node.value, Value::Text(_) | Value::Null) || walker.unexpected(node, at, "a string")
 }
 
 /// One of the words of an enumeration.
 pub(super) fn word<T: for<'de> Deserialize<'de>>(
     node: &Node<'_>,
-    at: &Pointer,
+    at: &Place<'_>,
     walker: &mut Walker<'_>,
 ) -> bool {
     // Any text that is no word makes serde name the words.

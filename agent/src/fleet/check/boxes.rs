@@ -3,42 +3,139 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Check, place};
-use crate::fleet::model::{Cache, Database, ServerState};
+use super::{Check, PRODUCTS, SERVERS};
+use crate::fleet::model::{Cache, Database, Fleet, Server, ServerState};
 use crate::fleet::names::{HostName, Name, Port};
 use crate::fleet::pointer::Pointer;
 
 /// What decides which products' things meet: servers alike in this are alike in their conflicts.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Load<'f> {
+    /// Those that could meet another, by name.
     products: BTreeSet<&'f Name>,
     web: bool,
     memcached: bool,
 }
 
+/// Products with a thing that another one has too, wherever they run: only these can meet. In a fleet without a
+/// mistake there are few, and so the servers, of which there are many, need not be looked at one by one.
+#[derive(Default)]
+struct Rivals<'f> {
+    /// By a path or an alias.
+    anywhere: BTreeSet<&'f Name>,
+    /// By a port: where memcached runs.
+    on_memcached: BTreeSet<&'f Name>,
+}
+
+impl<'f> Rivals<'f> {
+    fn of(fleet: &'f Fleet) -> Self {
+        let mut lists: BTreeMap<&str, Vec<&Name>> = BTreeMap::new();
+        let mut aliases: BTreeMap<&HostName, BTreeSet<&Name>> = BTreeMap::new();
+        let mut ports: BTreeMap<Port, Vec<&Name>> = BTreeMap::new();
+        for (name, product) in &fleet.products {
+            if let Some(cache) = &product.cache {
+                ports.entry(cache.port).or_default().push(name);
+                if let Some(list) = &cache.list {
+                    lists.entry(list.path.as_str()).or_default().push(name);
+                }
+            }
+            if let Some(database) = &product.database {
+                let of = &database.aliases;
+                for alias in of.master.iter().chain(&of.replica) {
+                    aliases.entry(alias).or_default().insert(name);
+                }
+            }
+        }
+        let mut rivals = Self::default();
+        for (path, products) in &lists {
+            let above = directories(path).find_map(|directory| lists.get(directory));
+            if let Some(above) = above {
+                rivals.anywhere.extend(above);
+            }
+            if above.is_some() || products.len() > 1 {
+                rivals.anywhere.extend(products);
+            }
+        }
+        for products in aliases.values().filter(|products| products.len() > 1) {
+            rivals.anywhere.extend(products);
+        }
+        for (name, product) in &fleet.products {
+            for site in product.sites.values() {
+                if let Some(caches) = ports.get(&site.port) {
+                    rivals.on_memcached.insert(name);
+                    rivals.on_memcached.extend(caches);
+                }
+            }
+        }
+        for products in ports.values().filter(|products| products.len() > 1) {
+            rivals.on_memcached.extend(products);
+        }
+        rivals
+    }
+
+    /// What of `server` can meet.
+    fn on(&self, server: &'f Server) -> Load<'f> {
+        let has = |role: &str| server.roles.iter().any(|name| name.as_str() == role);
+        let (web, memcached) = (has("web"), has("memcached"));
+        let can_meet = |name: &Name| {
+            self.anywhere.contains(name) || (memcached && self.on_memcached.contains(name))
+        };
+        Load {
+            products: server
+                .products
+                .iter()
+                .filter(|name| can_meet(name))
+                .collect(),
+            web,
+            memcached,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.anywhere.is_empty() && self.on_memcached.is_empty()
+    }
+}
+
+/// The directories that `path` stands in, from the nearest on, without the top.
+fn directories(path: &str) -> impl Iterator<Item = &str> {
+    path.rmatch_indices('/')
+        .filter_map(move |(slash, _)| path.get(..slash))
+}
+
+/// Where `path` leads to in `product`.
+fn pointer<const N: usize>(product: &Name, path: [&str; N]) -> Pointer {
+    Pointer::of(
+        ["signed", "products", product.as_str()]
+            .into_iter()
+            .chain(path),
+    )
+}
+
 impl<'f> Check<'f> {
     pub(super) fn boxes(&mut self) {
+        let rivals = Rivals::of(self.fleet);
+        if rivals.is_empty() {
+            return;
+        }
         // One conflict is one mistake, on however many servers the products meet.
         let mut loads: BTreeMap<Load<'f>, &'f Name> = BTreeMap::new();
         for (name, server) in &self.fleet.servers {
             if server.state == ServerState::Retired {
                 continue;
             }
-            let has = |role: &str| server.roles.iter().any(|name| name.as_str() == role);
-            let (web, memcached) = (has("web"), has("memcached"));
-            let alone = server.products.len() < 2 && !(web && memcached);
+            let load = rivals.on(server);
+            let alone = match load.products.len() {
+                0 => true,
+                1 => !(load.web && load.memcached),
+                _ => false,
+            };
             if alone
                 || self
                     .findings
-                    .is_doubtful(&place(["servers", name.as_str()]))
+                    .is_doubtful(&SERVERS.place.then(name.as_str()))
             {
                 continue;
             }
-            let load = Load {
-                products: server.products.iter().collect(),
-                web,
-                memcached,
-            };
             loads.entry(load).or_insert(name);
         }
         let mut said = BTreeSet::new();
@@ -46,7 +143,7 @@ impl<'f> Check<'f> {
             for (at, message) in self.conflicts(load) {
                 if said.insert((at.clone(), message.clone())) {
                     self.findings
-                        .add(&at, || format!("{message} (they meet on `{name}`)"));
+                        .add_pointer(at, || format!("{message} (they meet on `{name}`)"));
                 }
             }
         }
@@ -61,39 +158,37 @@ impl<'f> Check<'f> {
         conflicts
     }
 
-    fn caches_of(&self, load: &Load<'f>) -> impl Iterator<Item = (&'f Name, &'f Cache, Pointer)> {
+    fn caches_of(&self, load: &Load<'f>) -> impl Iterator<Item = (&'f Name, &'f Cache)> {
         load.products.iter().filter_map(|name| {
             let cache = self.fleet.products.get(*name)?.cache.as_ref()?;
-            let at = place(["products", name.as_str(), "cache"]);
-            (!self.findings.is_doubtful(&at)).then_some((*name, cache, at))
+            let at = PRODUCTS.place.then(name.as_str());
+            (!self.findings.is_doubtful(&at.then("cache"))).then_some((*name, cache))
         })
     }
 
     fn lists_of(&self, load: &Load<'f>) -> Vec<(Pointer, String)> {
         let lists: BTreeMap<&str, &Name> = self
             .caches_of(load)
-            .filter_map(|(name, cache, _)| Some((cache.list.as_ref()?.path.as_str(), name)))
+            .filter_map(|(name, cache)| Some((cache.list.as_ref()?.path.as_str(), name)))
             .collect();
         let mut conflicts = Vec::new();
-        for (name, cache, at) in self.caches_of(load) {
+        for (name, cache) in self.caches_of(load) {
             let Some(list) = &cache.list else { continue };
-            let at = at.then("list").then("path");
+            let at = || pointer(name, ["cache", "list", "path"]);
             let path = list.path.as_str();
             match lists.get(path) {
                 // The map kept the last product with this path.
                 Some(other) if *other != name => conflicts.push((
-                    at.clone(),
+                    at(),
                     format!("{path} is the node list of the product `{other}` too"),
                 )),
                 _ => {}
             }
-            let above = path.rmatch_indices('/').find_map(|(slash, _)| {
-                let directory = path.get(..slash)?;
-                Some((directory, *lists.get(directory)?))
-            });
+            let above =
+                directories(path).find_map(|directory| Some((directory, *lists.get(directory)?)));
             if let Some((directory, other)) = above {
                 conflicts.push((
-                    at,
+                    at(),
                     format!("{directory} is a file, the node list of the product `{other}`"),
                 ));
             }
@@ -104,14 +199,14 @@ impl<'f> Check<'f> {
     fn ports_of(&self, load: &Load<'f>) -> Vec<(Pointer, String)> {
         let mut conflicts = Vec::new();
         let mut by_port: BTreeMap<Port, Vec<(&Name, Option<IpAddr>)>> = BTreeMap::new();
-        for (name, cache, at) in self.caches_of(load) {
+        for (name, cache) in self.caches_of(load) {
             let others = by_port.entry(cache.port).or_default();
             let other = others
                 .iter()
                 .find(|(_, listen)| may_collide(*listen, cache.listen));
             if let Some((other, _)) = other {
                 conflicts.push((
-                    at.then("port"),
+                    pointer(name, ["cache", "port"]),
                     format!(
                         "port {} is the port of the product `{other}`'s cache too",
                         cache.port
@@ -129,13 +224,14 @@ impl<'f> Check<'f> {
                 continue;
             };
             for (name, site) in &parts.sites {
-                let at = place(["products", product.as_str(), "sites", name.as_str()]);
+                let of = PRODUCTS.place.then(product.as_str());
+                let sites = of.then("sites");
                 let taken = by_port.get(&site.port).and_then(|caches| caches.first());
                 if let Some((other, _)) = taken
-                    && !self.findings.is_doubtful(&at)
+                    && !self.findings.is_doubtful(&sites.then(name.as_str()))
                 {
                     conflicts.push((
-                        at.then("port"),
+                        pointer(product, ["sites", name.as_str(), "port"]),
                         format!(
                             "port {} is the port of the product `{other}`'s cache",
                             site.port
@@ -159,11 +255,10 @@ impl<'f> Check<'f> {
             else {
                 continue;
             };
-            let at = place(["products", product.as_str(), "database"]);
-            if self.findings.is_doubtful(&at) {
+            let of = PRODUCTS.place.then(product.as_str());
+            if self.findings.is_doubtful(&of.then("database")) {
                 continue;
             }
-            let at = at.then("aliases");
             let aliases = &database.aliases;
             for (kind, names) in [("master", &aliases.master), ("replica", &aliases.replica)] {
                 for (index, name) in names.iter().enumerate() {
@@ -172,7 +267,7 @@ impl<'f> Check<'f> {
                     // Within one product the product's own check speaks.
                     if owner != *product && (owner_kind != kind || other.chain != database.chain) {
                         conflicts.push((
-                            at.then(kind).item(index),
+                            pointer(product, ["database", "aliases", kind]).item(index),
                             format!(
                                 "`{name}` would have two addresses: the product `{owner}` has it as an alias of its {owner_kind}"
                             ),

@@ -6,15 +6,18 @@ mod boxes;
 mod products;
 mod servers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
 use super::findings::Findings;
 use super::model::{CronJob, Fleet};
 use super::names::Name;
-use super::pointer::Pointer;
+use super::pointer::Place;
 use super::wording::listed;
 use crate::system::spelling::nearest;
+
+/// Entries that are few enough to be compared one by one, and to be listed in a message.
+const FEW: usize = 8;
 
 /// Names that every system gives a meaning of its own.
 const RESERVED_HOSTS: [&str; 6] = [
@@ -29,7 +32,16 @@ const RESERVED_HOSTS: [&str; 6] = [
 /// Finds all mistakes in what `fleet` means, and adds them to `findings`. Nothing is said about places that
 /// `findings` already doubts: their mistakes would only be echoes.
 pub(super) fn check(fleet: &Fleet, findings: &mut Findings) {
-    let mut check = Check { fleet, findings };
+    let roles = fleet.roles.keys().map(|name| (ROLES.noun, name.as_str()));
+    let products = fleet
+        .products
+        .keys()
+        .map(|name| (PRODUCTS.noun, name.as_str()));
+    let mut check = Check {
+        fleet,
+        findings,
+        named: roles.chain(products).collect(),
+    };
     check.header();
     check.servers();
     check.roles();
@@ -40,29 +52,29 @@ pub(super) fn check(fleet: &Fleet, findings: &mut Findings) {
 struct Check<'f> {
     fleet: &'f Fleet,
     findings: &'f mut Findings,
+    /// The roles and products, each with its noun: every server refers to some.
+    named: HashSet<(&'static str, &'f str)>,
 }
 
-/// `/signed/` and what `path` says.
-fn place<const N: usize>(path: [&str; N]) -> Pointer {
-    Pointer::of(std::iter::once("signed").chain(path))
-}
+/// What the fleet should be.
+const SIGNED: Place<'static> = Place::TOP.then("signed");
 
 /// Parts of the document whose entries are named elsewhere in it.
 struct Kind {
-    key: &'static str,
+    place: Place<'static>,
     noun: &'static str,
 }
 
 const SERVERS: Kind = Kind {
-    key: "servers",
+    place: SIGNED.then("servers"),
     noun: "server",
 };
 const ROLES: Kind = Kind {
-    key: "roles",
+    place: SIGNED.then("roles"),
     noun: "role",
 };
 const PRODUCTS: Kind = Kind {
-    key: "products",
+    place: SIGNED.then("products"),
     noun: "product",
 };
 
@@ -70,13 +82,13 @@ impl<'f> Check<'f> {
     fn header(&mut self) {
         let fleet = self.fleet;
         if fleet.format != 1 {
-            self.findings.add(&place(["format"]), || {
+            self.findings.add(&SIGNED.then("format"), || {
                 format!("expected 1, the only format; found {}", fleet.format)
             });
         }
-        let expires = place(["expires"]);
-        let known =
-            !self.findings.is_doubtful(&expires) && !self.findings.is_doubtful(&place(["issued"]));
+        let expires = SIGNED.then("expires");
+        let known = !self.findings.is_doubtful(&expires)
+            && !self.findings.is_doubtful(&SIGNED.then("issued"));
         if known && fleet.expires <= fleet.issued {
             self.findings.add(&expires, || {
                 format!(
@@ -89,13 +101,14 @@ impl<'f> Check<'f> {
 
     fn roles(&mut self) {
         for (name, role) in &self.fleet.roles {
-            self.cron(&role.cron, &place(["roles", name.as_str(), "cron"]));
+            self.cron(&role.cron, &ROLES.place.then(name.as_str()).then("cron"));
         }
     }
 
-    fn cron(&mut self, jobs: &'f BTreeMap<Name, CronJob>, at: &Pointer) {
+    fn cron(&mut self, jobs: &'f BTreeMap<Name, CronJob>, at: &Place<'_>) {
         for (name, job) in jobs {
-            let on = at.then(name).then("on");
+            let at = at.then(name.as_str());
+            let on = at.then("on");
             self.list(&job.on, &on, 64);
             for (index, role) in job.on.iter().enumerate() {
                 self.refers(&self.fleet.roles, &ROLES, role, &on, index);
@@ -109,11 +122,11 @@ impl<'f> Check<'f> {
         known: &BTreeMap<Name, T>,
         kind: &Kind,
         name: &Name,
-        at: &Pointer,
+        at: &Place<'_>,
         index: usize,
     ) -> bool {
         // First what nearly always holds: a place costs an allocation.
-        known.contains_key(name) || {
+        self.named.contains(&(kind.noun, name.as_str())) || {
             let at = self.findings.item(at, index);
             self.refers_at(known, kind, name, &at)
         }
@@ -124,13 +137,12 @@ impl<'f> Check<'f> {
         known: &BTreeMap<Name, T>,
         kind: &Kind,
         name: &Name,
-        at: &Pointer,
+        at: &Place<'_>,
     ) -> bool {
-        const FEW: usize = 8;
         if known.contains_key(name) {
             return true;
         }
-        if self.findings.may_hide(&place([kind.key]), name.as_str()) {
+        if self.findings.may_hide(&kind.place, name.as_str()) {
             return false;
         }
         self.findings.add(at, || {
@@ -147,21 +159,27 @@ impl<'f> Check<'f> {
                         listed(names(), '`', "and")
                     )
                 }
-                None => format!("there is no {noun} `{name}` in {}", place([kind.key])),
+                None => format!("there is no {noun} `{name}` in {}", kind.place),
             }
         });
         false
     }
 
     /// Checks that a list names nothing twice and has at most `most` entries.
-    fn list<T: Ord + fmt::Display>(&mut self, list: &[T], at: &Pointer, most: usize) {
+    fn list<T: Ord + fmt::Display>(&mut self, list: &[T], at: &Place<'_>, most: usize) {
         if list.len() < 2 {
             return;
         }
         self.at_most(list.len(), most, at);
         let mut seen = BTreeSet::new();
         for (index, entry) in list.iter().enumerate() {
-            if !seen.insert(entry) {
+            // Most lists have a few entries: a set of them would cost more than the whole check.
+            let twice = if list.len() <= FEW {
+                list.iter().take(index).any(|earlier| earlier == entry)
+            } else {
+                !seen.insert(entry)
+            };
+            if twice {
                 let place = self.findings.item(at, index);
                 self.findings
                     .add(&place, || format!("`{entry}` is listed twice"));
@@ -169,7 +187,7 @@ impl<'f> Check<'f> {
         }
     }
 
-    fn at_most(&mut self, found: usize, most: usize, at: &Pointer) {
+    fn at_most(&mut self, found: usize, most: usize, at: &Place<'_>) {
         if found > most {
             self.findings.add(at, || {
                 format!("expected at most {most} entries; found {found}")

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Check, RESERVED_HOSTS, SERVERS, place};
+use super::{Check, PRODUCTS, RESERVED_HOSTS, SERVERS};
 use crate::fleet::model::{Aliases, CacheList, Database, ServerState, Site};
 use crate::fleet::names::{AbsolutePath, HostName, Name, Port};
-use crate::fleet::pointer::Pointer;
+use crate::fleet::pointer::Place;
 
 /// Files and directories of the system and of the agent: no node list may stand at or under them.
 const RESERVED_PATHS: [&str; 23] = [
@@ -41,10 +41,11 @@ impl<'f> Check<'f> {
     pub(super) fn products(&mut self) {
         let mut claims = Claims::new();
         for (name, product) in &self.fleet.products {
-            let at = place(["products", name.as_str()]);
-            self.at_most(product.sites.len(), 1_000, &at.then("sites"));
+            let at = PRODUCTS.place.then(name.as_str());
+            let sites = at.then("sites");
+            self.at_most(product.sites.len(), 1_000, &sites);
             for (site_name, site) in &product.sites {
-                let at = at.then("sites").then(site_name);
+                let at = sites.then(site_name.as_str());
                 self.site(site, &at);
                 self.claim(&mut claims, (name, site_name), site, &at);
             }
@@ -58,7 +59,7 @@ impl<'f> Check<'f> {
         }
     }
 
-    fn site(&mut self, site: &'f Site, at: &Pointer) {
+    fn site(&mut self, site: &'f Site, at: &Place<'_>) {
         let domains = at.then("domains");
         if site.domains.is_empty() && !self.findings.is_doubtful(&domains) {
             self.findings.add(&domains, || {
@@ -72,7 +73,7 @@ impl<'f> Check<'f> {
         let mut paths = BTreeSet::new();
         for path in site.aliases.keys() {
             if !paths.insert(path.as_str().trim_end_matches('/')) {
-                self.findings.add(&aliases.then(path), || {
+                self.findings.add(&aliases.then(path.as_str()), || {
                     format!("`{path}` stands here with and without a slash at its end: keep one")
                 });
             }
@@ -82,7 +83,7 @@ impl<'f> Check<'f> {
         let mut names = BTreeSet::new();
         for header in site.headers.keys() {
             if !names.insert(header.as_str().to_ascii_lowercase()) {
-                self.findings.add(&headers.then(header), || {
+                self.findings.add(&headers.then(header.as_str()), || {
                     format!("the header `{header}` stands here twice, in another case: keep one")
                 });
             }
@@ -94,7 +95,7 @@ impl<'f> Check<'f> {
         claims: &mut Claims<'f>,
         owner: (&'f Name, &'f Name),
         site: &'f Site,
-        at: &Pointer,
+        at: &Place<'_>,
     ) {
         // The port may be the part that could not be read.
         if self.findings.is_doubtful(at) {
@@ -105,8 +106,8 @@ impl<'f> Check<'f> {
             let first = *claims.entry((domain, port)).or_insert(owner);
             if first != owner {
                 let (product, site) = first;
-                let domains = self.findings.item(&at.then("domains"), index);
-                self.findings.add(&domains, || {
+                let domains = at.then("domains");
+                self.findings.add(&self.findings.item(&domains, index), || {
                     format!(
                         "`{domain}` on port {port} already belongs to the site `{site}` of the product `{product}`"
                     )
@@ -115,7 +116,7 @@ impl<'f> Check<'f> {
         }
     }
 
-    fn node_list(&mut self, list: &CacheList, at: &Pointer) {
+    fn node_list(&mut self, list: &CacheList, at: &Place<'_>) {
         let reserved = RESERVED_PATHS
             .into_iter()
             .find(|path| is_at_or_under(&list.path, path));
@@ -129,7 +130,7 @@ impl<'f> Check<'f> {
         }
     }
 
-    fn database(&mut self, product: &Name, database: &'f Database, at: &Pointer) {
+    fn database(&mut self, product: &Name, database: &'f Database, at: &Place<'_>) {
         let chain = at.then("chain");
         if database.chain.is_empty() && !self.findings.is_doubtful(&chain) {
             self.findings.add(&chain, || {
@@ -141,10 +142,11 @@ impl<'f> Check<'f> {
             let at = self.findings.item(&chain, index);
             self.database_server(product, server, &at);
         }
+        let in_chain: BTreeSet<&Name> = database.chain.iter().collect();
         let never = at.then("never");
         self.list(&database.never, &never, 16);
         for (index, server) in database.never.iter().enumerate() {
-            if !database.chain.contains(server) {
+            if !in_chain.contains(server) {
                 let at = self.findings.item(&never, index);
                 self.findings.add(&at, || {
                     format!("`{server}` is not in the chain: it cannot become the master anyway")
@@ -152,10 +154,11 @@ impl<'f> Check<'f> {
             }
         }
         if let Some(snapshots) = &database.snapshots {
-            let at = at.then("snapshots").then("server");
+            let snapshot = at.then("snapshots");
+            let at = snapshot.then("server");
             let server = &snapshots.server;
             self.database_server(product, server, &at);
-            if database.chain.contains(server) {
+            if in_chain.contains(server) {
                 self.findings.add(&at, || {
                     format!(
                         "`{server}` is in the chain: snapshots are taken by a server outside it"
@@ -166,12 +169,12 @@ impl<'f> Check<'f> {
         self.aliases(&database.aliases, &at.then("aliases"));
     }
 
-    fn database_server(&mut self, product: &Name, name: &Name, at: &Pointer) {
+    fn database_server(&mut self, product: &Name, name: &Name, at: &Place<'_>) {
         let servers = &self.fleet.servers;
         if !self.refers_at(servers, &SERVERS, name, at) {
             return;
         }
-        let entry = place(["servers", name.as_str()]);
+        let entry = SERVERS.place.then(name.as_str());
         if self.findings.is_doubtful(&entry) {
             return;
         }
@@ -191,7 +194,7 @@ impl<'f> Check<'f> {
         }
     }
 
-    fn aliases(&mut self, aliases: &'f Aliases, at: &Pointer) {
+    fn aliases(&mut self, aliases: &'f Aliases, at: &Place<'_>) {
         let (master, replica) = (at.then("master"), at.then("replica"));
         for (names, list) in [(&aliases.master, &master), (&aliases.replica, &replica)] {
             self.list(names, list, 32);

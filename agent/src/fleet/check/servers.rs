@@ -1,19 +1,17 @@
 //! Servers: what they refer to, and that no two are the same machine.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use super::{Check, PRODUCTS, RESERVED_HOSTS, ROLES, place};
+use super::{Check, PRODUCTS, RESERVED_HOSTS, ROLES, SERVERS};
 use crate::fleet::model::{Server, ServerState};
-use crate::fleet::names::{InstanceId, Name};
+use crate::fleet::names::Name;
 
 impl<'f> Check<'f> {
     pub(super) fn servers(&mut self) {
-        let mut by_address: BTreeMap<IpAddr, &Name> = BTreeMap::new();
-        let mut by_instance: BTreeMap<&InstanceId, &Name> = BTreeMap::new();
+        let mut addresses = Vec::new();
+        let mut instances = Vec::new();
         for (name, server) in &self.fleet.servers {
-            let at = place(["servers", name.as_str()]);
+            let at = SERVERS.place.then(name.as_str());
             if RESERVED_HOSTS.contains(&name.as_str()) {
                 self.findings.add(&at, || {
                     format!("`{name}` means the machine itself on every system: no server can have this name")
@@ -29,21 +27,40 @@ impl<'f> Check<'f> {
                 self.findings.add(&at.then("address"), || {
                     format!("{address} is no address that other servers can reach")
                 });
-            } else if let Some(other) = by_address.insert(address, name) {
-                self.findings
-                    .add(&at.then("address"), || twice(&address, "address", other));
+            } else {
+                addresses.push((bits(address), name));
             }
-            if let Some(instance) = &server.instance
-                && let Some(other) = by_instance.insert(instance, name)
+            if let Some(instance) = &server.instance {
+                instances.push((instance, name));
+            }
+        }
+        self.once(addresses, "address", |bits| {
+            Ipv6Addr::from_bits(*bits).to_canonical().to_string()
+        });
+        self.once(instances, "instance", ToString::to_string);
+    }
+
+    /// Checks that no two servers have the same value of `field`; `show` writes one.
+    fn once<T: Ord>(&mut self, mut values: Vec<(T, &Name)>, field: &str, show: fn(&T) -> String) {
+        values.sort_unstable();
+        for pair in values.windows(2) {
+            if let [(value, other), (same, name)] = pair
+                && value == same
             {
-                self.findings
-                    .add(&at.then("instance"), || twice(instance, "instance", other));
+                let (there, here) = (
+                    SERVERS.place.then(other.as_str()),
+                    SERVERS.place.then(name.as_str()),
+                );
+                self.findings.add(&here.then(field), || {
+                    let (value, there) = (show(value), there.then(field));
+                    format!("{value} is the {field} of `{other}` too ({there})")
+                });
             }
         }
     }
 
     fn lists(&mut self, server: &'f Server, name: &Name) {
-        let at = place(["servers", name.as_str()]);
+        let at = SERVERS.place.then(name.as_str());
         let roles = at.then("roles");
         self.list(&server.roles, &roles, 64);
         for (index, role) in server.roles.iter().enumerate() {
@@ -57,8 +74,10 @@ impl<'f> Check<'f> {
     }
 }
 
-/// Two servers that are not retired have the same `value` of `field`; the other one is `other`.
-fn twice(value: &impl fmt::Display, field: &str, other: &Name) -> String {
-    let there = place(["servers", other.as_str(), field]);
-    format!("{value} is the {field} of `{other}` too ({there})")
+/// An address as a number: what thousands of them are compared by.
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
+    }
 }

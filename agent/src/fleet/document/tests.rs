@@ -1,4 +1,5 @@
 use std::fmt::Write;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -262,5 +263,40 @@ fn spans_of(node: &Node<'_>, text: &str, spans: &mut Vec<(usize, usize)>) {
             .iter()
             .for_each(|member| spans_of(&member.value, text, spans)),
         _ => {}
+    }
+}
+
+/// A document whose server `web-1` has these members besides its address.
+fn with_members(members: &str) -> String {
+    format!(
+        r#"{{"signed": {{"format": 1, "fleet": "f", "version": 1, "issued": "2026-01-01T00:00:00Z",
+            "expires": "2027-01-01T00:00:00Z", "servers": {{"web-1": {{"address": "10.0.0.1", {members}}}}}}}}}"#
+    )
+}
+
+#[test]
+fn many_mistakes_are_told_in_a_time_that_grows_with_the_file() {
+    const MANY: usize = 30_000;
+    let many = |entry: &dyn Fn(usize) -> String| -> String {
+        (0..MANY).map(entry).collect::<Vec<_>>().join(",")
+    };
+    for members in [
+        many(&|n| format!(r#""unknown-{n}": 1"#)),
+        many(&|_| r#""again": 1"#.to_owned()),
+        format!(
+            r#""roles": [{}]"#,
+            many(&|n| if n % 2 == 0 {
+                r#""R""#.to_owned()
+            } else {
+                format!(r#""r{n}""#)
+            })
+        ),
+    ] {
+        let started = Instant::now();
+        let mistakes = read(with_members(&members).as_bytes()).unwrap_err();
+        assert_eq!(mistakes.len(), 101);
+        // Each takes a second or two without optimisation; with the square of the number it was minutes.
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(30), "{took:?}");
     }
 }

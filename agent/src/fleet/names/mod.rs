@@ -8,11 +8,13 @@ mod values;
 mod written;
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer};
+use smol_str::SmolStr;
 
 use written::read_written;
 
@@ -34,9 +36,22 @@ macro_rules! typed_string {
     };
     ($(#[$doc:meta])* $type:ident, expected: $expected:expr, pattern: $pattern:literal, check: $check:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
         #[serde(transparent)]
-        pub struct $type(Box<str>);
+        pub struct $type(SmolStr);
+
+        // Not derived: maps of thousands of names compare little else, and a comparison of texts is inlined.
+        impl Ord for $type {
+            fn cmp(&self, other: &Self) -> Ordering {
+                self.as_str().cmp(other.as_str())
+            }
+        }
+
+        impl PartialOrd for $type {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
 
         impl $type {
             /// What a person should have written, as error messages say it.

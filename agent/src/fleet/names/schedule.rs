@@ -78,10 +78,10 @@ pub(super) fn check(text: &str) -> Result<(), InvalidString> {
     let months = MONTH.values(month)?;
     WEEKDAY.values(weekday)?;
     // With a restricted day of week, cron runs the job on that day too; without one it would never run.
-    let comes = months.iter().any(|month| {
-        let longest = DAYS.get(usize::from(*month).saturating_sub(1));
-        longest.is_some_and(|longest| days.iter().any(|day| day <= longest))
-    });
+    let comes = DAYS
+        .into_iter()
+        .zip(1..)
+        .any(|(longest, month)| months.contains(month) && days.has_up_to(longest));
     if *weekday == "*" && !comes {
         return Err(InvalidString(format!(
             "`{day} {month}` never comes: no such month has a day {day}"
@@ -92,6 +92,21 @@ pub(super) fn check(text: &str) -> Result<(), InvalidString> {
 
 fn shape() -> InvalidString {
     InvalidString(format!("expected {EXPECTED}"))
+}
+
+/// Values of a field, a bit each: none is above 59.
+#[derive(Clone, Copy)]
+struct Values(u64);
+
+impl Values {
+    /// Whether one of them is `most` or less.
+    const fn has_up_to(self, most: u8) -> bool {
+        self.0.trailing_zeros() <= most as u32
+    }
+
+    fn contains(self, value: u8) -> bool {
+        self.0 >> value & 1 == 1
+    }
 }
 
 impl Field {
@@ -106,8 +121,8 @@ impl Field {
 
     /// The values that a field's text stands for: a comma-separated list of `*`, values and ranges, the first and
     /// last with an optional step.
-    fn values(&self, text: &str) -> Result<Vec<u8>, InvalidString> {
-        let mut values = Vec::new();
+    fn values(&self, text: &str) -> Result<Values, InvalidString> {
+        let mut values = Values(0);
         for part in text.split(',') {
             let (range, step) = match part.split_once('/') {
                 Some((range, step)) => (range, Some(step)),
@@ -139,7 +154,9 @@ impl Field {
                 Some(step) => self.step(step)?,
                 None => 1,
             };
-            values.extend((low..=high).step_by(step));
+            (low..=high)
+                .step_by(step)
+                .for_each(|value| values.0 |= 1 << value);
         }
         Ok(values)
     }
