@@ -134,10 +134,19 @@ pub struct Agent {
 impl Agent {
     /// Starts `agentd --root ROOT ARGS` with these variables added to the environment.
     pub fn start(root: &Path, args: &[&str], env: &[(&str, String)]) -> Result<Self, Trouble> {
+        Self::spawn(Command::new(built("agentd")?), root, args, env)
+    }
+
+    fn spawn(
+        mut command: Command,
+        root: &Path,
+        args: &[&str],
+        env: &[(&str, String)],
+    ) -> Result<Self, Trouble> {
         let cannot = |e: std::io::Error| Trouble::caused("cannot start agentd", e);
         let log = tempfile::NamedTempFile::new().map_err(cannot)?;
         let copy = || log.as_file().try_clone().map_err(cannot);
-        let child = Command::new(built("agentd")?)
+        let child = command
             .arg("--root")
             .arg(root)
             .args(args)
@@ -149,6 +158,18 @@ impl Agent {
             .spawn()
             .map_err(cannot)?;
         Ok(Self { child, log })
+    }
+
+    /// The same, in a user namespace of its own that has so many inotify instances.
+    pub fn start_with_inotify_instances(instances: u32, root: &Path) -> Result<Self, Trouble> {
+        let limit = format!(
+            "echo {instances} > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\""
+        );
+        let mut command = Command::new("unshare");
+        command
+            .args(["--user", "--map-root-user", "sh", "-c", &limit])
+            .arg(built("agentd")?);
+        Self::spawn(command, root, &[], &[])
     }
 
     /// Its process id.

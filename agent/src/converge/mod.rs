@@ -86,7 +86,7 @@ impl Converger {
     /// For the box of these settings.
     pub fn new(settings: &Settings) -> Self {
         Self {
-            files: Files::new(settings.root.clone()),
+            files: Files::new(settings.root.clone()).remembering(),
             platform: settings.platform.clone(),
             guard: settings.guard,
             journal: settings.journal,
@@ -209,6 +209,11 @@ impl Converger {
             pending.save(&self.files)?;
         }
         Ok(record)
+    }
+
+    /// The files of the box. They remember what runs last saw: see [`Files::sighting`].
+    pub const fn files(&self) -> &Files {
+        &self.files
     }
 
     /// Paths that the agent owns now, for the watcher of drift: files, and the links among them.

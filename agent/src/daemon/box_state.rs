@@ -43,8 +43,10 @@ pub(super) struct BoxState {
     steps: StepCounts,
     /// Failing steps, since when and how often they were tried.
     failing: BTreeMap<StepName, (Timestamp, u32)>,
-    /// Why drift is noticed late or repaired slowly.
-    pub(super) drift: Vec<String>,
+    /// Files that flap: their drift is repaired slowly.
+    pub(super) flapping: Vec<String>,
+    /// Why drift is noticed only after seconds. No reason to call the box degraded: it is repaired all the same.
+    pub(super) unwatched: Option<String>,
     /// Services that should run and do not.
     pub(super) services: Vec<String>,
     pub(super) counters: Counters,
@@ -83,7 +85,8 @@ impl BoxState {
             problems: Vec::new(),
             steps: StepCounts::default(),
             failing: BTreeMap::new(),
-            drift: Vec::new(),
+            flapping: Vec::new(),
+            unwatched: None,
             services: Vec::new(),
             counters: Counters::default(),
             databases: Vec::new(),
@@ -270,7 +273,7 @@ impl BoxState {
             let first = problem.message.lines().next().unwrap_or_default();
             reasons.push(format!("{step}: {first}"));
         }
-        reasons.extend(self.drift.iter().cloned());
+        reasons.extend(self.flapping.iter().cloned());
         reasons.extend(self.services.iter().cloned());
         for database in &self.databases {
             let alarms = database.alarms.iter();
@@ -306,7 +309,12 @@ impl BoxState {
             bucket: self.bucket.clone(),
             problems: self.problems.clone(),
             steps: self.steps,
-            drift: self.drift.clone(),
+            drift: self
+                .flapping
+                .iter()
+                .chain(&self.unwatched)
+                .cloned()
+                .collect(),
             latest_run: self.latest_run,
             changed: self.changed,
             last_run: self.last_run.clone(),

@@ -77,7 +77,7 @@ pub(super) async fn run_until_stopped(settings: Settings) -> Result<u8, Box<dyn 
     let mut event_loop = EventLoop {
         files: Files::new(root.clone()),
         state: BoxState::new(&session),
-        drift: DriftWatch::new(&root),
+        drift: DriftWatch::new(session.converger.files().clone()),
         flapping: Flapping::default(),
         service_health: ServiceHealth::default(),
         booting: true,

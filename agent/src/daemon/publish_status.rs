@@ -36,6 +36,7 @@ impl EventLoop {
     /// written.
     pub(super) fn publish_while_running(&mut self) -> Option<Arc<Status>> {
         self.state.databases = self.databases();
+        self.state.unwatched = self.drift.trouble().map(str::to_owned);
         let due = Instant::now() >= self.next_write;
         match self.state.publish(&self.files, &self.session, due) {
             Ok(status) => {

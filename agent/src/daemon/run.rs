@@ -201,6 +201,9 @@ impl EventLoop {
             match self.session.converger.owned() {
                 Ok(owned) => {
                     self.drift.follow(&owned);
+                    let keep: BTreeSet<PathBuf> = owned.into_iter().collect();
+                    let files = self.session.converger.files();
+                    files.forget_sightings_but(|path| keep.contains(path));
                     if self.booting {
                         // What was edited after the run had looked and before this watched.
                         self.next_check = now + RETRY_SOON;
@@ -213,10 +216,7 @@ impl EventLoop {
                 ),
             }
         }
-        self.state.drift = self.flapping.warnings(now);
-        self.state
-            .drift
-            .extend(self.drift.trouble().map(str::to_owned));
+        self.state.flapping = self.flapping.warnings(now);
         let again = record
             .steps
             .iter()

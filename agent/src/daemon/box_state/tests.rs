@@ -200,9 +200,9 @@ fn health_and_reasons() {
     };
     this.run(Vec::new(), vec![warning]);
     note("a warning", &this);
-    this.state.drift = vec!["somebody rewrites /etc/hosts again and again".into()];
+    this.state.flapping = vec!["somebody rewrites /etc/hosts again and again".into()];
     note("a flapping file", &this);
-    this.state.drift.clear();
+    this.state.flapping.clear();
     this.state
         .not_kept("a new document could not be written to disk: no space left");
     note("no room for a new document", &this);
@@ -292,13 +292,13 @@ fn the_file_is_written_for_news_and_as_a_sign_of_life_and_else_left_alone() {
     assert_eq!(publish(&mut state, false), first, "a poll is no news");
     let beat = publish(&mut state, true);
     assert_ne!(beat, first);
-    state.drift = vec!["a flapping file".into()];
+    state.flapping = vec!["a flapping file".into()];
     let news = publish(&mut state, false);
     assert_ne!(news, beat);
     // `--once` leaves a file alone that says the same already.
     state.write_if_news(&files, &this.session).unwrap();
     assert_eq!(inode(), news);
-    state.drift.clear();
+    state.flapping.clear();
     state.write_if_news(&files, &this.session).unwrap();
     assert_ne!(inode(), news);
 }

@@ -1,6 +1,7 @@
 use std::time::Instant;
 
 use super::*;
+use crate::system::root::Root;
 
 /// What is touched within half a second.
 async fn soon(drift: &mut DriftWatch) -> Vec<String> {
@@ -46,7 +47,7 @@ fn scratch() -> (tempfile::TempDir, Root, Vec<PathBuf>) {
 fn edits_removals_and_modes_are_noticed_and_nothing_else() {
     let (_dir, root, owned) = scratch();
     block_on(async {
-        let mut drift = DriftWatch::new(&root);
+        let mut drift = DriftWatch::new(Files::new(root.clone()));
         drift.follow(&owned);
         assert_eq!(drift.trouble(), None);
         let hosts = root.real(Path::new("/etc/hosts"));
@@ -73,7 +74,7 @@ fn edits_removals_and_modes_are_noticed_and_nothing_else() {
 fn a_directory_that_is_removed_and_made_anew_is_followed_again() {
     let (_dir, root, owned) = scratch();
     block_on(async {
-        let mut drift = DriftWatch::new(&root);
+        let mut drift = DriftWatch::new(Files::new(root.clone()));
         drift.follow(&owned);
         let cron = root.real(Path::new("/etc/cron.d"));
         std::fs::remove_dir_all(&cron).unwrap();
@@ -90,7 +91,7 @@ fn a_directory_that_is_removed_and_made_anew_is_followed_again() {
 fn somebody_who_never_stops_writing_is_not_waited_for() {
     let (_dir, root, owned) = scratch();
     block_on(async {
-        let mut drift = DriftWatch::new(&root);
+        let mut drift = DriftWatch::new(Files::new(root.clone()));
         drift.follow(&owned);
         let hosts = root.real(Path::new("/etc/hosts"));
         let writer = async {
@@ -112,12 +113,65 @@ fn somebody_who_never_stops_writing_is_not_waited_for() {
 fn what_is_not_followed_any_more_wakes_nobody() {
     let (_dir, root, owned) = scratch();
     block_on(async {
-        let mut drift = DriftWatch::new(&root);
+        let mut drift = DriftWatch::new(Files::new(root.clone()));
         drift.follow(&owned);
         drift.follow(&owned[..1]);
         put(&root.real(&owned[1]), "two\n");
         assert!(soon(&mut drift).await.is_empty());
         put(&root.real(&owned[0]), "two\n");
         assert_eq!(soon(&mut drift).await, ["/etc/hosts"]);
+    });
+}
+
+/// The masks of all watches of this process's inotify instances, as the kernel has them.
+fn masks() -> Vec<u32> {
+    let fdinfo = std::fs::read_dir("/proc/self/fdinfo").unwrap();
+    let texts = fdinfo.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok());
+    let lines = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+    let inotify = lines.filter(|line| line.starts_with("inotify "));
+    let masks = inotify.filter_map(|line| {
+        let mask = line
+            .split(' ')
+            .find_map(|word| word.strip_prefix("mask:").map(str::to_owned))?;
+        u32::from_str_radix(&mask, 16).ok()
+    });
+    masks.collect()
+}
+
+#[test]
+fn the_kernel_is_not_asked_for_openings_nor_reads() {
+    let (_dir, root, owned) = scratch();
+    block_on(async {
+        let mut drift = DriftWatch::new(Files::new(root.clone()));
+        drift.follow(&owned);
+        let masks = masks();
+        assert!(masks.len() >= 2, "{masks:x?}");
+        // ATTRIB, CLOSE_WRITE, MOVED_FROM, MOVED_TO, CREATE, DELETE, DELETE_SELF, MOVE_SELF; no OPEN (20), ACCESS (1),
+        // MODIFY (2), CLOSE_NOWRITE (10).
+        assert!(masks.iter().all(|mask| *mask == 0xfcc), "{masks:x?}");
+    });
+}
+
+#[test]
+fn what_the_agent_itself_read_or_wrote_is_no_drift() {
+    let (_dir, root, owned) = scratch();
+    block_on(async {
+        let files = Files::new(root.clone()).remembering();
+        let mut drift = DriftWatch::new(files.clone());
+        drift.follow(&owned);
+        files.write(&owned[0], b"ours", 0o644).unwrap();
+        files.remove(&owned[1]).unwrap();
+        assert!(soon(&mut drift).await.is_empty(), "written by the agent");
+        put(&root.real(&owned[0]), "theirs\n");
+        files.read(&owned[0]).unwrap();
+        assert!(soon(&mut drift).await.is_empty(), "seen by a run since");
+        put(&root.real(&owned[0]), "theirs again\n");
+        put(&root.real(&owned[1]), "back\n");
+        let both = ["/etc/cron.d/agentd-a", "/etc/hosts"];
+        assert_eq!(soon(&mut drift).await, both);
+        // A directory that is swept away takes what the agent saw with it.
+        files.read(&owned[0]).unwrap();
+        std::fs::rename(root.real(Path::new("/etc")), root.real(Path::new("/gone"))).unwrap();
+        assert!(soon(&mut drift).await.contains(&"/etc/hosts".to_owned()));
     });
 }
