@@ -506,3 +506,67 @@ fn a_change_that_is_announced_is_followed_within_a_fraction_of_a_poll() {
     }
     assert!(worst < Duration::from_millis(900), "{worst:?}");
 }
+
+/// A client that asks for the name again as soon as its connection is cut.
+const CLIENT: &str = r"
+exec 3<>/dev/tcp/10.77.0.31/3306
+read -r _ <&3
+getent hosts mysql-master > /run/then
+";
+
+#[test]
+fn nobody_is_cut_off_while_the_name_still_leads_to_the_old_master() {
+    let fleet = Fleet::new().unwrap();
+    let bucket = FleetBucket::start(&fleet).unwrap();
+    bucket.publish(&two_databases()).unwrap();
+    let config = agent_config("").replacen("poll", "lease_poll = \"500ms\"\npoll", 1);
+    let machine =
+        |name, address| with_agent_and(MachineSpec::new(name, Image::Debian, address), &config);
+    let machines = fleet
+        .boot_all(vec![
+            machine("web-1", "10.77.0.11").unwrap(),
+            machine("db-1", "10.77.0.31").unwrap(),
+        ])
+        .unwrap();
+    let [web, db_1] = &machines[..] else {
+        panic!("asked for two machines");
+    };
+    let put = |epoch, owner| {
+        let lease = lease(epoch, owner, LeaseState::Serving);
+        bucket.put("prod/leases/shop.json", &lease).unwrap();
+    };
+    put(1, "db-1");
+    soon(web, "the first epoch", || {
+        let status = web.run(&["agentctl", "status"]);
+        resolved(web) == "10.77.0.31" && status.is_ok_and(|said| said.stdout.contains("epoch 1"))
+    });
+    let listen = ["systemd-run", "--quiet", "memcached", "-u", "nobody"];
+    let listen = [&listen[..], &["-l", "0.0.0.0", "-p", "3306"]].concat();
+    db_1.must(&listen).unwrap();
+    let client = ["systemd-run", "--quiet", "bash", "-c", CLIENT];
+    soon(web, "a connection", || {
+        let _ = web.run(&client);
+        connections(web, 3306) > 0
+    });
+
+    // Somebody else writes the agent's lines, for longer than the daemon waits for that.
+    let busy = ["systemd-run", "--quiet", "--unit", "busy"];
+    let busy = [
+        &busy[..],
+        &["flock", "/run/agentd/hosts.lock", "sleep", "2"],
+    ]
+    .concat();
+    web.must(&busy).unwrap();
+    put(2, "db-2");
+    let then = || {
+        let said = web.run(&["cat", "/run/then"]).map(|said| said.stdout);
+        said.unwrap_or_default()
+    };
+    soon(web, "the client to be cut off", || !then().is_empty());
+    assert!(
+        then().starts_with("10.77.0.32"),
+        "cut off, it asked for the name and got {}\n{}",
+        then(),
+        web.journal("agentd.service").unwrap_or_default()
+    );
+}

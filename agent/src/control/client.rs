@@ -77,6 +77,11 @@ pub fn status(root: &Root) -> Result<Status, ControlError> {
     }
 }
 
+/// Whether a daemon listens. One that hangs does too.
+pub fn is_running(root: &Root) -> bool {
+    socket::connect(&root.real(Path::new(SOCKET))).is_ok()
+}
+
 /// Has the daemon poll and run now. `progress` hears what it is doing meanwhile.
 ///
 /// Takes as long as the run, but never longer than [`SILENCE_DEADLINE`] without a sign of life.

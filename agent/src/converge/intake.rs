@@ -139,6 +139,28 @@ impl Intake {
         self.accepted.as_ref()
     }
 
+    /// Takes over the document that another process of the agent has accepted and persisted, where it is newer than this
+    /// one's. Returns whether it was. Only with the lock of runs.
+    pub fn catch_up(&mut self) -> Result<bool, FileError> {
+        let Some(meta) = persisted::load_meta(&self.files)? else {
+            return Ok(false);
+        };
+        // An older one, or one of another fleet, is what other settings accept: this process goes by its own.
+        let newer = match &self.highest {
+            Some(own) => own.fleet == meta.id.fleet && own.version < meta.id.version,
+            None => true,
+        };
+        if !newer || !self.writes {
+            return Ok(false);
+        }
+        let present = Self::open(&self.files, self.pinned.as_ref(), self.limit)?;
+        if present.accepted.is_none() || present.known.is_none() {
+            return Ok(false);
+        }
+        *self = present;
+        Ok(true)
+    }
+
     /// The persisted document as it came from the bucket, byte for byte.
     pub fn bytes(&self) -> Result<Option<Vec<u8>>, FileError> {
         match self.files.read(Path::new(DOCUMENT))? {

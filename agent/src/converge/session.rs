@@ -131,6 +131,13 @@ impl Session {
         }
     }
 
+    /// Takes over what another process of the agent (`agentd --once`, `agentctl apply`) has accepted since this one last
+    /// read or wrote its state. Returns whether there is another document. Only with the lock of runs.
+    pub fn catch_up(&mut self) -> Result<bool, FileError> {
+        self.follower.catch_up()?;
+        self.intake.catch_up()
+    }
+
     /// What this box should converge to, and how its name was found.
     pub fn intent(&self) -> Result<(Intent, String), NotReady> {
         let Some(Accepted { document, .. }) = self.intake.accepted() else {

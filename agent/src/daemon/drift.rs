@@ -114,13 +114,11 @@ impl DriftWatch {
             if self.directories.contains_key(&path) {
                 continue;
             }
-            let watched = match &mut self.watcher {
-                Some(watcher) => watcher.watch(&path, RecursiveMode::NonRecursive),
-                None => {
-                    self.unwatched.insert(path);
-                    continue;
-                }
+            let Some(watcher) = &mut self.watcher else {
+                self.unwatched.insert(path);
+                continue;
             };
+            let watched = watcher.watch(&path, RecursiveMode::NonRecursive);
             match watched {
                 Ok(()) => {
                     self.directories.insert(path, identity);

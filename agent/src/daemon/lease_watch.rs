@@ -125,12 +125,16 @@ impl LeaseWatch {
         changed
     }
 
-    /// After a run: `/etc/hosts` leads to the present masters. Connections to former masters are cut, so that clients
-    /// look the name up again; a fenced server would let them wait for their own timeout, which may be a day.
-    pub(super) async fn after_run(&mut self, session: &Session) {
+    /// After a run: a product may have come with it whose lease is to be read.
+    pub(super) fn after_run(&mut self, session: &Session) {
         if self.next.is_none() && !session.leases().is_empty() {
             self.next = Some(Instant::now());
         }
+    }
+
+    /// `/etc/hosts` leads to the present masters. Connections to former masters are cut, so that clients look the name up
+    /// again; a fenced server would let them wait for their own timeout, which may be a day.
+    pub(super) async fn names_lead(&mut self, session: &Session) {
         let masters = masters(session);
         let former: Vec<SocketAddr> = (self.applied.iter())
             .filter(|(product, (server, _))| {

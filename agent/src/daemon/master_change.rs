@@ -37,9 +37,13 @@ impl EventLoop {
             match self.session.converger.lead(&intent).await {
                 Ok(Led::There(record)) => {
                     self.state.names_led(&record);
-                    break;
+                    self.cut_former_masters().await;
+                    return;
                 }
-                Ok(Led::Already) => break,
+                Ok(Led::Already) => {
+                    self.cut_former_masters().await;
+                    return;
+                }
                 Ok(Led::Busy) => sleep(BUSY_PAUSE).await,
                 Ok(Led::NotSo(why)) => {
                     tracing::debug!(event = "names-by-a-run", why, "left to a whole run");
@@ -52,7 +56,16 @@ impl EventLoop {
                 }
             }
         }
-        self.lease_watch.after_run(&self.session).await;
+        // Whoever was cut off now would ask for the name and get the old address again.
+        tracing::debug!(
+            event = "names-by-a-run",
+            why = "they are busy",
+            "left to a whole run"
+        );
+    }
+
+    async fn cut_former_masters(&mut self) {
+        self.lease_watch.names_lead(&self.session).await;
         self.publish_while_running();
     }
 }

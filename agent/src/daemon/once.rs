@@ -5,13 +5,14 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::box_state::BoxState;
+use crate::control::client;
 use crate::converge::Session;
 use crate::converge::intake::Polled;
 use crate::report::text::{self, Paint};
 use crate::report::{Trigger, exit_code, is_failed};
 use crate::settings::Settings;
 use crate::system::clock;
-use crate::system::file::Files;
+use crate::system::file::{FileError, Files};
 
 /// How long another run is waited for.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -36,7 +37,7 @@ pub(super) async fn once(settings: Settings) -> Result<u8, Box<dyn Error>> {
         Ok(intent) => intent,
         Err(error) => {
             state.waiting(&error.0);
-            state.write_if_news(&Files::new(session.settings.root.clone()), &session)?;
+            write_status(&state, &session)?;
             return Err(error.into());
         }
     };
@@ -45,9 +46,19 @@ pub(super) async fn once(settings: Settings) -> Result<u8, Box<dyn Error>> {
         .run(&intent, Trigger::Person, &quiet)
         .await?;
     state.ran(&intent, &found_by, &record);
-    state.write_if_news(&Files::new(session.settings.root.clone()), &session)?;
+    write_status(&state, &session)?;
     print(&text::run(&record, clock::now(), paint()));
     Ok(exit_code(record.changed(), record.failed() || trouble))
+}
+
+/// Writes the status file; not beside a daemon, whose word it is: with this process's end monitors would find the daemon
+/// gone.
+fn write_status(state: &BoxState, session: &Session) -> Result<(), FileError> {
+    let root = &session.settings.root;
+    if client::is_running(root) {
+        return Ok(());
+    }
+    state.write_if_news(&Files::new(root.clone()), session)
 }
 
 /// What one run would do. Writes nothing.

@@ -15,11 +15,11 @@ use super::service_health::INTERVAL_WHILE_DOWN;
 use super::watchdog::Watchdog;
 use crate::bucket::backoff;
 use crate::control::messages::{Applied, Reply};
-use crate::converge::{RunError, lock_runs};
+use crate::converge::lock_runs;
 use crate::identity::Clues;
-use crate::report::{Cause, Outcome, RunRecord, Trigger};
+use crate::report::{Cause, Kind, Outcome, RunRecord, Trigger};
 use crate::system::chain;
-use crate::system::file::FileError;
+use crate::system::lock::Lock;
 
 /// How long somebody else's run is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
@@ -27,14 +27,6 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 pub(super) const CHECK_INTERVAL: Duration = Duration::from_mins(1);
 /// What could not be finished for a passing reason is tried again this soon.
 const RETRY_SOON: Duration = Duration::from_secs(1);
-
-/// How a run ended, or why there was none.
-enum RunEnd {
-    Ran(Result<RunRecord, RunError>),
-    Busy,
-    Stopping,
-    NoLock(FileError),
-}
 
 impl EventLoop {
     /// Makes a run and publishes the status after it. Fails at nothing: what went wrong is logged, shown in the
@@ -80,13 +72,16 @@ impl EventLoop {
         retry: bool,
         trouble: Option<String>,
     ) -> Result<Reply, String> {
-        if retry {
-            let released = self.session.converger.release_quarantine();
-            released.map_err(|error| chain(&error))?;
-        }
         self.identify_again().await;
         if trouble.is_none() {
             self.lease_watch.before_run(&mut self.session).await;
+        }
+        let _lock = self.lock().await?;
+        // Another process of the agent may have gone on meanwhile: what it did must not be undone.
+        self.catch_up();
+        if retry {
+            let released = self.session.converger.release_quarantine();
+            released.map_err(|error| chain(&error))?;
         }
         let (intent, found_by) = self.session.intent().map_err(|error| {
             if self.state.waits_for() != Some(&error.0) {
@@ -104,28 +99,8 @@ impl EventLoop {
         let watchdog = Rc::clone(&self.watchdog);
         let progress = |what: &str| watchdog.progress(what);
         let converger = Arc::clone(&self.session.converger);
-        let root = self.session.settings.root.clone();
-        let mut stopped = self.stopped.clone();
-        let running = async {
-            let lock = tokio::select! {
-                _ = stopped.wait_for(|stop| *stop) => return RunEnd::Stopping,
-                lock = lock_runs(&root, LOCK_PATIENCE, &progress) => lock,
-            };
-            match lock {
-                Ok(Some(_lock)) => RunEnd::Ran(converger.run(&intent, trigger, &progress).await),
-                Ok(None) => RunEnd::Busy,
-                Err(error) => RunEnd::NoLock(error),
-            }
-        };
-        let record = match self.serve_during(running).await {
-            RunEnd::Ran(record) => record,
-            RunEnd::Busy => {
-                self.next_check = Instant::now() + RETRY_SOON;
-                return Err("another run goes on (agentd --once, agentctl apply?); try again when it has ended".into());
-            }
-            RunEnd::Stopping => return Err("agentd is stopping and made no run".into()),
-            RunEnd::NoLock(error) => return Err(chain(&error)),
-        };
+        let running = converger.run(&intent, trigger, &progress);
+        let record = self.serve_during(running).await;
         let record = record.map_err(|error| {
             let error = chain(&error);
             tracing::error!(event = "run-failed", error, "no run could be made");
@@ -136,14 +111,68 @@ impl EventLoop {
         })?;
         self.state.ran(&intent, &found_by, &record);
         self.plan_ahead(&record);
-        if !self.master_changed {
-            self.lease_watch.after_run(&self.session).await;
+        self.lease_watch.after_run(&self.session);
+        // Else clients that were cut off would come to the old address again.
+        let names_lead = !self.master_changed
+            && !record
+                .steps
+                .iter()
+                .any(|step| step.kind == Kind::Hosts && step.outcome.is_failure());
+        if names_lead {
+            self.lease_watch.names_lead(&self.session).await;
         }
         Ok(Reply::Applied(Box::new(Applied {
             run: record,
             refused: self.state.refused.clone(),
             unreachable: trouble,
         })))
+    }
+
+    /// Takes the lock that every run holds. The error says why it cannot be had.
+    async fn lock(&mut self) -> Result<Lock, String> {
+        let watchdog = Rc::clone(&self.watchdog);
+        let progress = |what: &str| watchdog.progress(what);
+        let root = self.session.settings.root.clone();
+        let mut stopped = self.stopped.clone();
+        let locking = async {
+            tokio::select! {
+                _ = stopped.wait_for(|stop| *stop) => None,
+                lock = lock_runs(&root, LOCK_PATIENCE, &progress) => Some(lock),
+            }
+        };
+        match self.serve_during(locking).await {
+            Some(Ok(Some(lock))) => Ok(lock),
+            Some(Ok(None)) => {
+                self.next_check = Instant::now() + RETRY_SOON;
+                Err("another run goes on (agentd --once, agentctl apply?); try again when it has ended".into())
+            }
+            Some(Err(error)) => Err(chain(&error)),
+            None => Err("agentd is stopping and made no run".into()),
+        }
+    }
+
+    /// Takes over what another process of the agent has accepted: a document, leases. Only with the lock.
+    fn catch_up(&mut self) {
+        match self.session.catch_up() {
+            Ok(false) => {}
+            Ok(true) => {
+                if let Some(accepted) = self.session.intake.accepted() {
+                    let id = &accepted.document.id;
+                    tracing::info!(
+                        event = "document-accepted",
+                        fleet = %id.fleet,
+                        version = id.version,
+                        "another process of the agent has accepted a new document"
+                    );
+                }
+            }
+            // Not fatal: this process goes by what it knows, and the next run looks again.
+            Err(error) => tracing::warn!(
+                event = "state-not-read",
+                error = chain(&error),
+                "what another process of the agent has accepted is not known"
+            ),
+        }
     }
 
     /// While a run goes on: follows leases, takes operators' orders, publishes the status and feeds the watchdog. None of

@@ -108,6 +108,13 @@ impl Follower {
         self
     }
 
+    /// Takes over the leases of higher epochs that another process of the agent has followed and persisted.
+    pub fn catch_up(&mut self) -> Result<(), FileError> {
+        self.persisted
+            .take_higher(PersistedEpochs::load(&self.files)?);
+        Ok(())
+    }
+
     /// The leases that this box goes by.
     pub fn elections(&self) -> Elections {
         self.persisted.elections()

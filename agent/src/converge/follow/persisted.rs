@@ -55,6 +55,22 @@ impl PersistedEpochs {
         self.products.insert(product.clone(), lease);
     }
 
+    /// Takes over what `other` has of a higher epoch, or of the same one after its owner began to serve.
+    pub(super) fn take_higher(&mut self, other: Self) {
+        let rank = |lease: &PersistedLease| {
+            let elected = lease.elected.as_ref().map(|elected| elected.epoch);
+            (lease.highest.epoch, elected)
+        };
+        for (product, lease) in other.products {
+            let newer = self
+                .of(&product)
+                .is_none_or(|known| rank(known) < rank(&lease));
+            if newer {
+                self.keep(&product, lease);
+            }
+        }
+    }
+
     pub(super) fn elections(&self) -> Elections {
         (self.products.iter())
             .filter_map(|(product, kept)| Some((product.clone(), kept.elected.clone()?)))

@@ -119,7 +119,7 @@ pub(super) fn load(files: &Files, pinned: Option<&Name>) -> Result<Persisted, Fi
     })
 }
 
-fn load_meta(files: &Files) -> Result<Option<Meta>, FileError> {
+pub(super) fn load_meta(files: &Files) -> Result<Option<Meta>, FileError> {
     let Found::File { bytes, .. } = files.read(Path::new(META))? else {
         return Ok(None);
     };
