@@ -246,7 +246,7 @@ impl Scratch {
     /// The ledger without what differs from run to run: when, in which run and for which version.
     pub fn ledger(&self) -> Result<Value, Trouble> {
         let mut ledger = self.state("ledger.json")?;
-        if let Some(paths) = ledger.get_mut("paths").and_then(Value::as_object_mut) {
+        if let Some(paths) = ledger.get_mut("things").and_then(Value::as_object_mut) {
             for owned in paths.values_mut().filter_map(Value::as_object_mut) {
                 for changing in ["run", "written", "version"] {
                     owned.remove(changing);

@@ -106,12 +106,17 @@ impl WebBox {
 
     /// What that record says of the sites: the row of the step.
     pub fn sites_row(&self) -> Result<Value, Trouble> {
+        self.row("sites")
+    }
+
+    /// What the last run did about a step.
+    pub fn row(&self, step: &str) -> Result<Value, Trouble> {
         let run = self.last_run()?;
         let rows = run.get("steps").and_then(Value::as_array);
         let rows = rows.cloned().unwrap_or_default();
         rows.into_iter()
-            .find(|row| row["step"] == "sites")
-            .ok_or_else(|| Trouble::new(format!("no step sites in {run}")))
+            .find(|row| row["step"] == step)
+            .ok_or_else(|| Trouble::new(format!("no step {step} in {run}")))
     }
 
     /// Apache's own directory.

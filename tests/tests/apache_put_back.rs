@@ -7,6 +7,8 @@ use node_agent_tests::web::{Run, WebBox};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(20);
+/// The row of the site that a test adds, where the others come true without it.
+const NEXT: &str = "sites/shop/next";
 
 #[cfg(test)]
 fn web(fleet: &Fleet, image: Image) -> WebBox {
@@ -86,7 +88,7 @@ fn refused(web: &WebBox, sites: &Value, said: &str) {
     let again = web.once().unwrap();
     assert_eq!(again.code, 4, "{}", again.said);
     assert!(again.said.contains("QUARANTINED"), "{}", again.said);
-    let row = web.sites_row().unwrap();
+    let row = web.row(NEXT).unwrap();
     assert_eq!(row["outcome"], "quarantined", "{row}");
     assert!(text(&row, "error").contains(said), "{row}");
     kept();
@@ -136,6 +138,61 @@ fn published(web: &WebBox, sites: &Value) -> Run {
 }
 
 #[test]
+fn innocent_sites_come_true_without_the_one_that_does_not_work() {
+    for image in Image::ALL {
+        let fleet = Fleet::new().unwrap();
+        let web = web(&fleet, image);
+        for (how, said) in [
+            ("wrong", "NoSuchDirective"),
+            ("gone", "410 Gone"),
+            ("absent", "no such template"),
+        ] {
+            // Another one is new with each version, and comes true with it.
+            let name = format!("{how}.example.com");
+            let with = |next: Value| {
+                let other = json!({"domains": [name], "root": "/srv/next"});
+                let mut all = sites(json!({"other": other}));
+                if next != Value::Null {
+                    all["next"] = next;
+                }
+                all
+            };
+            let works = json!({"domains": ["next.example.com"], "root": "/srv/next"});
+            let mut broken = works.clone();
+            broken["template"] = how.into();
+
+            let run = published(&web, &with(broken.clone()));
+            assert_eq!(run.code, 6, "{how}: {}", run.said);
+            assert!(
+                run.said.contains(said) && run.said.contains("shop/next"),
+                "{}",
+                run.said
+            );
+            assert!(serves(&web) && web.proves(80, &name, "other").unwrap());
+            let row = web.row(NEXT).unwrap();
+            assert!(text(&row, "error").contains(said), "{row}");
+            // It stays so, and nothing is tried again.
+            let reloads = web.reloads().unwrap();
+            let again = web.once().unwrap();
+            assert_eq!(
+                (again.code, web.reloads().unwrap()),
+                (4, reloads),
+                "{}",
+                again.said
+            );
+            // What worked before stays as it was, when only the new version of it does not.
+            let run = published(&web, &with(works));
+            assert_eq!(run.code, 2, "{how}: {}", run.said);
+            let run = published(&web, &with(broken));
+            assert_eq!(run.code & 4, 4, "{how}: {}", run.said);
+            assert!(web.proves(80, "next.example.com", "next").unwrap(), "{how}");
+            let run = published(&web, &with(Value::Null));
+            assert_eq!(run.code, 2, "{how}: {}", run.said);
+        }
+    }
+}
+
+#[test]
 fn what_does_not_answer_is_put_back() {
     for image in Image::ALL {
         let fleet = Fleet::new().unwrap();
@@ -162,7 +219,7 @@ fn what_does_not_answer_is_put_back() {
             "{}",
             again.said
         );
-        assert_eq!(web.sites_row().unwrap()["outcome"], "quarantined");
+        assert_eq!(web.row(NEXT).unwrap()["outcome"], "quarantined");
         let run = published(&web, &next(json!({})));
         assert_eq!(run.code, 2, "{}", run.said);
         assert!(web.proves(80, "next.example.com", "next").unwrap());

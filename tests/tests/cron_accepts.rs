@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use node_agent::fleet::{CronJob, Name, Pointer, Server, ServerState};
 use node_agent::node::{CronView, Owner, View};
-use node_agent::resource::{Content, Cron, Facts, Resource};
+use node_agent::resource::{Cron, CronFacts, Resource, Wish};
 use node_agent::system::platform::{Family, Platform};
 use tokio::process::Command;
 
@@ -98,15 +98,16 @@ fn rendered(jobs: &[(String, CronJob)]) -> BTreeMap<String, String> {
             })
             .collect(),
     };
-    let desired = Cron.desired(&view, &Platform::of(Family::Debian), &Facts::default());
+    let desired = Cron.desired(&view, &Platform::of(Family::Debian), &CronFacts::default());
     assert!(desired.problems.is_empty(), "{:?}", desired.problems);
     desired
         .steps
         .into_iter()
-        .flat_map(|step| step.entries)
-        .filter_map(|entry| match entry.content {
-            Content::File { text, .. } => {
-                Some((entry.path.file_name()?.to_str()?.to_owned(), text))
+        .flat_map(|step| step.wants)
+        .filter_map(|want| match want.wish {
+            Wish::File { text, .. } => {
+                let name = want.thing.path()?.file_name()?.to_str()?;
+                Some((name.to_owned(), text.exposed().to_owned()))
             }
             _ => None,
         })

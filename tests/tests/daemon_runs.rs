@@ -575,5 +575,5 @@ fn killed_at_any_moment_it_converges_at_its_next_start() {
     let names = |files: &BTreeMap<PathBuf, String>| files.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&lived), names(&fresh));
     assert_eq!(lived, fresh);
-    assert!(!world.scratch.path("/var/lib/agentd/pending.json").exists());
+    assert!(!world.scratch.path("/var/lib/agentd/pending").exists());
 }

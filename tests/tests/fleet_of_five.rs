@@ -362,7 +362,7 @@ fn the_agent_is_killed_in_the_middle_of_a_change(bucket: &FleetBucket<'_>, machi
                 .is_ok_and(|state| state == "auto-restart")
                 || converged(machine, 5)
         });
-        if machine.exists("/var/lib/agentd/pending.json") {
+        if machine.exists("/var/lib/agentd/pending") {
             unfinished.fetch_add(1, Ordering::Relaxed);
         }
     });
@@ -382,7 +382,7 @@ fn the_agent_is_killed_in_the_middle_of_a_change(bucket: &FleetBucket<'_>, machi
     }
     for machine in machines {
         see(machine, "nothing to be pending", || {
-            !machine.exists("/var/lib/agentd/pending.json")
+            !machine.exists("/var/lib/agentd/pending")
         });
     }
     assert_eq!(megabytes(web_1, 11211), Some(64));

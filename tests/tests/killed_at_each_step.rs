@@ -146,7 +146,7 @@ impl<'a> Change<'a> {
             )));
         }
         nothing_left(scratch)?;
-        if scratch.root().join("var/lib/agentd/pending.json").exists() {
+        if scratch.root().join("var/lib/agentd/pending").exists() {
             return Err(Trouble::new("something is pending for ever"));
         }
         let stamps = scratch.stamps()?;

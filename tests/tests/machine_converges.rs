@@ -195,7 +195,7 @@ fn started_in_order(web: &Machine) {
 #[track_caller]
 fn nothing_is_left_undone(machine: &Machine) {
     see(machine, "nothing to be pending", || {
-        !machine.exists("/var/lib/agentd/pending.json")
+        !machine.exists("/var/lib/agentd/pending")
     });
     assert_eq!(
         machine

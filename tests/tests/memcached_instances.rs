@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use node_agent::fleet::{Name, Pointer};
 use node_agent::node::{CacheView, View};
-use node_agent::resource::{Caches, Content, Facts, Resource, Step};
+use node_agent::resource::{CacheInstances, Resource, Step, Wish};
 use node_agent::system::platform::{Family, Platform};
 use node_agent_tests::machine::{Fleet, Image, Machine, MachineSpec, Trouble, wait_until};
 
@@ -41,8 +41,8 @@ fn instances(
         sites: Vec::new(),
         cron: Vec::new(),
     };
-    Ok(Caches
-        .desired(&view, &Platform::of(family), &Facts::default())
+    Ok(CacheInstances
+        .desired(&view, &Platform::of(family), &())
         .steps)
 }
 
@@ -88,14 +88,14 @@ fn instances_run_as_the_document_says_in_both_layouts() {
             MachineSpec::new(&format!("cache-{family:?}").to_lowercase(), image, address)
                 .file("/usr/lib/systemd/system/agentd-memcached@.service", UNIT);
         for step in &steps {
-            for entry in &step.entries {
-                let Content::File { text, .. } = &entry.content else {
-                    panic!("an instance has files only");
+            for want in &step.wants {
+                spec = match &want.wish {
+                    Wish::File { text, .. } => {
+                        spec.file(want.thing.as_path().to_str().unwrap(), text.exposed())
+                    }
+                    Wish::Running { .. } => spec.enable(want.thing.unit().unwrap()),
+                    other => panic!("an instance has no {other:?}"),
                 };
-                spec = spec.file(entry.path.to_str().unwrap(), text.as_str());
-            }
-            for wish in &step.units {
-                spec = spec.enable(&wish.unit);
             }
         }
         let machine = fleet.boot(spec).unwrap();

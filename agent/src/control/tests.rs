@@ -66,6 +66,7 @@ fn a_status() -> Status {
 fn a_run() -> RunRecord {
     RunRecord {
         format: 1,
+        outstanding: Vec::new(),
         id: 7,
         node: "web-1".parse().unwrap(),
         document: DocumentId {

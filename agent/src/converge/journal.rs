@@ -1,6 +1,6 @@
 //! The journal: the last runs with their diffs, bounded in number and bytes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::state;
 use crate::report::RunRecord;
@@ -9,6 +9,8 @@ use crate::system::file::{FileError, Files, Found};
 
 pub(super) const RUNS: &str = "runs";
 pub(super) const BACKUPS: &str = "backups";
+/// The most bytes of a copy's name, less than what a file system allows.
+const LONGEST_NAME: usize = 200;
 
 /// The kept runs, newest first, at most `most`. A record that cannot be read is left out, with a warning in the log.
 pub fn last(files: &Files, most: usize) -> Result<Vec<RunRecord>, FileError> {
@@ -51,23 +53,51 @@ pub(super) fn keep(
 }
 
 /// Where a run keeps a copy of what somebody else had written at `path`.
-pub(super) fn backup_path(run: u64, path: &std::path::Path) -> PathBuf {
-    // One flat directory a run, so that dropping a run drops its copies without walking trees.
+pub(super) fn backup_path(run: u64, path: &Path) -> PathBuf {
+    state::path(BACKUPS)
+        .join(run.to_string())
+        .join(copy_name(path))
+}
+
+/// One flat directory a run, so that dropping a run drops its copies without walking trees.
+fn copy_name(path: &Path) -> String {
     let flat = path
         .to_string_lossy()
         .trim_start_matches('/')
         .replace('/', ":");
-    let name = if flat.len() <= 200 {
-        flat
-    } else {
-        let digest = super::ledger::digest(flat.as_bytes());
-        format!(
-            "{}{}",
-            digest.get(..16).unwrap_or_default(),
-            flat.chars().rev().take(40).collect::<String>()
-        )
+    if flat.len() <= LONGEST_NAME {
+        return flat;
+    }
+    // Its end says more than its beginning.
+    let digest = crate::system::digest::sha256_hex(flat.as_bytes());
+    let end = flat.ceil_char_boundary(flat.len() - LONGEST_NAME / 2);
+    format!(
+        "{}…{}",
+        digest.get(..16).unwrap_or_default(),
+        flat.get(end..).unwrap_or_default()
+    )
+}
+
+/// The newest run's copy of `path`, where it has just this content and that run changed nothing: who fails again and
+/// again keeps one.
+pub(super) fn kept_copy(
+    files: &Files,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<Option<PathBuf>, FileError> {
+    let runs = files.list(&state::path(BACKUPS))?;
+    let Some(newest) = runs.iter().filter_map(|run| run.parse::<u64>().ok()).max() else {
+        return Ok(None);
     };
-    state::path(BACKUPS).join(run.to_string()).join(name)
+    if load(files, newest)?.is_some_and(|run| run.changed()) {
+        // It goes with its run, before the one that asks does.
+        return Ok(None);
+    }
+    let copy = backup_path(newest, path);
+    Ok(match files.read(&copy)? {
+        Found::File { bytes: kept, .. } if kept == bytes => Some(copy),
+        _ => None,
+    })
 }
 
 fn file(id: u64) -> String {
@@ -136,4 +166,27 @@ fn weight(files: &Files, id: u64) -> Result<u64, FileError> {
         }
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_path_keeps_its_end_as_it_is_written() {
+        let long = format!(
+            "/srv/{}/etc/memcached-nodes-of-the-shop.json",
+            "d/".repeat(150)
+        );
+        let name = copy_name(Path::new(&long));
+        assert!(
+            name.ends_with(":etc:memcached-nodes-of-the-shop.json"),
+            "{name}"
+        );
+        assert!(name.len() <= 255 && !name.contains('/'));
+        let other = long.replacen("/srv", "/opt", 1);
+        assert_ne!(name, copy_name(Path::new(&other)));
+        let umlauts = format!("/{}", "ü".repeat(180));
+        assert!(copy_name(Path::new(&umlauts)).len() <= 255);
+    }
 }

@@ -1,38 +1,50 @@
-//! The ledger: every path and unit that the agent owns, with what it wrote there and why.
+//! The ledger: everything that the agent owns, with what it wrote there and why.
 //!
-//! What is not in it is not the agent's, and is never removed.
+//! What is not in it is not the agent's, and is never removed. What a newer version wrote into it is kept as it stands,
+//! told, and not acted on: see [`unknown`].
+
+mod format1;
+mod unknown;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use serde_json::Value;
 
 use super::state;
 use crate::report::{Kind, StepName};
-use crate::resource::{Activation, Content, LineOrigin};
-use crate::system::file::{FileError, Files};
+use crate::resource::{Activation, LineOrigin, Step, Thing, Want, Wish};
+use crate::system::digest::{Sha256, sha256_hex};
+use crate::system::file::{FileError, Files, Found};
+use unknown::Unknown;
 
 pub(super) const FILE: &str = "ledger.json";
 
-/// One path that the agent owns.
+/// The format that this version writes.
+const FORMAT: u32 = 2;
+
+/// One thing that the agent owns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Owned {
     /// Which resource.
     pub kind: Kind,
     /// Which step.
     pub step: StepName,
-    /// What it is: a file, a block of lines in a file, a link.
+    /// What it is: a file, a block of lines in a file, a link, a unit.
     pub form: Form,
-    /// SHA-256 of what was written (the block's lines, the link's target), in hexadecimal.
+    /// SHA-256, in hexadecimal, of what was written (the block's lines, the link's target) or, of a unit, of what it
+    /// read when it was started last.
     pub digest: String,
     /// The path under which people know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown_as: Option<PathBuf>,
     /// Who asks for it, by line.
     pub origins: Vec<LineOrigin>,
     /// It stood there as wished before the agent came: kept in order from now on, but never removed.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub adopted: bool,
     /// The run that wrote it last; 0 for an adopted one.
     pub run: u64,
@@ -42,7 +54,12 @@ pub struct Owned {
     pub version: u64,
 }
 
-/// What an owned path is.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// What an owned thing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
@@ -52,24 +69,30 @@ pub enum Form {
     Block,
     /// A symlink.
     Link,
+    /// A systemd unit.
+    Unit,
 }
 
 /// What is remembered of a step, so that its removal can be activated when nothing asks for it any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KnownStep {
     /// Which resource.
     pub kind: Kind,
     /// What makes a change of it take effect.
     pub activate: Vec<Activation>,
+    /// It is of the fast lane: others than a run may have changed what is said of it here.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub fast: bool,
 }
 
 /// Everything that the agent owns on this box.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Ledger {
-    /// Files and links, by path.
-    pub paths: BTreeMap<PathBuf, Owned>,
-    /// systemd units, by name, with the step that wants them.
-    pub units: BTreeMap<String, StepName>,
+    format: u32,
+    /// What is owned.
+    pub things: BTreeMap<Thing, Owned>,
     /// The steps that were applied.
     pub steps: BTreeMap<StepName, KnownStep>,
     /// The guarded lists as they were last applied, by step.
@@ -78,95 +101,186 @@ pub struct Ledger {
     pub dirs: BTreeSet<PathBuf>,
     /// The digest of the last document of which everything was applied.
     pub good: Option<String>,
+    /// What a newer version wrote.
+    #[serde(skip)]
+    unknown: Unknown,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            format: FORMAT,
+            things: BTreeMap::new(),
+            steps: BTreeMap::new(),
+            lists: BTreeMap::new(),
+            dirs: BTreeSet::new(),
+            good: None,
+            unknown: Unknown::default(),
+        }
+    }
 }
 
 impl Ledger {
-    /// The ledger of this box; empty where there is none.
+    /// The ledger of this box; empty where there is none. One that cannot be understood counts as empty, with a warning.
     pub fn load(files: &Files) -> Result<Self, FileError> {
-        Ok(state::load(files, FILE)?.unwrap_or_default())
+        let Found::File { bytes, .. } = files.read(&state::path(FILE))? else {
+            return Ok(Self::default());
+        };
+        Ok(Self::read(&bytes).unwrap_or_else(|error| {
+            state::damaged(FILE, &error);
+            Self::default()
+        }))
     }
 
     /// Whether there is a ledger that cannot be understood. It counts as empty until the next run has rebuilt it.
     pub fn is_damaged(files: &Files) -> Result<bool, FileError> {
-        state::is_damaged::<Self>(files, FILE)
+        Ok(match files.read(&state::path(FILE))? {
+            Found::File { bytes, .. } => Self::read(&bytes).is_err(),
+            _ => false,
+        })
+    }
+
+    /// Reads a ledger of this format, of an older one or, as far as that goes, of a newer one.
+    fn read(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        if let Ok(ledger) = serde_json::from_slice::<Self>(bytes)
+            && ledger.format == FORMAT
+        {
+            return Ok(ledger);
+        }
+        let value: Value = serde_json::from_slice(bytes)?;
+        let value = match value.get("format") {
+            None => format1::upgraded(value)?,
+            Some(_) => value,
+        };
+        unknown::read(value)
     }
 
     pub(super) fn save(&self, files: &Files) -> Result<(), FileError> {
-        state::save(files, FILE, self)
+        if self.unknown.is_empty() {
+            state::save(files, FILE, self)
+        } else {
+            state::save(files, FILE, &self.unknown.joined(self))
+        }
     }
 
-    /// The paths of one step.
+    /// What a newer version of the agent wrote here and this one does not know, as a sentence. `None`: nothing.
+    pub(super) fn foreign(&self) -> Option<String> {
+        self.unknown.sentence()
+    }
+
+    /// The paths that are owned.
+    pub fn paths(&self) -> impl Iterator<Item = (&Path, &Owned)> {
+        self.things
+            .iter()
+            .filter_map(|(thing, owned)| Some((thing.path()?, owned)))
+    }
+
+    /// What is known of a path, if it is the agent's.
+    pub fn path(&self, path: &Path) -> Option<&Owned> {
+        self.things.get(&Thing::Path(path.to_path_buf()))
+    }
+
+    /// The units that are owned.
+    pub fn units(&self) -> impl Iterator<Item = (&str, &Owned)> {
+        self.things
+            .iter()
+            .filter_map(|(thing, owned)| Some((thing.unit()?, owned)))
+    }
+
+    /// The things of one step.
     pub fn of_step<'a>(
         &'a self,
         step: &'a StepName,
-    ) -> impl Iterator<Item = (&'a PathBuf, &'a Owned)> {
-        self.paths
+    ) -> impl Iterator<Item = (&'a Thing, &'a Owned)> {
+        self.things
             .iter()
             .filter(move |(_, owned)| owned.step == *step)
     }
 }
 
-/// What the ledger has of one step.
+/// What the ledger has of some steps.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Part {
-    paths: BTreeMap<PathBuf, Owned>,
-    known: Option<KnownStep>,
-    list: Option<Vec<String>>,
+    things: BTreeMap<Thing, Owned>,
+    steps: BTreeMap<StepName, KnownStep>,
+    lists: BTreeMap<StepName, Vec<String>>,
 }
 
 impl Part {
     /// A ledger that has this and nothing else.
-    pub(super) fn alone(self, step: &StepName) -> Ledger {
-        let mut ledger = Ledger::default();
-        ledger.replace(step, self);
-        ledger
+    pub(super) fn alone(self) -> Ledger {
+        Ledger {
+            things: self.things,
+            steps: self.steps,
+            lists: self.lists,
+            ..Ledger::default()
+        }
     }
 }
 
 impl Ledger {
-    /// What it has of one step. Without units: for steps that have none.
-    pub(super) fn part(&self, step: &StepName) -> Part {
-        let paths = self.of_step(step);
+    /// What it has of the steps of the fast lane.
+    pub(super) fn fast_part(&self) -> Part {
+        let is_fast = |step: &StepName| self.steps.get(step).is_some_and(|known| known.fast);
         Part {
-            paths: (paths.map(|(path, owned)| (path.clone(), owned.clone()))).collect(),
-            known: self.steps.get(step).cloned(),
-            list: self.lists.get(step).cloned(),
+            things: (self.things.iter())
+                .filter(|(_, owned)| is_fast(&owned.step))
+                .map(|(thing, owned)| (thing.clone(), owned.clone()))
+                .collect(),
+            steps: (self.steps.iter())
+                .filter(|(_, known)| known.fast)
+                .map(|(step, known)| (step.clone(), known.clone()))
+                .collect(),
+            lists: (self.lists.iter())
+                .filter(|(step, _)| is_fast(step))
+                .map(|(step, list)| (step.clone(), list.clone()))
+                .collect(),
         }
     }
 
-    /// From now on it has exactly this of the step.
-    pub(super) fn replace(&mut self, step: &StepName, part: Part) {
-        self.paths.retain(|_, owned| owned.step != *step);
-        self.paths.extend(part.paths);
-        self.steps.remove(step);
-        self.steps
-            .extend(part.known.map(|known| (step.clone(), known)));
-        self.lists.remove(step);
-        self.lists
-            .extend(part.list.map(|list| (step.clone(), list)));
+    /// From now on it has exactly this of the steps of the fast lane.
+    pub(super) fn replace_fast_part(&mut self, part: Part) {
+        let mut steps: BTreeSet<StepName> = part.steps.keys().cloned().collect();
+        let known = self.steps.iter().filter(|(_, known)| known.fast);
+        steps.extend(known.map(|(step, _)| step.clone()));
+        self.things.retain(|_, owned| !steps.contains(&owned.step));
+        self.things.extend(part.things);
+        self.steps.retain(|step, _| !steps.contains(step));
+        self.steps.extend(part.steps);
+        self.lists.retain(|step, _| !steps.contains(step));
+        self.lists.extend(part.lists);
     }
 }
 
 impl Form {
     /// The form of a wish.
-    pub const fn of(content: &Content) -> Self {
-        match content {
-            Content::File { .. } => Self::File,
-            Content::Block { .. } => Self::Block,
-            Content::Link { .. } => Self::Link,
+    pub const fn of(wish: &Wish) -> Self {
+        match wish {
+            Wish::File { .. } => Self::File,
+            Wish::Block { .. } => Self::Block,
+            Wish::Link { .. } => Self::Link,
+            Wish::Running { .. } => Self::Unit,
         }
     }
 }
 
-/// The digest that the ledger keeps of a wish.
-pub(super) fn digest_of(content: &Content) -> String {
-    match content {
-        Content::File { text, .. } | Content::Block { text } => digest(text.as_bytes()),
-        Content::Link { target } => digest(target.as_os_str().as_encoded_bytes()),
+/// The digest that the ledger keeps of a want of `step`.
+pub(super) fn digest_of(want: &Want, step: &Step) -> String {
+    match &want.wish {
+        Wish::File { text, .. } => sha256_hex(text.exposed().as_bytes()),
+        Wish::Block { text } => sha256_hex(text.as_bytes()),
+        Wish::Link { target } => sha256_hex(target.as_os_str().as_encoded_bytes()),
+        Wish::Running { reads } => {
+            let mut all = Sha256::new();
+            for (path, read) in step.paths() {
+                if reads.iter().any(|wanted| wanted == path) {
+                    all.update(digest_of(read, step).as_bytes());
+                }
+            }
+            all.finish_hex()
+        }
     }
 }
 
-/// SHA-256 in hexadecimal.
-pub(super) fn digest(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
-}
+#[cfg(test)]
+mod tests;

@@ -5,28 +5,32 @@
 //! [`journal`] what it did.
 
 mod apply;
+mod fast_lane;
 pub mod follow;
-mod good;
-mod hosts;
+mod hands;
 pub mod intake;
 pub mod journal;
+mod last_good;
 pub mod ledger;
 mod observe;
 mod offline;
 mod pending;
 mod plan;
 mod quarantine;
+mod saved;
 mod seal;
 mod session;
 mod state;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod wishes;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use hosts::Led;
+pub use apply::Progress;
+pub use fast_lane::Followed;
 pub use offline::plan_offline;
 pub use plan::Plan;
 pub use seal::{Sealed, seal};
@@ -34,17 +38,21 @@ pub use session::{NotReady, Session, lock_runs};
 
 use apply::Applier;
 use ledger::Ledger;
-use observe::{Observed, Scope};
+use observe::{Memory, Observed, Scope};
 use pending::Pending;
 
 use crate::fleet::{Document, Name};
 use crate::node::Elections;
-use crate::report::{self, Outcome, RunRecord, StepRecord, Trigger};
+use crate::report::{self, Outcome, RunRecord, StepName, StepRecord, Trigger};
+use crate::resource::{USUAL_STEP, Wave};
 use crate::settings::{GuardSettings, HostsScope, JournalSettings, Settings};
 use crate::system::clock;
 use crate::system::crash;
 use crate::system::file::{FileError, Files};
 use crate::system::platform::Platform;
+
+/// So many times a step is tried without some more of its members in one run.
+const LONGEST_SEARCH: usize = 5;
 
 /// What a box should converge to.
 #[derive(Debug, Clone)]
@@ -108,7 +116,7 @@ impl Converger {
 
     /// What a run would do now. Writes nothing, runs no command but queries.
     pub async fn plan(&self, intent: &Intent) -> Result<Plan, RunError> {
-        Ok(self.observe(intent, Scope::All).await?.plan())
+        Ok(self.observe(intent, Scope::All, None).await?.plan())
     }
 
     /// One run. Failures of steps are rows of the record, not errors.
@@ -120,71 +128,56 @@ impl Converger {
         &self,
         intent: &Intent,
         trigger: Trigger,
-        progress: &dyn Fn(&str),
+        progress: Progress<'_>,
     ) -> Result<RunRecord, RunError> {
         let (started, clock) = (clock::now(), std::time::Instant::now());
-        progress("looking at the box");
-        let observed = self.observe(intent, Scope::All).await?;
+        progress("looking at the box", USUAL_STEP);
+        let observed = self.observe(intent, Scope::All, None).await?;
         let plan = observed.plan();
         self.sweep(&observed, &plan);
-        let Observed {
-            document,
-            ledger,
-            pending,
-            quarantine,
-            hosts,
-            ..
-        } = observed;
-        let recorded = (ledger.clone(), pending.clone(), quarantine.clone());
+        let was_clear = observed.pending.is_clear();
         let run = if plan.is_empty() {
             0
         } else {
             journal::next_id(&self.files)?
         };
-        let mut applier = Applier {
-            files: &self.files,
-            platform: &self.platform,
-            document: document.clone(),
-            run,
-            started,
-            booting: self.booting.load(Ordering::Relaxed),
-            sweeps: true,
-            hosts,
-            superseded: false,
-            progress,
-            ledger,
-            pending,
-            quarantine,
-        };
-        let steps = applier.apply(&plan).await;
+        let recorded = (observed.ledger.clone(), observed.quarantine.clone());
+        let later = Wave::ALL.map(|wave| observed.has_later(wave));
+        let mut applier = self.applier(observed, run, started, progress);
+        // In a box of its own: it is large, and most runs have nothing to carry out.
+        let carried_out = Box::pin(self.carry_out(intent, &mut applier, plan, later));
+        let (plan, steps) = carried_out.await?;
         // Where nobody lets go of it: a crash could not do more harm than going on.
-        let hosts_lock = hosts::lock_patiently(&self.files).await?;
-        applier.take_over_hosts()?;
-        applier.settle(&plan, &steps);
+        let fast_lane = fast_lane::lock_patiently(&self.files).await?;
+        applier.take_over_fast_lane()?;
+        applier.settle_all(&plan);
         let Applier {
             mut ledger,
             mut pending,
             quarantine,
-            superseded,
+            overtaken,
+            document,
             ..
         } = applier;
 
         // Warnings are no obstacle: all that is asked for is there.
-        let all_true = !superseded && !report::is_failed(&steps, &plan.problems);
+        let outstanding: Vec<StepName> = outstanding(&pending);
+        let all_true =
+            !overtaken && outstanding.is_empty() && !report::is_failed(&steps, &plan.problems);
         if all_true && ledger.good.as_ref() != Some(&document.digest) {
-            good::save(&self.files, &document, &intent.document.fleet)?;
+            last_good::save(&self.files, &document, &intent.document.fleet)?;
             ledger.good = Some(document.digest.clone());
         }
         crash::point("before the ledger");
-        if ledger != recorded.0 || observed_pending(&recorded.1) {
+        // Interrupted steps were merged into it in memory only: they must reach the disk before they are forgotten.
+        if ledger != recorded.0 || !was_clear {
             ledger.save(&self.files)?;
         }
-        drop(hosts_lock);
-        if quarantine != recorded.2 {
+        drop(fast_lane);
+        if quarantine != recorded.1 {
             quarantine.save(&self.files)?;
         }
         crash::point("ledger saved");
-        pending.steps.retain(|_, step| !step.done);
         let mut record = RunRecord {
             format: 1,
             id: run,
@@ -195,6 +188,7 @@ impl Converger {
             took_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
             steps,
             problems: plan.problems,
+            outstanding,
         };
         if run != 0 {
             if self.is_news(&record)? {
@@ -205,8 +199,8 @@ impl Converger {
         }
         crash::point("journal kept");
         // Last: until here a crash makes the next run activate again, which does no harm.
-        if pending != recorded.1 || plan.steps.iter().any(plan::PlannedStep::touches) {
-            pending.save(&self.files)?;
+        if !was_clear || !pending.is_clear() {
+            pending.settle(&self.files)?;
         }
         Ok(record)
     }
@@ -216,9 +210,84 @@ impl Converger {
         &self.files
     }
 
+    /// Carries the plan out, wave by wave. What a wave has changed, the later ones see; what a step could not do with
+    /// some of its members, it tries without them. Returns the last plan, and the rows.
+    async fn carry_out(
+        &self,
+        intent: &Intent,
+        applier: &mut Applier<'_>,
+        mut plan: Plan,
+        later: [bool; Wave::ALL.len()],
+    ) -> Result<(Plan, Vec<StepRecord>), RunError> {
+        let mut rows = applier.remove(&plan).await;
+        for (wave, later) in Wave::ALL.into_iter().zip(later) {
+            let mut done = applier.wave(wave, &plan).await;
+            for _ in 0..LONGEST_SEARCH {
+                let blamed = applier.quarantine.members.clone();
+                if !done.iter().any(|row| applier.is_isolated(row)) {
+                    break;
+                }
+                plan = self.look_again(intent, applier).await?;
+                done = tried_again(done, applier.wave(wave, &plan).await);
+                if applier.quarantine.members == blamed {
+                    break;
+                }
+            }
+            let changed = done.iter().any(|row| row.outcome == Outcome::Changed);
+            rows.append(&mut done);
+            if changed && later {
+                plan = self.look_again(intent, applier).await?;
+            }
+        }
+        rows.extend(Applier::left(&plan));
+        Ok((plan, rows))
+    }
+
+    /// The plan as it is by now, in the middle of a run.
+    async fn look_again(
+        &self,
+        intent: &Intent,
+        applier: &mut Applier<'_>,
+    ) -> Result<Plan, RunError> {
+        let memory = Memory {
+            ledger: applier.ledger.clone(),
+            pending: applier.pending.clone(),
+            quarantine: applier.quarantine.clone(),
+            fast: applier.fast.clone(),
+        };
+        let observed = self.observe(intent, Scope::All, Some(memory)).await?;
+        Ok(observed.plan())
+    }
+
+    fn applier<'a>(
+        &'a self,
+        observed: Observed,
+        run: u64,
+        started: jiff::Timestamp,
+        progress: Progress<'a>,
+    ) -> Applier<'a> {
+        Applier {
+            files: &self.files,
+            platform: &self.platform,
+            document: observed.document,
+            run,
+            started,
+            booting: self.booting.load(Ordering::Relaxed),
+            sweeps: true,
+            fast: observed.fast,
+            overtaken: false,
+            progress,
+            ledger: observed.ledger,
+            pending: observed.pending,
+            quarantine: observed.quarantine,
+            untrue: std::collections::BTreeSet::new(),
+        }
+    }
+
     /// Paths that the agent owns now, for the watcher of drift: files, and the links among them.
     pub fn owned(&self) -> Result<Vec<PathBuf>, FileError> {
-        Ok(Ledger::load(&self.files)?.paths.into_keys().collect())
+        let ledger = Ledger::load(&self.files)?;
+        Ok(ledger.paths().map(|(path, _)| path.to_path_buf()).collect())
     }
 
     /// Forgets the quarantine, so that the next run tries the document again: a person said so.
@@ -236,22 +305,52 @@ impl Converger {
             return Ok(true);
         }
         let last = journal::last(&self.files, 1)?;
-        let essence = |run: &RunRecord| -> (String, Vec<StepRecord>) {
-            let failed = run.steps.iter().filter(|step| step.outcome.is_failure());
-            let plain = |step: &StepRecord| StepRecord {
-                took_ms: 0,
-                notes: Vec::new(),
-                ..step.clone()
-            };
-            (run.document.digest.clone(), failed.map(plain).collect())
-        };
         Ok(last
             .first()
             .is_none_or(|last| essence(last) != essence(record)))
     }
 }
 
-/// Interrupted steps were merged into the ledger in memory only: they must reach the disk before they are forgotten.
-fn observed_pending(pending: &Pending) -> bool {
-    !pending.steps.is_empty()
+/// What a run that changed nothing had to say: which steps failed of which document, how, and with which words.
+/// Figures in them (times, process ids, names of generations) are no news.
+fn essence(run: &RunRecord) -> (&str, Vec<(&StepName, Outcome, String)>) {
+    let failed = run.steps.iter().filter(|step| step.outcome.is_failure());
+    let words = |step: &StepRecord| {
+        let error = step.error.as_deref().unwrap_or_default();
+        let words = error.split(|c: char| !c.is_alphabetic());
+        let words = words.filter(|word| !word.is_empty());
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let failed = failed.map(|step| (&step.step, step.outcome, words(step)));
+    (&run.document.digest, failed.collect())
+}
+
+/// Steps that are written and whose activation is still to come.
+fn outstanding(pending: &Pending) -> Vec<StepName> {
+    let steps = pending.steps.iter();
+    let begun = steps.filter(|(_, step)| step.stage == pending::Stage::Begun);
+    begun.map(|(name, _)| name.clone()).collect()
+}
+
+/// The rows of a wave, those of a second try in place of the first ones, which say what it had to do without.
+fn tried_again(first: Vec<StepRecord>, second: Vec<StepRecord>) -> Vec<StepRecord> {
+    let mut rows = Vec::new();
+    let mut second: Vec<_> = second.into_iter().map(Some).collect();
+    for row in first {
+        let again = second
+            .iter_mut()
+            .find(|again| again.as_ref().is_some_and(|again| again.step == row.step));
+        match again.and_then(Option::take) {
+            Some(mut again) => {
+                let why = row.error.unwrap_or_default();
+                again
+                    .notes
+                    .push(format!("tried without what did not work: {why}"));
+                rows.push(again);
+            }
+            None => rows.push(row),
+        }
+    }
+    rows.extend(second.into_iter().flatten());
+    rows
 }

@@ -1,21 +1,23 @@
 //! Looking at the box: everything that a plan is worked out from.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
+use super::hands::{self, Sight};
 use super::ledger::{Ledger, Part};
 use super::pending::Pending;
 use super::plan::{self, Plan, Situation};
 use super::quarantine::Quarantine;
-use super::{Converger, Intent, RunError, good};
+use super::wishes;
+use super::{Converger, Intent, RunError, last_good};
 use crate::fleet::{Fleet, ServerState};
-use crate::node;
+use crate::node::{self, View};
 use crate::report::{DocumentId, Problem, Severity, StepName};
-use crate::resource::{self, Desired, Facts, HOSTS_STEP, Hosts, Resource, Step};
+use crate::resource::{self, Desired, Facts, Thing, Wave};
 use crate::settings::GuardSettings;
-use crate::system::chain;
-use crate::system::file::{Files, Found};
-use crate::system::systemd::{self, UnitState};
+
+/// So many files that are not the agent's are named in one warning.
+const NAMED: usize = 3;
 
 /// The box as it was found, and what is wanted of it.
 #[derive(Debug)]
@@ -27,11 +29,19 @@ pub(super) struct Observed {
     pub(super) ledger: Ledger,
     pub(super) pending: Pending,
     pub(super) quarantine: Quarantine,
-    /// What the ledger on disk had of `/etc/hosts`.
-    pub(super) hosts: Part,
-    pub(super) found: BTreeMap<PathBuf, Result<Found, String>>,
-    units: Option<BTreeMap<String, UnitState>>,
+    /// What the ledger on disk had of the fast lane.
+    pub(super) fast: Part,
+    pub(super) sight: Sight,
     guard: Option<GuardSettings>,
+}
+
+/// What the agent knows of its own work.
+#[derive(Debug, Clone)]
+pub(super) struct Memory {
+    pub(super) ledger: Ledger,
+    pub(super) pending: Pending,
+    pub(super) quarantine: Quarantine,
+    pub(super) fast: Part,
 }
 
 impl Observed {
@@ -44,10 +54,16 @@ impl Observed {
             ledger: &self.ledger,
             pending: &self.pending,
             quarantine: &self.quarantine,
-            found: &self.found,
-            units: self.units.as_ref(),
+            sight: &self.sight,
             guard: self.guard,
         })
+    }
+
+    /// Whether anything is wanted in a later wave than this one.
+    pub(super) fn has_later(&self, wave: Wave) -> bool {
+        let all = self.desired.steps.iter();
+        let all = all.chain(self.fallback.iter().flat_map(|fallback| &fallback.steps));
+        all.into_iter().any(|step| step.wave > wave)
     }
 }
 
@@ -55,65 +71,59 @@ impl Observed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scope {
     All,
-    /// The agent's lines of `/etc/hosts`: files only, no command is run.
-    Hosts,
+    /// What the fast lane owns: files only, no command is run.
+    Fast,
 }
 
 impl Converger {
-    /// Looks at the box for `intent`. Writes nothing.
+    /// Looks at the box for `intent`. Writes nothing. `memory`: of the run that goes on; without it, what is on disk.
     pub(super) async fn observe(
         &self,
         intent: &Intent,
         scope: Scope,
+        memory: Option<Memory>,
     ) -> Result<Observed, RunError> {
         let fleet = &intent.document.fleet;
         let files = &self.files;
-        let step = StepName(HOSTS_STEP.into());
-        let pending = Pending::load(files)?;
-        let ledger = Ledger::load(files)?;
-        let hosts = ledger.part(&step);
-        let ledger = match scope {
-            Scope::All => pending.merged_into(ledger),
-            Scope::Hosts => hosts.clone().alone(&step),
+        let Memory {
+            ledger,
+            pending,
+            quarantine,
+            fast,
+        } = match memory {
+            Some(memory) => memory,
+            None => self.remember(intent, scope)?,
         };
-        let quarantine = Quarantine::load(files, &intent.document.id.digest)?;
-        let mut desired = self
-            .wishes(fleet, intent, scope)
-            .await
-            .ok_or_else(|| RunError::NotInDocument(intent.node.clone()))?;
+        let good = GoodDocument::new(self, intent);
+        let wishes = self
+            .wishes(fleet, intent, scope, &quarantine, &good)
+            .await?;
+        let mut desired = wishes.ok_or_else(|| RunError::NotInDocument(intent.node.clone()))?;
 
         let retired = fleet
             .servers
             .get(&intent.node)
             .is_some_and(|server| server.state == ServerState::Retired);
         let guard = (!fleet.confirm && !retired).then_some(self.guard);
-        let troubled = !plan::verdicts(&desired, &ledger, &quarantine, guard).is_empty();
-        let fallback = match troubled.then(|| good::load(files)).transpose()?.flatten() {
-            Some(good) => self.wishes(&good.fleet, intent, scope).await,
+        let troubled = !plan::decisions(&desired, &ledger, &quarantine, guard).is_empty();
+        let fallback = match troubled.then(|| good.fleet()).transpose()?.flatten() {
+            Some(fleet) => {
+                let none = Quarantine::empty("");
+                self.wishes(&fleet, intent, scope, &none, &good).await?
+            }
             None => None,
         };
 
-        let steps: Vec<&Step> = desired
-            .steps
-            .iter()
-            .chain(fallback.iter().flat_map(|fallback| &fallback.steps))
+        let steps = desired.steps.iter();
+        let steps = steps.chain(fallback.iter().flat_map(|fallback| &fallback.steps));
+        let things: BTreeSet<Thing> = steps
+            .flat_map(|step| step.wants.iter().map(|want| want.thing.clone()))
+            .chain(ledger.things.keys().cloned())
             .collect();
-        let paths = steps
-            .iter()
-            .flat_map(|step| step.entries.iter().map(|entry| entry.path.clone()))
-            .chain(ledger.paths.keys().cloned());
-        let found = look(files, paths);
-        let wishes = steps
-            .iter()
-            .flat_map(|step| step.units.iter().map(|wish| wish.unit.clone()));
-        let names: Vec<String> = wishes.chain(ledger.units.keys().cloned()).collect();
-        let units = match self.unit_states(names).await {
-            Ok(units) => units,
-            Err(problem) => {
-                desired.problems.push(problem);
-                None
-            }
-        };
+        let sight = hands::look(files, &self.platform, things).await;
+        if scope == Scope::All {
+            self.tell_foreign(&ledger, &pending, &mut desired);
+        }
         Ok(Observed {
             document: intent.document.id.clone(),
             desired,
@@ -121,60 +131,154 @@ impl Converger {
             ledger,
             pending,
             quarantine,
-            hosts,
-            found,
-            units,
+            fast,
+            sight,
             guard,
         })
     }
 
-    async fn wishes(&self, fleet: &Fleet, intent: &Intent, scope: Scope) -> Option<Desired> {
-        let view = node::view(fleet, &intent.node, intent.hosts, &intent.elections)?;
-        if scope == Scope::Hosts {
-            let mut facts = Facts::default();
-            // What stands outside the block only makes warnings, and the next whole run looks for those.
-            let observed = Hosts.observe(&view, &self.platform, &self.files, &mut facts);
-            let _ = observed.await;
-            return Some(Hosts.desired(&view, &self.platform, &facts));
-        }
-        let (facts, problems) = resource::observe_all(&view, &self.platform, &self.files).await;
-        let mut desired = resource::desired_all(&view, &self.platform, &facts);
-        desired.problems.extend(problems);
-        Some(desired)
+    /// What is on disk of the agent's own work.
+    fn remember(&self, intent: &Intent, scope: Scope) -> Result<Memory, RunError> {
+        let files = &self.files;
+        let pending = Pending::load(files)?;
+        let ledger = Ledger::load(files)?;
+        let fast = ledger.fast_part();
+        let ledger = match scope {
+            Scope::All => pending.merged_into(ledger),
+            Scope::Fast => fast.clone().alone(),
+        };
+        Ok(Memory {
+            ledger,
+            pending,
+            quarantine: Quarantine::load(files, &intent.document.id.digest)?,
+            fast,
+        })
     }
 
-    /// The states of these units; `None` under a root, where there is no systemd to ask.
-    async fn unit_states(
+    /// What a fleet wants of this box. `None`: it has no such server.
+    async fn wishes(
         &self,
-        mut names: Vec<String>,
-    ) -> Result<Option<BTreeMap<String, UnitState>>, Problem> {
-        names.sort_unstable();
-        names.dedup();
-        if !self.files.root().is_machine() {
+        fleet: &Fleet,
+        intent: &Intent,
+        scope: Scope,
+        quarantine: &Quarantine,
+        good: &GoodDocument<'_>,
+    ) -> Result<Option<Desired>, RunError> {
+        let Some(view) = node::view(fleet, &intent.node, intent.hosts, &intent.elections) else {
             return Ok(None);
+        };
+        if scope == Scope::Fast {
+            let desired = resource::desired_fast(&view, &self.platform, &self.files).await;
+            return Ok(Some(desired));
         }
-        if names.is_empty() {
-            return Ok(Some(BTreeMap::new()));
-        }
-        systemd::unit_states(&self.platform, &names)
+        let (facts, problems) = self.facts(&view).await;
+        let first = resource::desired_all(&view, &self.platform, &facts);
+        let mut desired = if first.unfit.is_empty() && quarantine.members.is_empty() {
+            first
+        } else {
+            let old = good.view()?;
+            let again = async |view: &View| {
+                let (facts, _) = self.facts(view).await;
+                resource::desired_all(view, &self.platform, &facts)
+            };
+            Box::pin(wishes::without(
+                first,
+                view,
+                quarantine,
+                old.as_ref(),
+                again,
+            ))
             .await
-            .map(Some)
-            .map_err(|error| Problem {
-                kind: crate::report::Kind::Cache,
-                step: None,
-                severity: Severity::Failure,
-                message: format!("systemd does not say which units run: {}", chain(&error)),
+        };
+        desired.problems.extend(problems);
+        Ok(Some(desired))
+    }
+
+    async fn facts(&self, view: &View) -> (Facts, Vec<Problem>) {
+        resource::observe_all(view, &self.platform, &self.files).await
+    }
+
+    /// Has the report tell of what is not this agent's where it might be taken for it.
+    fn tell_foreign(&self, ledger: &Ledger, pending: &Pending, desired: &mut Desired) {
+        let Some(kind) = ledger.things.values().map(|owned| owned.kind).next() else {
+            return;
+        };
+        let mut warn = |kind, step: Option<StepName>, message| {
+            desired.problems.push(Problem {
+                kind,
+                step,
+                severity: Severity::Warning,
+                message,
                 origin: None,
-            })
+            });
+        };
+        if let Some(message) = ledger.foreign() {
+            warn(kind, None, message);
+        }
+        if pending.foreign > 0 {
+            let message = format!(
+                "{} interrupted steps of a newer node-agent wait for that version; this one leaves them alone",
+                pending.foreign
+            );
+            warn(kind, None, message);
+        }
+        // Directories of which all is the agent's: people know what is in them under another name.
+        let mut dirs: BTreeMap<&Path, &super::ledger::Owned> = BTreeMap::new();
+        for (path, owned) in ledger.paths().filter(|(_, owned)| owned.shown_as.is_some()) {
+            if let Some(dir) = path.parent() {
+                dirs.insert(dir, owned);
+            }
+        }
+        for (dir, owned) in dirs {
+            let names = self.files.list(dir).unwrap_or_default();
+            let foreign: Vec<PathBuf> = (names.iter().map(|name| dir.join(name)))
+                .filter(|path| ledger.path(path).is_none())
+                .collect();
+            if !foreign.is_empty() {
+                warn(
+                    owned.kind,
+                    Some(owned.step.clone()),
+                    foreign_sentence(dir, &foreign),
+                );
+            }
+        }
     }
 }
 
-fn look(
-    files: &Files,
-    paths: impl Iterator<Item = PathBuf>,
-) -> BTreeMap<PathBuf, Result<Found, String>> {
-    files
-        .read_all(paths.collect())
-        .map(|(path, found)| (path, found.map_err(|error| chain(&error))))
-        .collect()
+fn foreign_sentence(dir: &Path, foreign: &[PathBuf]) -> String {
+    let shown = foreign
+        .iter()
+        .take(NAMED)
+        .map(|path| path.display().to_string());
+    let mut names = shown.collect::<Vec<_>>().join(", ");
+    if foreign.len() > NAMED {
+        names.push_str(", …");
+    }
+    format!(
+        "somebody else (certbot?) has written into {}, which is the agent's own and is replaced with each change: {names}. It counts only until then; move it to where the service's own configuration is",
+        dir.display()
+    )
+}
+
+/// The last good document, read at the first need.
+struct GoodDocument<'a> {
+    converger: &'a Converger,
+    intent: &'a Intent,
+}
+
+impl<'a> GoodDocument<'a> {
+    const fn new(converger: &'a Converger, intent: &'a Intent) -> Self {
+        Self { converger, intent }
+    }
+
+    fn fleet(&self) -> Result<Option<Fleet>, RunError> {
+        let good = last_good::load(&self.converger.files)?;
+        Ok(good.map(|good| good.fleet))
+    }
+
+    fn view(&self) -> Result<Option<View>, RunError> {
+        let intent = self.intent;
+        let view = |fleet: Fleet| node::view(&fleet, &intent.node, intent.hosts, &intent.elections);
+        Ok(self.fleet()?.and_then(view))
+    }
 }

@@ -1,8 +1,6 @@
 //! Planning any box of the fleet at a desk. Pure.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
+use super::hands::{Seen, Sight};
 use super::ledger::{Form, KnownStep, Ledger, Owned, digest_of};
 use super::pending::Pending;
 use super::plan::{self, Plan, Situation};
@@ -10,7 +8,7 @@ use super::quarantine::Quarantine;
 use super::{Intent, RunError};
 use crate::fleet::{Document, ServerState};
 use crate::node;
-use crate::resource::{self, Content, Desired, Facts, block};
+use crate::resource::{self, Desired, Facts, Wish, block};
 use crate::settings::GuardSettings;
 use crate::system::clock;
 use crate::system::file::{Attributes, Found};
@@ -28,7 +26,7 @@ pub fn plan_offline(
     let desired = wishes(&intent.document, intent, platform)
         .ok_or_else(|| RunError::NotInDocument(intent.node.clone()))?;
     let old = before.and_then(|before| wishes(before, intent, platform));
-    let (ledger, found) = old
+    let (ledger, sight) = old
         .as_ref()
         .map(|old| standing_on(old, before))
         .unwrap_or_default();
@@ -43,12 +41,8 @@ pub fn plan_offline(
         fallback: old,
         ledger: &ledger,
         pending: &Pending::default(),
-        quarantine: &Quarantine {
-            digest: intent.document.id.digest.clone(),
-            steps: BTreeMap::new(),
-        },
-        found: &found,
-        units: None,
+        quarantine: &Quarantine::empty(&intent.document.id.digest),
+        sight: &sight,
         guard: (!fleet.confirm && !retired).then(GuardSettings::default),
     }))
 }
@@ -61,55 +55,56 @@ fn wishes(document: &Document, intent: &Intent, platform: &Platform) -> Option<D
         &intent.elections,
     )?;
     let facts = Facts::assumed();
-    Some(resource::desired_all(&view, platform, &facts))
+    let mut desired = resource::desired_all(&view, platform, &facts);
+    for unfit in std::mem::take(&mut desired.unfit) {
+        desired.hold(unfit.kind, unfit.step, unfit.message, unfit.origin);
+    }
+    Some(desired)
 }
 
 /// A box that is exactly as `desired` says.
-fn standing_on(
-    desired: &Desired,
-    document: Option<&Document>,
-) -> (Ledger, BTreeMap<PathBuf, Result<Found, String>>) {
+fn standing_on(desired: &Desired, document: Option<&Document>) -> (Ledger, Sight) {
     let mut ledger = Ledger::default();
-    let mut found = BTreeMap::new();
+    let mut sight = Sight::new();
     for step in &desired.steps {
         let known = KnownStep {
             kind: step.kind,
             activate: step.activate.clone(),
+            fast: step.fast,
         };
         ledger.steps.insert(step.name.clone(), known);
         if let Some(list) = &step.list {
             ledger.lists.insert(step.name.clone(), list.entries.clone());
         }
-        for entry in &step.entries {
+        for want in &step.wants {
+            let at = match &want.wish {
+                Wish::File { text, mode } => Found::File {
+                    bytes: text.exposed().into(),
+                    attributes: Attributes::own(*mode),
+                },
+                Wish::Block { text } => Found::File {
+                    bytes: block::splice(b"", text).unwrap_or_default(),
+                    attributes: Attributes::own(0o644),
+                },
+                Wish::Link { target } => Found::Link(target.clone()),
+                // Units are left alone: nobody knows how they are there.
+                Wish::Running { .. } => continue,
+            };
             let owned = Owned {
                 kind: step.kind,
                 step: step.name.clone(),
-                form: Form::of(&entry.content),
-                digest: digest_of(&entry.content),
-                shown_as: entry.shown_as.clone(),
-                origins: entry.origins.clone(),
+                form: Form::of(&want.wish),
+                digest: digest_of(want, step),
+                shown_as: want.shown_as.clone(),
+                origins: want.origins.clone(),
                 adopted: false,
                 run: 0,
                 written: clock::now(),
                 version: document.map_or(0, |document| document.id.version),
             };
-            ledger.paths.insert(entry.path.clone(), owned);
-            let at = match &entry.content {
-                Content::File { text, mode } => Found::File {
-                    bytes: text.clone().into_bytes(),
-                    attributes: Attributes::own(*mode),
-                },
-                Content::Block { text } => {
-                    let whole = block::splice("", text).unwrap_or_default();
-                    Found::File {
-                        bytes: whole.into_bytes(),
-                        attributes: Attributes::own(0o644),
-                    }
-                }
-                Content::Link { target } => Found::Link(target.clone()),
-            };
-            found.insert(entry.path.clone(), Ok(at));
+            ledger.things.insert(want.thing.clone(), owned);
+            sight.insert(want.thing.clone(), Ok(Seen::Path(at)));
         }
     }
-    (ledger, found)
+    (ledger, sight)
 }

@@ -13,6 +13,7 @@ use super::ledger::{Form, Ledger, Owned};
 use super::pending::Pending;
 use super::{intake, state};
 use crate::report::Kind;
+use crate::resource::Thing;
 use crate::settings::STATE_DIR;
 use crate::system::file::{FileError, Files, Found};
 
@@ -36,18 +37,18 @@ pub fn seal(files: &Files) -> Result<Sealed, FileError> {
     let mut ledger = Pending::load(files)?.merged_into(Ledger::load(files)?);
     let mut sealed = Sealed::default();
 
-    let acting = ledger.paths.iter().filter(|(_, owned)| acts(owned));
-    let acting: Vec<PathBuf> = acting.map(|(path, _)| path.clone()).collect();
+    let acting = ledger.paths().filter(|(_, owned)| acts(owned));
+    let acting: Vec<PathBuf> = acting.map(|(path, _)| path.to_path_buf()).collect();
     for path in acting {
         files.remove(&path)?;
-        ledger.paths.remove(&path);
+        ledger.things.remove(&Thing::Path(path.clone()));
         sealed.disarmed.push(path);
     }
     ledger.steps.retain(|_, known| known.kind != Kind::Cron);
     // The first document of a clone is not a change of the baked one: it may want far fewer sites.
     ledger.lists.clear();
     ledger.good = None;
-    sealed.owned = ledger.paths.len();
+    sealed.owned = ledger.paths().count();
     ledger.save(files)?;
 
     let kept: BTreeSet<PathBuf> = [

@@ -19,9 +19,6 @@ use crate::system::file::{FileError, Files};
 use crate::system::lock::Lock;
 use crate::system::root::Root;
 
-/// The pause between two tries for the run lock.
-const LOCK_PAUSE: Duration = Duration::from_millis(50);
-
 /// Everything that runs are made with.
 #[derive(Debug)]
 pub struct Session {
@@ -183,14 +180,6 @@ pub async fn lock_runs(
     progress: &dyn Fn(&str),
 ) -> Result<Option<Lock>, FileError> {
     let path = Path::new(RUN_DIR).join("run.lock");
-    let deadline = tokio::time::Instant::now() + patience;
-    loop {
-        match Lock::try_take(root, &path)? {
-            None if tokio::time::Instant::now() < deadline => {
-                progress("waiting for another run to end");
-                tokio::time::sleep(LOCK_PAUSE).await;
-            }
-            lock => return Ok(lock),
-        }
-    }
+    let waiting = || progress("waiting for another run to end");
+    Lock::take(root, &path, patience, waiting).await
 }

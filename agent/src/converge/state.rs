@@ -11,12 +11,11 @@ use crate::system::file::{FileError, Files, Found};
 /// Reads a state file. One that cannot be understood counts as missing, with a warning: state is
 /// rebuilt from the document and the disk, so that a damaged file never keeps a box from converging.
 pub(super) fn load<T: DeserializeOwned>(files: &Files, name: &str) -> Result<Option<T>, FileError> {
-    let path = path(name);
-    match files.read(&path)? {
+    match files.read(&path(name))? {
         Found::File { bytes, .. } => match serde_json::from_slice(&bytes) {
             Ok(state) => Ok(Some(state)),
             Err(error) => {
-                tracing::warn!(event = "state-damaged", path = %path.display(), %error, "state file cannot be understood; going on without it");
+                damaged(name, &error);
                 Ok(None)
             }
         },
@@ -24,15 +23,9 @@ pub(super) fn load<T: DeserializeOwned>(files: &Files, name: &str) -> Result<Opt
     }
 }
 
-/// Whether a state file is there, but cannot be understood.
-pub(super) fn is_damaged<T: DeserializeOwned>(
-    files: &Files,
-    name: &str,
-) -> Result<bool, FileError> {
-    Ok(match files.read(&path(name))? {
-        Found::File { bytes, .. } => serde_json::from_slice::<T>(&bytes).is_err(),
-        _ => false,
-    })
+/// Says that a state file cannot be understood.
+pub(super) fn damaged(name: &str, error: &serde_json::Error) {
+    tracing::warn!(event = "state-damaged", path = %path(name).display(), %error, "state file cannot be understood; going on without it");
 }
 
 /// Replaces a state file.

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::observe::Observed;
-use super::{Converger, Plan, journal, state};
+use super::{Converger, Plan, journal, pending, state};
+use crate::resource::Thing;
 use crate::settings::{RUN_DIR, STATE_DIR};
 use crate::system::chain;
 use crate::system::file::FileError;
@@ -24,11 +25,11 @@ impl Converger {
         }
         let runs = state::path(journal::RUNS);
         let mut dirs = BTreeSet::from([STATE_DIR.into(), RUN_DIR.into(), runs]);
+        dirs.extend(pending::dirs());
         if !plan.is_empty() {
-            let owned = observed.ledger.paths.keys();
-            let parents = owned
-                .chain(observed.found.keys())
-                .filter_map(|path| path.parent());
+            let owned = observed.ledger.paths().map(|(path, _)| path);
+            let seen = observed.sight.keys().filter_map(Thing::path);
+            let parents = owned.chain(seen).filter_map(Path::parent);
             dirs.extend(parents.map(Path::to_path_buf));
             dirs.extend(self.copies().unwrap_or_default());
         }

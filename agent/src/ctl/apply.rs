@@ -76,7 +76,7 @@ async fn here(
     }
     let run = session
         .converger
-        .run(&intent, Trigger::Person, progress)
+        .run(&intent, Trigger::Person, &|what, _| progress(what))
         .await?;
     Ok(Applied {
         run,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::event_loop::EventLoop;
-use crate::converge::Led;
+use crate::converge::Followed;
 use crate::converge::follow::Answers;
 use crate::system::chain;
 
@@ -35,17 +35,17 @@ impl EventLoop {
         };
         for _ in 0..BUSY_TRIES {
             match self.session.converger.lead(&intent).await {
-                Ok(Led::There(record)) => {
+                Ok(Followed::Now(record)) => {
                     self.state.names_led(&record);
                     self.cut_former_masters().await;
                     return;
                 }
-                Ok(Led::Already) => {
+                Ok(Followed::Already) => {
                     self.cut_former_masters().await;
                     return;
                 }
-                Ok(Led::Busy) => sleep(BUSY_PAUSE).await,
-                Ok(Led::NotSo(why)) => {
+                Ok(Followed::Busy) => sleep(BUSY_PAUSE).await,
+                Ok(Followed::ByARun(why)) => {
                     tracing::debug!(event = "names-by-a-run", why, "left to a whole run");
                     return;
                 }

@@ -43,7 +43,7 @@ pub(super) async fn once(settings: Settings) -> Result<u8, Box<dyn Error>> {
     };
     let record = session
         .converger
-        .run(&intent, Trigger::Person, &quiet)
+        .run(&intent, Trigger::Person, &|_, _| ())
         .await?;
     state.ran(&intent, &found_by, &record);
     write_status(&state, &session)?;

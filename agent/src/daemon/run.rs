@@ -97,8 +97,8 @@ impl EventLoop {
             tracing::info!(event = "identified", node = %intent.node, found_by, "this box is {}", intent.node);
         }
         let watchdog = Rc::clone(&self.watchdog);
-        let progress = |what: &str| watchdog.progress(what);
         let converger = Arc::clone(&self.session.converger);
+        let progress = |what: &str, may_take| watchdog.progress_for(what, may_take);
         let running = converger.run(&intent, trigger, &progress);
         let record = self.serve_during(running).await;
         let record = record.map_err(|error| {
@@ -131,7 +131,6 @@ impl EventLoop {
     /// Takes the lock that every run holds. The error says why it cannot be had.
     async fn lock(&mut self) -> Result<Lock, String> {
         let watchdog = Rc::clone(&self.watchdog);
-        let progress = |what: &str| watchdog.progress(what);
         let root = self.session.settings.root.clone();
         let mut stopped = self.stopped.clone();
         let locking = async {

@@ -87,12 +87,29 @@ pub enum Action {
     Update,
     /// A file or link that is not wanted any more.
     Remove,
-    /// A unit is enabled and started.
+    /// A unit that runs is enabled, so that it starts at boot.
+    Enable,
+    /// A unit is started and, where it is not, enabled.
     Start,
     /// A unit is restarted, because a file of its changed.
     Restart,
     /// A unit is stopped and disabled.
     Stop,
+}
+
+impl Action {
+    /// What is done to a unit, as a word.
+    pub const fn verb(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Remove => "remove",
+            Self::Enable => "enable",
+            Self::Start => "start",
+            Self::Restart => "restart",
+            Self::Stop => "stop",
+        }
+    }
 }
 
 /// One change of a step.
@@ -156,6 +173,9 @@ pub struct RunRecord {
     pub steps: Vec<StepRecord>,
     /// What speaks against the document on this box.
     pub problems: Vec<Problem>,
+    /// Steps that are written and have not taken effect yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outstanding: Vec<StepName>,
 }
 
 impl RunRecord {

@@ -1,6 +1,6 @@
 //! The agent's lines within a file that others write too: found, replaced, taken out. Pure.
 //!
-//! Everything outside the markers stays byte for byte. A marker counts by its beginning (`# BEGIN node-agent`,
+//! Everything outside the markers stays byte for byte, whatever encoding it is in. A marker counts by its beginning (`# BEGIN node-agent`,
 //! `# END node-agent`), so that the words after it may change between versions.
 //!
 //! Damaged markers are repaired rather than refused: a box whose `/etc/hosts` no longer follows the
@@ -24,7 +24,7 @@ pub enum BlockState<'a> {
     /// One block.
     One {
         /// What stands between the markers.
-        lines: &'a str,
+        lines: &'a [u8],
     },
     /// Markers without their partner, or more than one block: [`splice`] and [`remove`] put that right.
     Malformed(String),
@@ -45,9 +45,9 @@ pub enum BlockError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part<'a> {
     /// A line that is none of the agent's, with its end.
-    Outside(&'a str),
+    Outside(&'a [u8]),
     /// A whole block: what stands between the markers.
-    Block(&'a str),
+    Block(&'a [u8]),
     /// A `BEGIN` with no `END` before the next one or the end of the text. Its line number, from 1.
     Begin(usize),
     /// An `END` with no `BEGIN`. Its line number, from 1.
@@ -55,7 +55,7 @@ enum Part<'a> {
 }
 
 /// Where the agent's block is in `text`, if it is.
-pub fn find(text: &str) -> BlockState<'_> {
+pub fn find(text: &[u8]) -> BlockState<'_> {
     let parts = parts(text);
     let mut blocks = parts.iter().filter_map(|part| match part {
         Part::Block(lines) => Some(*lines),
@@ -81,7 +81,7 @@ pub fn find(text: &str) -> BlockState<'_> {
 }
 
 /// What stands between the markers, where there is exactly one whole block.
-pub fn extract(text: &str) -> Option<&str> {
+pub fn extract(text: &[u8]) -> Option<&[u8]> {
     match find(text) {
         BlockState::One { lines } => Some(lines),
         BlockState::None | BlockState::Malformed(_) => None,
@@ -92,13 +92,13 @@ pub fn extract(text: &str) -> Option<&str> {
 ///
 /// A block keeps its place. A new one goes to the top: of two lines for one name the resolver takes
 /// the first, so that a stale line further down must not win. Of several blocks the first stays.
-pub fn splice(text: &str, lines: &str) -> Result<String, BlockError> {
+pub fn splice(text: &[u8], lines: &str) -> Result<Vec<u8>, BlockError> {
     if !lines.is_empty() && !lines.ends_with('\n') {
         return Err(BlockError::Unended);
     }
     if let Some(at) = lines
         .lines()
-        .position(|line| is(line, BEGIN) || is(line, END))
+        .position(|line| is(line.as_bytes(), BEGIN) || is(line.as_bytes(), END))
     {
         return Err(BlockError::Marker(at + 1));
     }
@@ -111,43 +111,48 @@ pub fn splice(text: &str, lines: &str) -> Result<String, BlockError> {
         .unwrap_or(0);
     let (before, after) = parts.split_at_checked(place).unwrap_or((&parts, &[]));
 
-    let mut spliced = String::with_capacity(text.len() + lines.len() + 128);
+    let mut spliced = Vec::with_capacity(text.len() + lines.len() + 128);
     push_outside(&mut spliced, before);
     for piece in [BLOCK_BEGIN, "\n", lines, BLOCK_END, "\n"] {
-        spliced.push_str(piece);
+        spliced.extend(piece.as_bytes());
     }
     push_outside(&mut spliced, after);
     Ok(spliced)
 }
 
 /// `text` without the agent's block: what it was before the first [`splice`].
-pub fn remove(text: &str) -> String {
-    let mut rest = String::with_capacity(text.len());
+pub fn remove(text: &[u8]) -> Vec<u8> {
+    let mut rest = Vec::with_capacity(text.len());
     push_outside(&mut rest, &parts(text));
     rest
 }
 
 /// The lines that are none of the agent's, each with its number in `text`, from 1.
-pub fn outside(text: &str) -> Vec<(usize, &str)> {
+pub fn outside(text: &[u8]) -> Vec<(usize, &[u8])> {
     let mut number = 0;
     let mut lines = Vec::new();
     for part in parts(text) {
         number += 1;
         match part {
             Part::Outside(line) => lines.push((number, line)),
-            Part::Block(inside) => number += inside.lines().count() + 1,
+            Part::Block(inside) => number += lines_of(inside).count() + 1,
             Part::Begin(_) | Part::End(_) => {}
         }
     }
     lines
 }
 
-fn parts(text: &str) -> Vec<Part<'_>> {
+/// The lines, each with its end.
+fn lines_of(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split_inclusive(|byte| *byte == b'\n')
+}
+
+fn parts(text: &[u8]) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     // The begin that waits for its end: its line number, where its lines start, its place in `parts`.
     let mut open: Option<(usize, usize, usize)> = None;
     let mut offset = 0;
-    for (index, line) in text.split_inclusive('\n').enumerate() {
+    for (index, line) in lines_of(text).enumerate() {
         let start = offset;
         offset += line.len();
         if is(line, BEGIN) {
@@ -172,17 +177,22 @@ fn parts(text: &str) -> Vec<Part<'_>> {
 }
 
 /// Whether `line` is the marker that begins so. What follows must not make it another word (`node-agent-2`).
-fn is(line: &str, marker: &str) -> bool {
-    line.strip_prefix(marker).is_some_and(|rest| {
-        rest.chars()
-            .next()
-            .is_none_or(|next| next == ':' || next.is_ascii_whitespace())
+fn is(line: &[u8], marker: &str) -> bool {
+    line.strip_prefix(marker.as_bytes()).is_some_and(|rest| {
+        rest.first()
+            .is_none_or(|next| *next == b':' || next.is_ascii_whitespace())
     })
 }
 
 /// Drops what stands next to a marker without partner and equals a line that is about to be written.
 fn drop_copies(parts: &mut Vec<Part<'_>>, lines: &str) {
-    let is_copy = |part: &Part<'_>| matches!(part, Part::Outside(line) if lines.lines().any(|ours| ours == line.trim_end()));
+    let is_copy = |part: &Part<'_>| match part {
+        Part::Outside(line) => {
+            let line = line.trim_ascii_end();
+            lines.lines().any(|ours| ours.as_bytes() == line)
+        }
+        _ => false,
+    };
     let mut kept: Vec<Part<'_>> = Vec::with_capacity(parts.len());
     let mut after_begin = false;
     for part in parts.drain(..) {
@@ -201,10 +211,10 @@ fn drop_copies(parts: &mut Vec<Part<'_>>, lines: &str) {
     *parts = kept;
 }
 
-fn push_outside(text: &mut String, parts: &[Part<'_>]) {
+fn push_outside(text: &mut Vec<u8>, parts: &[Part<'_>]) {
     for part in parts {
         if let Part::Outside(line) = part {
-            text.push_str(line);
+            text.extend_from_slice(line);
         }
     }
 }

@@ -7,11 +7,10 @@ mod list;
 mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
 
 use super::{
-    Activation, Content, Desired, Entry, Facts, GuardedList, LineOrigin, ObserveError, Phase,
-    Probe, Resource, Step, UnitWish, Verb,
+    Activation, Desired, GuardedList, LineOrigin, ObserveError, Phase, Probe, Question, Resource,
+    Step, Text, Thing, Verb, Want, Wish,
 };
 use crate::fleet::{CacheList, Name, Pointer};
 use crate::node::{CacheView, View};
@@ -19,11 +18,13 @@ use crate::report::{Kind, StepName};
 use crate::system::file::Files;
 use crate::system::platform::Platform;
 
-/// Node lists and instances.
+/// The files that list a product's memcached nodes.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Caches;
+pub struct CacheLists;
 
-impl Resource for Caches {
+impl Resource for CacheLists {
+    type Facts = ();
+
     fn kind(&self) -> Kind {
         Kind::Cache
     }
@@ -33,24 +34,49 @@ impl Resource for Caches {
         _view: &View,
         _platform: &Platform,
         _files: &Files,
-        _facts: &mut Facts,
     ) -> Result<(), ObserveError> {
         Ok(())
     }
 
-    fn desired(&self, view: &View, platform: &Platform, _facts: &Facts) -> Desired {
+    fn desired(&self, view: &View, platform: &Platform, (): &()) -> Desired {
         let mut desired = Desired::default();
         for (product, cache) in &view.caches {
             if let Some(list) = &cache.cache.list {
                 desire_list(&mut desired, product, cache, list, platform);
             }
-            if cache.instance {
-                desired
-                    .steps
-                    .push(instance(product, cache, view.server.address, platform));
-            }
         }
         desired
+    }
+}
+
+/// The memcached instances of a memcached server.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CacheInstances;
+
+impl Resource for CacheInstances {
+    type Facts = ();
+
+    fn kind(&self) -> Kind {
+        Kind::Cache
+    }
+
+    async fn observe(
+        &self,
+        _view: &View,
+        _platform: &Platform,
+        _files: &Files,
+    ) -> Result<(), ObserveError> {
+        Ok(())
+    }
+
+    fn desired(&self, view: &View, platform: &Platform, (): &()) -> Desired {
+        let here = view.caches.iter().filter(|(_, cache)| cache.instance);
+        Desired {
+            steps: here
+                .map(|(product, cache)| instance(product, cache, view.server.address, platform))
+                .collect(),
+            ..Desired::default()
+        }
     }
 }
 
@@ -63,12 +89,14 @@ fn desire_list(
 ) {
     let step = StepName(format!("cache/{product}"));
     let origin = Pointer(format!("{}/list", cache.origin));
+    let thing = Thing::Path(list.path.as_str().into());
     if cache.nodes.is_empty() {
         // Never an empty list: the product's code would take it for "no cache" and fall on the database.
         let message = format!(
             "{product} has no active memcached server, so its node list {} stays as it is. Give a server of the role memcached the product, or take the list out of the document",
             list.path
         );
+        desired.claims.push(thing);
         return desired.hold(Kind::Cache, step, message, Some(origin));
     }
     let rendered = list::render(list.format, cache.cache.port, &cache.nodes);
@@ -76,6 +104,7 @@ fn desire_list(
         let message = format!(
             "the node list of {product} does not read back as it was meant ({why}); the present one stays. This is a fault of the agent: please report it with the document"
         );
+        desired.claims.push(thing);
         return desired.hold(Kind::Cache, step, message, Some(origin));
     }
 
@@ -93,40 +122,31 @@ fn desire_list(
                 pointer: Pointer(format!("/signed/servers/{server}")),
             }),
     );
-    desired.steps.push(Step {
-        kind: Kind::Cache,
-        name: step,
-        entries: vec![Entry {
-            path: PathBuf::from(list.path.as_str()),
-            content: Content::File {
-                text: rendered.text,
-                mode: 0o644,
-            },
-            phase: Phase::Commit,
-            shown_as: None,
-            origins,
-        }],
-        units: Vec::new(),
-        list: Some(GuardedList {
-            what: format!("memcached nodes of {product}"),
-            entries: cache
-                .nodes
-                .iter()
-                .map(|(name, _)| name.to_string())
-                .collect(),
-        }),
-        check: None,
-        activate: list
-            .reload
-            .iter()
-            .map(|unit| Activation {
-                unit: platform.unit(unit.as_str()),
-                verb: Verb::ReloadIfRunning,
-                log: None,
-            })
-            .collect(),
-        probes: Vec::new(),
+    let mut wanted = Step::new(Kind::Cache, step);
+    wanted.wants.push(Want {
+        thing,
+        wish: Wish::File {
+            text: Text::plain(rendered.text),
+            mode: 0o644,
+        },
+        phase: Phase::Commit,
+        shown_as: None,
+        origins,
     });
+    wanted.list = Some(GuardedList {
+        what: format!("memcached nodes of {product}"),
+        entries: (cache.nodes.iter())
+            .map(|(name, _)| name.to_string())
+            .collect(),
+    });
+    wanted.activate = (list.reload.iter())
+        .map(|unit| Activation {
+            unit: platform.unit(unit.as_str()),
+            verb: Verb::ReloadIfRunning,
+            log: None,
+        })
+        .collect();
+    desired.steps.push(wanted);
 }
 
 fn instance(product: &Name, cache: &CacheView, own: IpAddr, platform: &Platform) -> Step {
@@ -147,43 +167,45 @@ fn instance(product: &Name, cache: &CacheView, own: IpAddr, platform: &Platform)
         line: Some(line),
         pointer: Pointer(format!("{}{field}", cache.origin)),
     };
-    Step {
-        kind: Kind::Cache,
-        name: StepName(format!("cache/{product}/instance")),
-        entries: vec![Entry {
-            path: env.clone(),
-            content: Content::File { text, mode: 0o644 },
+    let whole = LineOrigin {
+        line: None,
+        pointer: cache.origin.clone(),
+    };
+    let listens = match cache.cache.listen {
+        Some(_) => line(2, "/listen"),
+        None => LineOrigin {
+            line: Some(2),
+            ..whole.clone()
+        },
+    };
+    let mut step = Step::new(Kind::Cache, StepName(format!("cache/{product}/instance")));
+    step.wants = vec![
+        Want {
+            thing: Thing::Path(env.clone()),
+            wish: Wish::File {
+                text: Text::plain(text),
+                mode: 0o644,
+            },
             phase: Phase::Commit,
             shown_as: None,
-            origins: vec![
-                LineOrigin {
-                    line: None,
-                    pointer: cache.origin.clone(),
-                },
-                if cache.cache.listen.is_some() {
-                    line(2, "/listen")
-                } else {
-                    LineOrigin {
-                        line: Some(2),
-                        pointer: cache.origin.clone(),
-                    }
-                },
-                line(3, "/port"),
-                line(4, "/memory"),
-            ],
-        }],
-        units: vec![UnitWish {
-            unit: format!("{}{product}.service", platform.memcached_template),
-            restart_on: vec![env],
-        }],
-        list: None,
-        check: None,
-        activate: Vec::new(),
-        probes: vec![Probe::Memcached {
+            origins: vec![whole.clone(), listens, line(3, "/port"), line(4, "/memory")],
+        },
+        Want {
+            thing: Thing::Unit(format!("{}{product}.service", platform.memcached_template)),
+            wish: Wish::Running { reads: vec![env] },
+            phase: Phase::Activate,
+            shown_as: None,
+            origins: vec![whole],
+        },
+    ];
+    step.probes = vec![Probe {
+        member: None,
+        question: Question::Memcached {
             address: reachable(listen),
             port,
-        }],
-    }
+        },
+    }];
+    step
 }
 
 /// Where to ask an instance that listens on `listen`: "everywhere" is no address to connect to.

@@ -4,9 +4,10 @@ mod line;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::{Content, Desired, Entry, Facts, LineOrigin, ObserveError, Phase, Resource, Step};
+use super::{Desired, LineOrigin, ObserveError, Phase, Resource, Step, Text, Thing, Want, Wish};
 use crate::fleet::Pointer;
 use crate::node::{CronView, Owner, View};
 use crate::report::{Kind, StepName};
@@ -14,11 +15,21 @@ use crate::system::accounts;
 use crate::system::file::Files;
 use crate::system::platform::Platform;
 
+/// What cron jobs must know of the box.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CronFacts {
+    /// Those of the accounts asked for that exist. `None` where accounts cannot be looked up (under a root, the name
+    /// service is away).
+    pub users: Option<BTreeSet<String>>,
+}
+
 /// Cron jobs of products and roles.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cron;
 
 impl Resource for Cron {
+    type Facts = CronFacts;
+
     fn kind(&self) -> Kind {
         Kind::Cron
     }
@@ -28,20 +39,21 @@ impl Resource for Cron {
         view: &View,
         _platform: &Platform,
         files: &Files,
-        facts: &mut Facts,
-    ) -> Result<(), ObserveError> {
+    ) -> Result<CronFacts, ObserveError> {
+        let mut facts = CronFacts::default();
         if files.root().is_machine() {
             let users = view.cron.iter().map(|job| job.job.user.to_string());
             facts.users = Some(accounts::existing(users.collect()).await?);
         }
-        Ok(())
+        Ok(facts)
     }
 
-    fn desired(&self, view: &View, platform: &Platform, facts: &Facts) -> Desired {
+    fn desired(&self, view: &View, platform: &Platform, facts: &CronFacts) -> Desired {
         let mut desired = Desired::default();
         for job in &view.cron {
             let name = file_suffix(job);
             let step = StepName(format!("cron/{name}"));
+            let thing = Thing::Path(path(platform, &name));
             let user = job.job.user.as_str();
             if facts
                 .users
@@ -52,6 +64,7 @@ impl Resource for Cron {
                     "the cron job {name} runs as {user}, and this machine has no such account: the job's file stays as it is. Create the account, or name another in the document"
                 );
                 let origin = Pointer(format!("{}/user", job.origin));
+                desired.claims.push(thing);
                 desired.hold(Kind::Cron, step, message, Some(origin));
                 continue;
             }
@@ -61,31 +74,25 @@ impl Resource for Cron {
                     line::LONGEST
                 );
                 let origin = Pointer(format!("{}/command", job.origin));
+                desired.claims.push(thing);
                 desired.hold(Kind::Cron, step, message, Some(origin));
                 continue;
             };
-            desired.steps.push(Step {
-                kind: Kind::Cron,
-                name: step,
-                entries: vec![Entry {
-                    path: path(platform, &name),
-                    content: Content::File {
-                        text: render(job, &command),
-                        mode: 0o644,
-                    },
-                    phase: Phase::Commit,
-                    shown_as: None,
-                    origins: vec![LineOrigin {
-                        line: None,
-                        pointer: job.origin.clone(),
-                    }],
+            let mut wanted = Step::new(Kind::Cron, step);
+            wanted.wants.push(Want {
+                thing,
+                wish: Wish::File {
+                    text: Text::plain(render(job, &command)),
+                    mode: 0o644,
+                },
+                phase: Phase::Commit,
+                shown_as: None,
+                origins: vec![LineOrigin {
+                    line: None,
+                    pointer: job.origin.clone(),
                 }],
-                units: Vec::new(),
-                list: None,
-                check: None,
-                activate: Vec::new(),
-                probes: Vec::new(),
             });
+            desired.steps.push(wanted);
         }
         desired
     }

@@ -6,11 +6,10 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{
-    Content, Desired, Entry, Facts, GuardedList, LineOrigin, ObserveError, Phase, Resource, Step,
-    block,
+    Desired, GuardedList, LineOrigin, ObserveError, Phase, Resource, Step, Thing, Want, Wish, block,
 };
 use crate::fleet::Pointer;
 use crate::node::{HostEntry, View};
@@ -22,7 +21,7 @@ use crate::system::platform::Platform;
 pub const PATH: &str = "/etc/hosts";
 
 /// The one step of this resource.
-pub const STEP: &str = "hosts";
+const STEP: &str = "hosts";
 
 /// What `/etc/hosts` says outside the agent's lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,8 +46,15 @@ pub struct HostsLine {
 pub struct Hosts;
 
 impl Resource for Hosts {
+    type Facts = HostsFacts;
+
     fn kind(&self) -> Kind {
         Kind::Hosts
+    }
+
+    /// A change of master must not wait for a run that waits for a package or a service.
+    fn is_fast(&self) -> bool {
+        true
     }
 
     async fn observe(
@@ -56,20 +62,15 @@ impl Resource for Hosts {
         _view: &View,
         _platform: &Platform,
         files: &Files,
-        facts: &mut Facts,
-    ) -> Result<(), ObserveError> {
+    ) -> Result<HostsFacts, ObserveError> {
         // A file that cannot be read is the step's own failure when it is written; here it is as good as empty.
-        if let Ok(Found::File { bytes, .. }) = files.read(Path::new(PATH)) {
-            let text = String::from_utf8_lossy(&bytes);
-            facts.hosts.outside = block::outside(&text)
-                .into_iter()
-                .filter_map(|(number, line)| parse_line(number, line))
-                .collect();
-        }
-        Ok(())
+        let Ok(Found::File { bytes, .. }) = files.read(Path::new(PATH)) else {
+            return Ok(HostsFacts::default());
+        };
+        Ok(HostsFacts::of(&bytes))
     }
 
-    fn desired(&self, view: &View, _platform: &Platform, facts: &Facts) -> Desired {
+    fn desired(&self, view: &View, _platform: &Platform, facts: &HostsFacts) -> Desired {
         if view.hosts.is_empty() {
             return Desired::default();
         }
@@ -99,28 +100,34 @@ impl Resource for Hosts {
                 })
             })
             .collect();
+        let mut step = Step::new(Kind::Hosts, name);
+        step.wants = vec![Want {
+            thing: Thing::Path(PATH.into()),
+            wish: Wish::Block { text },
+            phase: Phase::Commit,
+            shown_as: None,
+            origins,
+        }];
+        step.list = Some(GuardedList {
+            what: "host names".into(),
+            entries,
+        });
         Desired {
-            problems: shadowing(view, &rows, &facts.hosts, &name),
-            steps: vec![Step {
-                kind: Kind::Hosts,
-                name,
-                entries: vec![Entry {
-                    path: PathBuf::from(PATH),
-                    content: Content::Block { text },
-                    phase: Phase::Commit,
-                    shown_as: None,
-                    origins,
-                }],
-                units: Vec::new(),
-                list: Some(GuardedList {
-                    what: "host names".into(),
-                    entries,
-                }),
-                check: None,
-                activate: Vec::new(),
-                probes: Vec::new(),
-            }],
+            problems: shadowing(view, &rows, facts, &step.name),
+            steps: vec![step],
             ..Desired::default()
+        }
+    }
+}
+
+impl HostsFacts {
+    /// What a hosts file says outside the agent's lines. Names in another encoding than UTF-8 are nobody's names.
+    pub fn of(file: &[u8]) -> Self {
+        Self {
+            outside: block::outside(file)
+                .into_iter()
+                .filter_map(|(number, line)| parse_line(number, &String::from_utf8_lossy(line)))
+                .collect(),
         }
     }
 }

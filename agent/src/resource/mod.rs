@@ -13,16 +13,15 @@ mod hosts;
 mod sites;
 mod step;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 
-pub use cache::Caches;
-pub use cron::Cron;
-pub use hosts::{Hosts, HostsFacts, HostsLine, PATH as HOSTS, STEP as HOSTS_STEP};
-pub use sites::Sites;
+pub use cache::{CacheInstances, CacheLists};
+pub use cron::{Cron, CronFacts};
+pub use hosts::{Hosts, HostsFacts, HostsLine, PATH as HOSTS};
+pub use sites::{ApacheFacts, Sites};
 pub use step::{
-    Activation, BLOCK_BEGIN, BLOCK_END, Check, Content, Entry, GuardedList, LineOrigin, Phase,
-    Probe, Step, UnitWish, Verb,
+    Activation, BLOCK_BEGIN, BLOCK_END, Check, GuardedList, LineOrigin, Member, MemberName, Phase,
+    Probe, Question, Step, Text, Thing, USUAL_STEP, UnknownThing, Verb, Want, Wave, Wish,
 };
 
 use crate::fleet::Pointer;
@@ -33,43 +32,6 @@ use crate::system::chain;
 use crate::system::command::CommandError;
 use crate::system::file::Files;
 use crate::system::platform::Platform;
-pub use crate::system::systemd::UnitState;
-
-/// What resources know of the box beyond the files that they want.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Facts {
-    /// Those of the accounts asked for that exist. `None` where accounts cannot be looked up (under a root, the name service is away).
-    pub users: Option<BTreeSet<String>>,
-    /// Apache, as found.
-    pub apache: ApacheFacts,
-    /// `/etc/hosts` outside the agent's lines.
-    pub hosts: HostsFacts,
-}
-
-impl Facts {
-    /// What a box of `view` would look like with all that its image should have, for planning at a desk.
-    pub fn assumed() -> Self {
-        Self {
-            apache: ApacheFacts::as_installed(),
-            ..Self::default()
-        }
-    }
-}
-
-/// What is known of Apache on this box.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ApacheFacts {
-    /// Its binary and main configuration are there.
-    pub installed: bool,
-    /// Ports that its own configuration, ours left out, listens on, each with an address at which the box itself reaches it.
-    pub listens: BTreeMap<u16, IpAddr>,
-    /// Ports for which its own configuration has a vhost that answers unknown hosts.
-    pub defaults: BTreeSet<u16>,
-    /// Ports that sites ask for and that a process other than Apache listens on.
-    pub taken: BTreeSet<u16>,
-    /// Override templates of vhosts, by name.
-    pub templates: BTreeMap<String, String>,
-}
 
 /// Something that a resource must know could not be found out. What depends on it is decided as if it were right.
 #[derive(Debug, thiserror::Error)]
@@ -84,10 +46,20 @@ pub enum ObserveError {
 
 /// One kind of thing that the agent keeps.
 pub trait Resource {
+    /// What it must know of the box beyond the things that it wants. The default: nothing was looked at, and what
+    /// depends on it is decided as if all were right.
+    type Facts: Default;
+
     /// Which.
     fn kind(&self) -> Kind;
 
-    /// Adds what this resource must know to decide, for what `view` asks of it.
+    /// Whether its steps are carried out at once and alone where only what they want has changed, be it in the middle
+    /// of another run. They must own paths only, of which none is new, and run no command.
+    fn is_fast(&self) -> bool {
+        false
+    }
+
+    /// Looks at what this resource must know to decide, for what `view` asks of it.
     ///
     /// Under a root (`files.root()`) no command may run. Never hangs: commands have deadlines.
     fn observe(
@@ -95,13 +67,27 @@ pub trait Resource {
         view: &View,
         platform: &Platform,
         files: &Files,
-        facts: &mut Facts,
-    ) -> impl Future<Output = Result<(), ObserveError>>;
+    ) -> impl Future<Output = Result<Self::Facts, ObserveError>>;
+
+    /// What a box looks like that has all that its image should have, for planning at a desk.
+    fn assumed(&self) -> Self::Facts {
+        Self::Facts::default()
+    }
 
     /// What this box should have. Pure: the same arguments give the same steps.
     ///
     /// What cannot be (an unknown user, a template that does not render) is a [`Problem`]; the rest still comes.
-    fn desired(&self, view: &View, platform: &Platform, facts: &Facts) -> Desired;
+    fn desired(&self, view: &View, platform: &Platform, facts: &Self::Facts) -> Desired;
+
+    /// Takes `members` of `step` out of the view; those that `old` has otherwise come back as they were there.
+    fn leave_out(
+        &self,
+        _step: &StepName,
+        _members: &BTreeSet<MemberName>,
+        _view: &mut View,
+        _old: Option<&View>,
+    ) {
+    }
 }
 
 /// A resource's wishes.
@@ -114,6 +100,42 @@ pub struct Desired {
     /// Steps that cannot be worked out now. What the ledger has for them stays on the box as it is,
     /// neither changed nor removed; each has a problem that says why.
     pub keep: Vec<StepName>,
+    /// Things that steps of `keep` would want: nobody removes them meanwhile.
+    pub claims: Vec<Thing>,
+    /// Members of steps that cannot be, while the rest of the step could be without them.
+    pub unfit: Vec<Unfit>,
+    /// Members that the steps are wished for without.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A part of a step that the step comes true without.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeftOut {
+    /// Whose.
+    pub kind: Kind,
+    /// Which step.
+    pub step: StepName,
+    /// Which part of it.
+    pub member: MemberName,
+    /// Why.
+    pub why: String,
+    /// It failed for this version of the document and is not tried again; else it cannot be as things stand.
+    pub quarantined: bool,
+}
+
+/// A part of a step that cannot be as the document has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unfit {
+    /// Whose.
+    pub kind: Kind,
+    /// Which step.
+    pub step: StepName,
+    /// Which part of it.
+    pub member: MemberName,
+    /// Why, and what to do.
+    pub message: String,
+    /// Where the document asks for it.
+    pub origin: Option<Pointer>,
 }
 
 impl Desired {
@@ -129,56 +151,107 @@ impl Desired {
         self.keep.push(step);
     }
 
-    fn join(&mut self, other: Self) {
-        self.steps.extend(other.steps);
+    fn join(&mut self, wave: Wave, fast: bool, other: Self) {
+        let steps = other.steps.into_iter();
+        let steps = steps.map(|step| Step { wave, fast, ..step });
+        self.steps.extend(steps);
         self.problems.extend(other.problems);
         self.keep.extend(other.keep);
+        self.claims.extend(other.claims);
+        self.unfit.extend(other.unfit);
+        self.left_out.extend(other.left_out);
     }
 }
 
-/// What all resources must know of this box, beyond the files that they want.
-///
-/// One resource's failure to look leaves the others' facts complete; all failures are returned.
-pub async fn observe_all(view: &View, platform: &Platform, files: &Files) -> (Facts, Vec<Problem>) {
-    let mut facts = Facts::default();
-    let mut problems = Vec::new();
-    let mut note = |kind, result: Result<(), ObserveError>| {
-        if let Err(error) = result {
-            problems.push(Problem {
-                kind,
-                step: None,
-                severity: Severity::Failure,
-                message: format!("not all could be looked up: {}", chain(&error)),
-                origin: None,
-            });
+/// Lists all resources in the waves in which their turn comes, and makes of that what is done with all of them.
+macro_rules! resources {
+    ($($wave:ident: $($field:ident = $resource:ident),+;)+) => {
+        /// What resources know of the box beyond the things that they want, each in a type of its own.
+        #[derive(Debug, Default)]
+        pub struct Facts {
+            $($(
+                #[doc = concat!("What [`", stringify!($resource), "`] knows.")]
+                pub $field: <$resource as Resource>::Facts,
+            )+)+
+        }
+
+        impl Facts {
+            /// What a box looks like that has all that its image should have, for planning at a desk.
+            pub fn assumed() -> Self {
+                Self { $($($field: $resource.assumed(),)+)+ }
+            }
+        }
+
+        /// What all resources must know of this box, beyond the things that they want.
+        ///
+        /// One resource's failure to look leaves the others' facts complete; all failures are returned.
+        pub async fn observe_all(
+            view: &View,
+            platform: &Platform,
+            files: &Files,
+        ) -> (Facts, Vec<Problem>) {
+            let mut problems = Vec::new();
+            let facts = Facts {
+                $($(
+                    $field: match $resource.observe(view, platform, files).await {
+                        Ok(facts) => facts,
+                        Err(error) => {
+                            problems.push(unseen($resource.kind(), &error));
+                            Default::default()
+                        }
+                    },
+                )+)+
+            };
+            (facts, problems)
+        }
+
+        /// What this box should have, from all resources, in the order of the waves. Pure.
+        pub fn desired_all(view: &View, platform: &Platform, facts: &Facts) -> Desired {
+            let mut all = Desired::default();
+            $($(
+                let desired = $resource.desired(view, platform, &facts.$field);
+                all.join(Wave::$wave, $resource.is_fast(), desired);
+            )+)+
+            all
+        }
+
+        /// What the resources of the fast lane want, with what they see now. What they would have to say of the box is
+        /// left to whole runs.
+        pub async fn desired_fast(view: &View, platform: &Platform, files: &Files) -> Desired {
+            let mut all = Desired::default();
+            $($(
+                if $resource.is_fast() {
+                    let facts = $resource.observe(view, platform, files).await;
+                    let desired = $resource.desired(view, platform, &facts.unwrap_or_default());
+                    all.join(Wave::$wave, true, desired);
+                }
+            )+)+
+            all
+        }
+
+        /// Takes `members` of `step` out of the view; those that `old` has otherwise come back as they were there.
+        pub fn leave_out(
+            step: &StepName,
+            members: &BTreeSet<MemberName>,
+            view: &mut View,
+            old: Option<&View>,
+        ) {
+            $($( $resource.leave_out(step, members, view, old); )+)+
         }
     };
-    let facts_mut = &mut facts;
-    note(
-        Kind::Cache,
-        Caches.observe(view, platform, files, facts_mut).await,
-    );
-    note(
-        Kind::Hosts,
-        Hosts.observe(view, platform, files, facts_mut).await,
-    );
-    note(
-        Kind::Sites,
-        Sites.observe(view, platform, files, facts_mut).await,
-    );
-    note(
-        Kind::Cron,
-        Cron.observe(view, platform, files, facts_mut).await,
-    );
-    (facts, problems)
 }
 
-/// What this box should have, from all resources, in the order of [`Kind`]. Pure.
-pub fn desired_all(view: &View, platform: &Platform, facts: &Facts) -> Desired {
-    let mut all = Desired::default();
-    all.join(Caches.desired(view, platform, facts));
-    all.join(Hosts.desired(view, platform, facts));
-    all.join(Sites.desired(view, platform, facts));
-    all.join(Cron.desired(view, platform, facts));
-    all
+resources! {
+    Content: cache_lists = CacheLists, hosts = Hosts;
+    Serving: cache_instances = CacheInstances, sites = Sites, cron = Cron;
+}
+
+fn unseen(kind: Kind, error: &ObserveError) -> Problem {
+    Problem {
+        kind,
+        step: None,
+        severity: Severity::Failure,
+        message: format!("not all could be looked up: {}", chain(error)),
+        origin: None,
+    }
 }

@@ -1,9 +1,12 @@
 //! A step: what one resource wants of the box, as data. All of it comes true, or none.
 
+use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::fleet::Pointer;
 use crate::report::{Kind, StepName};
@@ -16,18 +19,94 @@ pub struct Step {
     pub kind: Kind,
     /// Which.
     pub name: StepName,
-    /// Every path that the step owns when it is done. A path that the ledger has for this step and that is not here is removed.
-    pub entries: Vec<Entry>,
-    /// systemd units that the step wants enabled and running.
-    pub units: Vec<UnitWish>,
+    /// When its turn comes.
+    pub wave: Wave,
+    /// Everything that the step owns when it is done. What the ledger has for this step and nothing wants is removed.
+    pub wants: Vec<Want>,
+    /// Steps without which this one makes no sense: it waits until they are true.
+    pub needs: Vec<StepName>,
     /// The list that the shrink guard watches.
     pub list: Option<GuardedList>,
-    /// Run after the prepared entries stand and before the committed ones are switched. Must succeed.
+    /// Run after the prepared things stand and before the committed ones are switched. Must succeed.
     pub check: Option<Check>,
-    /// Carried out when an entry changed.
+    /// Carried out when something changed.
     pub activate: Vec<Activation>,
     /// Asked after the activation. All must answer as expected, or the step is put back.
     pub probes: Vec<Probe>,
+    /// Parts that could be left out alone, should one of them turn out to be what does not work.
+    pub members: Vec<Member>,
+    /// How long its commands and probes may take together, at the most: the watchdog waits for it.
+    pub may_take: Duration,
+    /// It is of the fast lane: see [`super::Resource::is_fast`].
+    pub fast: bool,
+}
+
+impl Step {
+    /// A step that wants nothing yet.
+    pub fn new(kind: Kind, name: StepName) -> Self {
+        Self {
+            kind,
+            name,
+            wave: Wave::Content,
+            wants: Vec::new(),
+            needs: Vec::new(),
+            list: None,
+            check: None,
+            activate: Vec::new(),
+            probes: Vec::new(),
+            members: Vec::new(),
+            may_take: USUAL_STEP,
+            fast: false,
+        }
+    }
+
+    /// The wanted paths, each with what is to stand there.
+    pub fn paths(&self) -> impl Iterator<Item = (&Path, &Want)> {
+        self.wants
+            .iter()
+            .filter_map(|want| Some((want.thing.path()?, want)))
+    }
+}
+
+/// How long a step may take that says nothing else: a start, a reload and ten seconds of probing all fit.
+pub const USUAL_STEP: Duration = Duration::from_mins(6);
+
+/// When a step's turn comes. What an earlier wave brought, a later one sees in the same run; removals go in reverse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wave {
+    /// What others stand on: packages, accounts.
+    Base,
+    /// What is read: files, lists, names, releases.
+    Content,
+    /// What serves: sites, services, jobs.
+    Serving,
+    /// What shows that it does: smoke tests, and DNS after them.
+    Proof,
+}
+
+impl Wave {
+    /// All of them, in order.
+    pub const ALL: [Self; 4] = [Self::Base, Self::Content, Self::Serving, Self::Proof];
+}
+
+/// A part of a step that can be left out without the rest: a virtual host among many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its name, as people say it: `shop/www`.
+    pub name: MemberName,
+    /// The name of the file that is its alone, by which a check's complaint is known to be about it.
+    pub file: String,
+}
+
+/// The name of a part of a step, stable over runs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MemberName(pub String);
+
+impl fmt::Display for MemberName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(&self.0)
+    }
 }
 
 /// A check of what is staged, with what tells a fault of ours from one that was there before.
@@ -39,13 +118,87 @@ pub struct Check {
     pub present: CommandLine,
 }
 
-/// A path that a step owns.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Where, absolute, without the root.
-    pub path: PathBuf,
-    /// What.
-    pub content: Content,
+/// Something on the box that can be owned. As text, and as a key of state files: `path:/etc/hosts`, `unit:httpd.service`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Thing {
+    /// A file, a link, or the agent's lines within a file: absolute, without the root.
+    Path(PathBuf),
+    /// A systemd unit, by its full name.
+    Unit(String),
+}
+
+impl Thing {
+    /// A path, or a unit's name as one: for rows that people read.
+    pub fn as_path(&self) -> &Path {
+        match self {
+            Self::Path(path) => path,
+            Self::Unit(unit) => Path::new(unit),
+        }
+    }
+
+    /// The path, where it is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Path(path) => Some(path),
+            Self::Unit(_) => None,
+        }
+    }
+
+    /// The unit, where it is one.
+    pub fn unit(&self) -> Option<&str> {
+        match self {
+            Self::Unit(unit) => Some(unit),
+            Self::Path(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Thing {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => write!(out, "path:{}", path.display()),
+            Self::Unit(unit) => write!(out, "unit:{unit}"),
+        }
+    }
+}
+
+/// It names a kind of thing that this version does not know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is no kind of thing that this version of node-agent knows")]
+pub struct UnknownThing(pub String);
+
+impl FromStr for Thing {
+    type Err = UnknownThing;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            Some(("path", path)) => Ok(Self::Path(path.into())),
+            Some(("unit", unit)) => Ok(Self::Unit(unit.into())),
+            _ => Err(UnknownThing(text.into())),
+        }
+    }
+}
+
+impl Serialize for Thing {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Thing {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A thing that a step owns when it is done, and what is wished of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Want {
+    /// Which thing.
+    pub thing: Thing,
+    /// What of it.
+    pub wish: Wish,
     /// When it becomes true.
     pub phase: Phase,
     /// The path under which people know it, where it differs (a vhost through the symlink `current`).
@@ -63,18 +216,18 @@ pub struct LineOrigin {
     pub pointer: Pointer,
 }
 
-/// What stands at a path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Content {
-    /// A whole file.
+/// What is wished of a thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// A whole file of the agent's, with this content and these permission bits.
     File {
-        /// Its text.
-        text: String,
-        /// Permission bits for a file that is not there yet. An existing one keeps its own.
+        /// Its content.
+        text: Text,
+        /// Permission bits; its owner is the agent.
         mode: u32,
     },
-    /// The agent's lines within a file that others write too, between [`BLOCK_BEGIN`] and [`BLOCK_END`].
+    /// The agent's lines within a file that others write too, between [`BLOCK_BEGIN`] and [`BLOCK_END`]. Owner and
+    /// permissions of the file are those others' business.
     Block {
         /// The lines between the markers, each ended by a newline.
         text: String,
@@ -84,6 +237,58 @@ pub enum Content {
         /// Where it points.
         target: PathBuf,
     },
+    /// A systemd unit, enabled and running.
+    Running {
+        /// What it read when it started: these paths, which the same step wants. A unit that read anything else is
+        /// restarted.
+        reads: Vec<PathBuf>,
+    },
+}
+
+/// The text of a file. One that is secret is written to its file and nowhere else: no diff, no log, no copy shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Text {
+    text: String,
+    secret: bool,
+}
+
+impl Text {
+    /// A text that anybody may read.
+    pub const fn plain(text: String) -> Self {
+        Self {
+            text,
+            secret: false,
+        }
+    }
+
+    /// A text with a secret in it.
+    pub const fn secret(text: String) -> Self {
+        Self { text, secret: true }
+    }
+
+    /// What is written. Not for reports: see [`Text::shown`].
+    pub fn exposed(&self) -> &str {
+        &self.text
+    }
+
+    /// What reports may show. `None`: nothing of it.
+    pub fn shown(&self) -> Option<&str> {
+        (!self.secret).then_some(self.text.as_str())
+    }
+
+    /// Whether it has a secret in it.
+    pub const fn is_secret(&self) -> bool {
+        self.secret
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.shown() {
+            Some(text) => fmt::Debug::fmt(text, out),
+            None => out.write_str("<secret>"),
+        }
+    }
 }
 
 /// The line before the agent's lines of a shared file.
@@ -91,7 +296,7 @@ pub const BLOCK_BEGIN: &str = "# BEGIN node-agent: lines from here to END are re
 /// The line after the agent's lines of a shared file.
 pub const BLOCK_END: &str = "# END node-agent";
 
-/// When an entry becomes true.
+/// When a wanted thing becomes true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
@@ -99,15 +304,8 @@ pub enum Phase {
     Prepare,
     /// After the check: this is the switch.
     Commit,
-}
-
-/// A systemd unit that must be enabled and running.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnitWish {
-    /// The full name: `agentd-memcached@shop.service`.
-    pub unit: String,
-    /// The files whose change restarts it.
-    pub restart_on: Vec<PathBuf>,
+    /// After the switch: what reads what was switched.
+    Activate,
 }
 
 /// A list that must not shrink by accident.
@@ -142,9 +340,17 @@ pub enum Verb {
 }
 
 /// A question to a running service, and the answer that shows the change took effect.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Probe {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// The member that is to blame where the answer is another, if it is one's alone.
+    pub member: Option<MemberName>,
+    /// The question.
+    pub question: Question,
+}
+
+/// What a running service is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
     /// `GET http://address:port/path` with this `Host`.
     Http {
         /// Where the server listens.

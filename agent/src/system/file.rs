@@ -89,6 +89,18 @@ pub enum FileError {
         /// The directory that would have to be writable.
         place: PathBuf,
     },
+    /// Somebody has made the file or its directory immutable (`chattr +i`): not even root writes there.
+    #[error(
+        "cannot {operation} {path}: {what} is immutable; `chattr -i {what}` lets the agent write there again"
+    )]
+    Immutable {
+        /// As above.
+        operation: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// The file, or its directory.
+        what: PathBuf,
+    },
     /// A component of the path is a symlink: whoever controls it could lead the agent anywhere.
     #[error(
         "refusing to follow the symlink {link} on the way to {path}: name the real path instead"
@@ -130,6 +142,35 @@ pub enum FileError {
 }
 
 impl FileError {
+    /// A call in the directory `dir` about the file called `name` failed.
+    fn at(
+        operation: &'static str,
+        path: &Path,
+        (dir, name): (&OwnedFd, &OsStr),
+        errno: Errno,
+    ) -> Self {
+        let is_immutable = |name: &OsStr| {
+            let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+            openat(dir, name, flags, Mode::empty())
+                .ok()
+                .and_then(|file| rustix::fs::ioctl_getflags(file).ok())
+                .is_some_and(|flags| flags.contains(rustix::fs::IFlags::IMMUTABLE))
+        };
+        let what = match errno {
+            Errno::EPERM if is_immutable(name) => Some(path),
+            Errno::EPERM if is_immutable(OsStr::new(".")) => path.parent(),
+            _ => None,
+        };
+        match what {
+            Some(what) => Self::Immutable {
+                operation,
+                path: path.into(),
+                what: what.into(),
+            },
+            None => Self::io(operation, path, errno),
+        }
+    }
+
     fn io(operation: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         let (path, source) = (path.to_path_buf(), source.into());
         if source.kind() == io::ErrorKind::ReadOnlyFilesystem {
@@ -284,8 +325,8 @@ impl Files {
     ///
     /// Writes nothing where it is that already. Missing parent directories are made (0755).
     pub fn link(&self, path: &Path, target: &Path) -> Result<(), FileError> {
-        let failed = |errno: Errno| FileError::io("link", path, errno);
         let (dir, name) = self.made_parent("link", path)?;
+        let failed = |errno: Errno| FileError::at("link", path, (&dir, name), errno);
         match stat_at(&dir, name).map_err(failed)?.as_ref().map(kind) {
             None | Some(SFlag::S_IFREG) => {}
             Some(SFlag::S_IFLNK) => {
@@ -319,10 +360,10 @@ impl Files {
 
     /// Removes a file or symlink, durably. Not an error where it is gone already. Never a directory, device, socket or FIFO.
     pub fn remove(&self, path: &Path) -> Result<(), FileError> {
-        let failed = |errno: Errno| FileError::io("remove", path, errno);
         let Some((dir, name)) = self.parent("remove", path)? else {
             return Ok(());
         };
+        let failed = |errno: Errno| FileError::at("remove", path, (&dir, name), errno);
         match stat_at(&dir, name).map_err(failed)?.as_ref().map(kind) {
             None => return Ok(()),
             Some(SFlag::S_IFREG | SFlag::S_IFLNK) => {}

@@ -8,6 +8,8 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::command::{self, CommandError, CommandLine};
 use super::platform::Platform;
 
@@ -21,7 +23,7 @@ const RELOAD: Duration = Duration::from_secs(30);
 const ENABLE: Duration = Duration::from_secs(30);
 
 /// What systemd says of a unit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitState {
     /// There is such a unit, and it is neither broken nor masked.
     pub loaded: bool,

@@ -50,7 +50,7 @@ pub fn converged(machine: &Machine) -> bool {
 
 /// The same, with nothing left for a later run, as the activation that a boot puts off: the agent touches no service now.
 pub fn settled(machine: &Machine) -> bool {
-    converged(machine) && !machine.exists("/var/lib/agentd/pending.json")
+    converged(machine) && !machine.exists("/var/lib/agentd/pending")
 }
 
 /// What a machine says of itself: for the words of a test that fails.

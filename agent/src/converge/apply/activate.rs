@@ -1,10 +1,8 @@
-//! Making changes take effect: units started, restarted, reloaded, stopped.
+//! Making changes take effect: services reloaded, or started.
 
-use super::super::plan::UnitChange;
-use crate::report::Action;
+use super::super::hands::unit;
 use crate::resource::{Activation, Verb};
 use crate::system::chain;
-use crate::system::command::{self, CommandLine};
 use crate::system::platform::Platform;
 use crate::system::systemd;
 use crate::system::tail::Tail;
@@ -19,88 +17,44 @@ pub(in super::super) enum Done {
     Deferred(String),
 }
 
-/// What is done to a unit, as a word.
-pub(super) const fn verb(action: Action) -> &'static str {
-    match action {
-        Action::Restart => "restart",
-        Action::Stop | Action::Remove => "stop",
-        _ => "start",
-    }
-}
-
-/// Changes a unit. The error says what systemd said.
-pub(super) async fn unit(platform: &Platform, change: &UnitChange) -> Result<(), String> {
-    let unit = change.unit.as_str();
-    let commands = match change.action {
-        Action::Restart => vec![systemd::restart(platform, unit)],
-        Action::Stop | Action::Remove => vec![
-            systemd::disable(platform, unit),
-            systemd::stop(platform, unit),
-        ],
-        // Enabled first: a unit that starts but would be gone after a reboot is half done.
-        _ => vec![
-            systemd::enable(platform, unit),
-            systemd::start(platform, unit),
-        ],
-    };
-    for command in commands {
-        run(&command).await?;
-    }
-    Ok(())
-}
-
-/// What undoes a unit's change once its files are back. `new`: it was not the agent's before.
-pub(super) fn undo(change: &UnitChange, new: bool) -> UnitChange {
-    let action = match change.action {
-        Action::Stop => Action::Start,
-        _ if new => Action::Stop,
-        _ => Action::Restart,
-    };
-    UnitChange {
-        action,
-        unit: change.unit.clone(),
-        drift: change.drift,
-    }
-}
-
 /// Carries out an activation.
 pub(in super::super) async fn activation(
     platform: &Platform,
     activation: &Activation,
     booting: bool,
 ) -> Result<Done, String> {
-    let unit = activation.unit.clone();
-    let states = systemd::unit_states(platform, std::slice::from_ref(&unit))
+    let name = activation.unit.clone();
+    let states = systemd::unit_states(platform, std::slice::from_ref(&name))
         .await
         .map_err(|error| chain(&error))?;
-    let state = states.get(&unit).copied().unwrap_or_default();
+    let state = states.get(&name).copied().unwrap_or_default();
     match (activation.verb, state.active) {
         (_, true) => {
             let reload = if booting {
                 // It may be ordered after the agent, which is not up yet: its reload would wait for that.
-                systemd::reload_at_once(platform, &unit)
+                systemd::reload_at_once(platform, &name)
             } else {
-                systemd::reload(platform, &unit)
+                systemd::reload(platform, &name)
             };
-            run(&reload).await?;
-            Ok(Done::Did(format!("reload {unit}")))
+            unit::run(&reload).await?;
+            Ok(Done::Did(format!("reload {name}")))
         }
         (Verb::ReloadIfRunning, false) => Ok(Done::Skipped(format!(
-            "{unit} is not running, so it was not reloaded"
+            "{name} is not running, so it was not reloaded"
         ))),
         (Verb::ReloadOrStart, false) if booting && state.enabled => {
             // It is ordered after the agent: waiting for it here would wait for ourselves.
             Ok(Done::Deferred(format!(
-                "{unit} starts after the agent; it is probed when it runs"
+                "{name} starts after the agent; it is probed when it runs"
             )))
         }
         // It may be ordered after the agent all the same; nobody starts it but the next run, a second after this one.
         (Verb::ReloadOrStart, false) if booting => Ok(Done::Deferred(format!(
-            "{unit} is started once the agent itself is up"
+            "{name} is started once the agent itself is up"
         ))),
         (Verb::ReloadOrStart, false) => {
-            run(&systemd::start(platform, &unit)).await?;
-            Ok(Done::Did(format!("start {unit}")))
+            unit::run(&systemd::start(platform, &name)).await?;
+            Ok(Done::Did(format!("start {name}")))
         }
     }
 }
@@ -157,13 +111,4 @@ fn is_reason(line: &str) -> bool {
     // AH00558: it found no name for itself, as on most boxes.
     (!line.starts_with('[') && !line.contains("AH00558"))
         || grave.iter().any(|level| line.contains(level))
-}
-
-async fn run(command: &CommandLine) -> Result<(), String> {
-    let output = command::run(command).await.map_err(|error| chain(&error))?;
-    if output.success {
-        Ok(())
-    } else {
-        Err(format!("{command} failed: {}", output.said()))
-    }
 }

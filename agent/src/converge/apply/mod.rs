@@ -1,28 +1,33 @@
 //! Carrying a plan out: each step as a transaction of its own, so that one's failure leaves the others alone.
 
 mod activate;
+mod backup;
+mod fault;
 mod probe;
-mod step;
+mod settle;
+mod transaction;
 
 #[cfg(test)]
 pub(super) use activate::{Done, activation};
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::journal;
-use super::ledger::{Form, Ledger, Owned, Part, digest_of};
+use super::ledger::{Ledger, Part};
 use super::pending::Pending;
-use super::plan::{Plan, PlannedStep, Verdict};
+use super::plan::{Decision, Plan, PlannedStep};
 use super::quarantine::Quarantine;
-use crate::report::{DocumentId, Outcome, StepRecord};
-use crate::resource::{HOSTS_STEP, Step};
-use crate::system::file::{FileError, Files, Found};
+use crate::report::{DocumentId, Outcome, StepName, StepRecord};
+use crate::resource::Wave;
+use crate::system::file::Files;
 use crate::system::platform::Platform;
 
-/// One run's hands and memory.
+/// Says what is being done and how long that may take: it feeds the watchdog.
+pub type Progress<'a> = &'a dyn Fn(&str, Duration);
+
+/// One run's memory, and what it works with.
 pub(super) struct Applier<'a> {
     pub(super) files: &'a Files,
     pub(super) platform: &'a Platform,
@@ -33,173 +38,96 @@ pub(super) struct Applier<'a> {
     pub(super) booting: bool,
     /// Whether what killed processes left beside the files that are written is cleared away.
     pub(super) sweeps: bool,
-    /// What the ledger on disk has of the lines of `/etc/hosts`, as far as this run knows.
-    pub(super) hosts: Part,
-    /// Somebody else has written those lines since: what this run has planned of them is of the past.
-    pub(super) superseded: bool,
-    pub(super) progress: &'a dyn Fn(&str),
+    /// What the ledger on disk has of the steps of the fast lane, as far as this run knows.
+    pub(super) fast: Part,
+    /// Somebody else has carried out a step of the fast lane since: what this run has planned of them is of the past.
+    pub(super) overtaken: bool,
+    pub(super) progress: Progress<'a>,
     pub(super) ledger: Ledger,
     pub(super) pending: Pending,
     pub(super) quarantine: Quarantine,
+    /// Steps that are not as the document says, and those whose activation is still to come.
+    pub(super) untrue: BTreeSet<StepName>,
 }
 
 impl Applier<'_> {
-    /// Carries out all steps. Rows come in the order of the plan.
-    pub(super) async fn apply(&mut self, plan: &Plan) -> Vec<StepRecord> {
+    /// Carries out what nothing asks for any more.
+    pub(super) async fn remove(&mut self, plan: &Plan) -> Vec<StepRecord> {
+        let removals = plan.steps.iter().filter(|step| step.is_removal());
+        self.each(removals, plan).await
+    }
+
+    /// Carries out the steps of one wave. Rows come in the order of the plan.
+    pub(super) async fn wave(&mut self, wave: Wave, plan: &Plan) -> Vec<StepRecord> {
+        let steps = plan.steps.iter();
+        let steps = steps.filter(|step| step.wave == wave && !step.is_removal());
+        self.each(steps, plan).await
+    }
+
+    async fn each(
+        &mut self,
+        steps: impl Iterator<Item = &PlannedStep>,
+        plan: &Plan,
+    ) -> Vec<StepRecord> {
         let mut rows = Vec::new();
-        for step in &plan.steps {
-            if step.verdict != Verdict::Do {
-                rows.push(step.record());
-            } else if step.is_hosts() {
-                rows.extend(self.hosts_step(step, plan).await);
+        for step in steps.filter(|step| step.touches()) {
+            if let Some(needed) = step.needs.iter().find(|name| self.is_untrue(name, plan)) {
+                rows.push(self.waits(step, needed));
+            } else if step.fast {
+                rows.extend(self.fast_step(step, plan).await);
             } else {
-                rows.push(self.alone(step).await);
+                rows.push(self.alone(step, plan).await);
             }
         }
         rows
     }
 
-    /// Carries one step out, whatever else the plan has.
-    pub(super) async fn alone(&mut self, step: &PlannedStep) -> StepRecord {
+    /// Whether a step is not as the document says: it failed, or is held, or cannot be worked out.
+    fn is_untrue(&self, name: &StepName, plan: &Plan) -> bool {
+        self.untrue.contains(name) || !plan.wanted.iter().any(|step| step.name == *name)
+    }
+
+    fn waits(&mut self, step: &PlannedStep, needed: &StepName) -> StepRecord {
+        self.untrue.insert(step.name.clone());
         let mut row = step.record();
-        (self.progress)(&format!("applying {}", step.name));
+        row.outcome = Outcome::Failed;
+        row.error = Some(format!(
+            "waits for {needed}, which is not as the document says"
+        ));
+        row
+    }
+
+    /// Carries one step out, whatever else the plan has, and has the ledger know of it.
+    pub(super) async fn alone(&mut self, step: &PlannedStep, plan: &Plan) -> StepRecord {
+        let mut row = step.record();
+        self.say(&format!("applying {}", step.name), step);
         let clock = std::time::Instant::now();
-        self.step(step, &mut row).await;
+        self.step(step, &mut row, plan).await;
         row.took_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
         log(&row);
         row
     }
 
-    /// Brings the ledger up to what is true now: everything that is wanted and was not left undone.
-    pub(super) fn settle(&mut self, plan: &Plan, rows: &[StepRecord]) {
-        let undone: BTreeSet<_> = rows
-            .iter()
-            .filter(|row| {
-                matches!(
-                    row.outcome,
-                    Outcome::Failed | Outcome::PutBack | Outcome::Broken
-                )
-            })
-            .map(|row| &row.step)
-            .collect();
-        let superseded = self.superseded;
-        for step in plan
-            .wanted
-            .iter()
-            .filter(|step| !undone.contains(&step.name))
-            .filter(|step| !(superseded && step.name.0 == HOSTS_STEP))
-        {
-            self.settle_step(step, plan);
-        }
+    /// Says what is being done for a step, which may take as long as that says.
+    fn say(&self, what: &str, step: &PlannedStep) {
+        (self.progress)(what, step.may_take);
     }
 
-    /// The same for one of the wanted steps.
-    pub(super) fn settle_step(&mut self, step: &Step, plan: &Plan) {
-        let written: BTreeSet<&Path> = plan
+    /// Whether a step failed in this run because of members that it can do without.
+    pub(super) fn is_isolated(&self, row: &StepRecord) -> bool {
+        row.outcome.is_failure()
+            && self.quarantine.members.contains_key(&row.step)
+            && !self.quarantine.steps.contains_key(&row.step)
+            && self.untrue.contains(&row.step)
+    }
+
+    /// The rows of steps that are not carried out, and why.
+    pub(super) fn left(plan: &Plan) -> impl Iterator<Item = StepRecord> {
+        let left = plan
             .steps
             .iter()
-            .filter(|planned| planned.name == step.name && planned.verdict == Verdict::Do)
-            .flat_map(|planned| planned.changes.iter().map(|change| change.path.as_path()))
-            .collect();
-        for entry in &step.entries {
-            let digest = digest_of(&entry.content);
-            let before = self.ledger.paths.get(&entry.path);
-            let wrote = written.contains(entry.path.as_path());
-            let (adopted, run, at, version) = match before {
-                Some(owned) if !wrote && owned.digest == digest => {
-                    (owned.adopted, owned.run, owned.written, owned.version)
-                }
-                _ => (
-                    !wrote && before.is_none(),
-                    if wrote { self.run } else { 0 },
-                    self.started,
-                    self.document.version,
-                ),
-            };
-            let owned = Owned {
-                kind: step.kind,
-                step: step.name.clone(),
-                form: Form::of(&entry.content),
-                digest,
-                shown_as: entry.shown_as.clone(),
-                origins: entry.origins.clone(),
-                adopted,
-                run,
-                written: at,
-                version,
-            };
-            if before != Some(&owned) {
-                self.ledger.paths.insert(entry.path.clone(), owned);
-            }
-        }
-        self.forget_gone(step);
-        for wish in &step.units {
-            self.ledger
-                .units
-                .insert(wish.unit.clone(), step.name.clone());
-        }
-        let known = super::ledger::KnownStep {
-            kind: step.kind,
-            activate: step.activate.clone(),
-        };
-        self.ledger.steps.insert(step.name.clone(), known);
-        match &step.list {
-            Some(list) => drop(
-                self.ledger
-                    .lists
-                    .insert(step.name.clone(), list.entries.clone()),
-            ),
-            None => drop(self.ledger.lists.remove(&step.name)),
-        }
-    }
-
-    /// Forgets what the step no longer wants and what is not there any more: a crash may have come between
-    /// its removal, or that of the directory around it, and the ledger. So it does with what was there before the agent.
-    fn forget_gone(&mut self, step: &Step) {
-        let entries: BTreeSet<&Path> = step
-            .entries
-            .iter()
-            .map(|entry| entry.path.as_path())
-            .collect();
-        let gone: Vec<PathBuf> = self
-            .ledger
-            .of_step(&step.name)
-            .filter(|(path, _)| !entries.contains(path.as_path()))
-            .filter(|(path, owned)| owned.adopted || self.is_gone(path))
-            .map(|(path, _)| path.clone())
-            .collect();
-        for path in gone {
-            self.forget(&path);
-        }
-    }
-
-    fn is_gone(&self, path: &Path) -> bool {
-        matches!(self.files.read(path), Ok(Found::Absent))
-    }
-
-    /// Forgets paths of the ledger that are gone, and the directories that were made for them.
-    fn forget(&mut self, path: &PathBuf) {
-        self.ledger.paths.remove(path);
-        for dir in path.ancestors().skip(1) {
-            if !self.ledger.dirs.contains(dir) {
-                break;
-            }
-            // What a crash left of a write would keep the directory. A failure shows in the removal.
-            let _ = self.files.sweep(dir);
-            match self.files.remove_empty_dir(dir) {
-                Ok(removed) if removed || self.is_gone(dir) => {
-                    self.ledger.dirs.remove(dir);
-                }
-                _ => break,
-            }
-        }
-    }
-
-    /// Keeps a copy of what somebody else wrote, before it is replaced. Returns where.
-    fn back_up(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<PathBuf, FileError> {
-        let copy = journal::backup_path(self.run, path);
-        self.files.write(&copy, bytes, mode & 0o640)?;
-        Ok(copy)
+            .filter(|step| step.decision != Decision::Do);
+        left.map(PlannedStep::record)
     }
 }
 

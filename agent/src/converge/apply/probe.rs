@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::resource::Probe;
+use crate::resource::Question;
 use crate::system::chain;
 
 /// How long a service has to give the expected answer: a graceful reload takes effect only by and by.
@@ -21,36 +21,76 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The most bytes of an answer that are looked at.
 const ANSWER_LIMIT: usize = 64 * 1024;
 
-/// Asks until the answer is the expected one. The error says what the last answer was.
+/// Why a service did not answer as expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unproven {
+    /// It gave another answer.
+    Otherwise(String),
+    /// It gave none at all: nobody there, or nobody with time.
+    Silent(String),
+    /// It has ended.
+    Ended(String),
+}
+
+impl Unproven {
+    pub(super) fn into_sentence(self) -> String {
+        match self {
+            Self::Otherwise(why) | Self::Silent(why) | Self::Ended(why) => why,
+        }
+    }
+
+    fn named(self, question: &Question) -> Self {
+        let named = |why: String| format!("{}: {why}", what(question));
+        match self {
+            Self::Otherwise(why) => Self::Otherwise(named(why)),
+            Self::Silent(why) => Self::Silent(named(why)),
+            ended @ Self::Ended(_) => ended,
+        }
+    }
+}
+
+/// Whether anybody gives any answer where this question is asked, right or wrong. Asked once.
+pub(super) async fn answers(question: &Question) -> bool {
+    matches!(
+        try_in_time(question).await,
+        Ok(()) | Err(Unproven::Otherwise(_))
+    )
+}
+
+/// Where a question is asked.
+pub(super) const fn place(question: &Question) -> SocketAddr {
+    match question {
+        Question::Http { address, port, .. } | Question::Memcached { address, port } => {
+            SocketAddr::new(*address, *port)
+        }
+    }
+}
+
+/// Asks until the answer is the expected one, or `deadline`. The error says what the last answer was.
 ///
 /// Meanwhile `ended` is asked now and then whether the service is gone: every second of patience would be one
 /// without it.
 pub(super) async fn ask<E>(
-    probe: &Probe,
+    question: &Question,
+    deadline: Instant,
     ended: &impl Fn() -> E,
-    progress: &dyn Fn(&str),
-) -> Result<(), String>
+    progress: &dyn Fn(),
+) -> Result<(), Unproven>
 where
     E: Future<Output = Option<String>>,
 {
-    let deadline = Instant::now() + PATIENCE;
     let mut next_look = Instant::now() + LOOK;
     loop {
-        let answer = match timeout(ONE_TRY, try_once(probe)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(format!("no answer within {} s", ONE_TRY.as_secs())),
-        };
-        match answer {
+        match try_in_time(question).await {
             Ok(()) => return Ok(()),
-            Err(error) if Instant::now() >= deadline => {
-                return Err(format!("{}: {error}", what(probe)));
-            }
+            Err(error) if Instant::now() >= deadline => return Err(error.named(question)),
             Err(error) => {
-                progress("probing");
+                progress();
                 if Instant::now() >= next_look {
                     next_look = Instant::now() + LOOK;
                     if let Some(why) = ended().await {
-                        return Err(format!("{why} ({}: {error})", what(probe)));
+                        let error = error.named(question).into_sentence();
+                        return Err(Unproven::Ended(format!("{why} ({error})")));
                     }
                 }
                 sleep(PAUSE).await;
@@ -59,9 +99,24 @@ where
     }
 }
 
-fn what(probe: &Probe) -> String {
-    match probe {
-        Probe::Http {
+/// Until when a service that was asked to take a change on may give other answers.
+pub(super) fn deadline() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+async fn try_in_time(question: &Question) -> Result<(), Unproven> {
+    match timeout(ONE_TRY, try_once(question)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Unproven::Silent(format!(
+            "no answer within {} s",
+            ONE_TRY.as_secs()
+        ))),
+    }
+}
+
+fn what(question: &Question) -> String {
+    match question {
+        Question::Http {
             address,
             port,
             host,
@@ -73,22 +128,22 @@ fn what(probe: &Probe) -> String {
                 SocketAddr::new(*address, *port)
             )
         }
-        Probe::Memcached { address, port } => {
+        Question::Memcached { address, port } => {
             format!("memcached at {}", SocketAddr::new(*address, *port))
         }
     }
 }
 
-async fn try_once(probe: &Probe) -> Result<(), String> {
-    match probe {
-        Probe::Http {
+async fn try_once(question: &Question) -> Result<(), Unproven> {
+    match question {
+        Question::Http {
             address,
             port,
             host,
             path,
             body,
         } => http(*address, *port, host, path, body.as_deref()).await,
-        Probe::Memcached { address, port } => memcached(SocketAddr::new(*address, *port)).await,
+        Question::Memcached { address, port } => memcached(SocketAddr::new(*address, *port)).await,
     }
 }
 
@@ -98,13 +153,13 @@ async fn http(
     host: &str,
     path: &str,
     body: Option<&str>,
-) -> Result<(), String> {
+) -> Result<(), Unproven> {
     let client = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(ONE_TRY)
         .build()
-        .map_err(|error| chain(&error))?;
+        .map_err(|error| Unproven::Silent(chain(&error)))?;
     let url = format!("http://{}{path}", SocketAddr::new(address, port));
     let mut answer = client
         .get(url)
@@ -118,17 +173,19 @@ async fn http(
         )
         .send()
         .await
-        .map_err(|error| chain(&error))?;
+        .map_err(|error| Unproven::Silent(chain(&error)))?;
     let status = answer.status();
     let Some(expected) = body else {
         return if status.is_server_error() {
-            Err(format!("answered {status}"))
+            Err(Unproven::Otherwise(format!("answered {status}")))
         } else {
             Ok(())
         };
     };
     let mut got = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| chain(&error))? {
+    while let Some(chunk) =
+        (answer.chunk().await).map_err(|error| Unproven::Silent(chain(&error)))?
+    {
         got.extend_from_slice(&chunk);
         if got.len() > ANSWER_LIMIT {
             break;
@@ -144,30 +201,27 @@ async fn http(
             .take(60)
             .map(|c| if c.is_control() { ' ' } else { c })
             .collect();
-        Err(format!(
+        Err(Unproven::Otherwise(format!(
             "answered {status} with {shown:?}, not with {:?}: another virtual host or an older configuration answers there",
             expected.trim_end()
-        ))
+        )))
     }
 }
 
-async fn memcached(address: SocketAddr) -> Result<(), String> {
-    let mut stream = TcpStream::connect(address)
-        .await
-        .map_err(|error| error.to_string())?;
-    stream
-        .write_all(b"version\r\n")
-        .await
-        .map_err(|error| error.to_string())?;
+async fn memcached(address: SocketAddr) -> Result<(), Unproven> {
+    let mut stream = TcpStream::connect(address).await.map_err(silent)?;
+    stream.write_all(b"version\r\n").await.map_err(silent)?;
     let mut answer = [0; 64];
-    let read = stream
-        .read(&mut answer)
-        .await
-        .map_err(|error| error.to_string())?;
+    let read = stream.read(&mut answer).await.map_err(silent)?;
     let answer = String::from_utf8_lossy(answer.get(..read).unwrap_or_default()).into_owned();
     if answer.starts_with("VERSION ") {
         Ok(())
     } else {
-        Err(format!("answered {:?}", answer.trim()))
+        Err(Unproven::Otherwise(format!("answered {:?}", answer.trim())))
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn silent(error: std::io::Error) -> Unproven {
+    Unproven::Silent(error.to_string())
 }

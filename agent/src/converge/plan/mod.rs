@@ -7,14 +7,15 @@ mod records;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use super::hands::{Inverse, Sight};
 use super::ledger::{Form, KnownStep, Ledger};
-use super::pending::{Pending, Saved};
+use super::pending::{Pending, Undo};
 use super::quarantine::Quarantine;
+use super::saved::Saved;
 use crate::report::{Action, Cause, DocumentId, Kind, Problem, StepName};
-use crate::resource::{Check, Desired, LineOrigin, Phase, Probe, Step};
+use crate::resource::{Check, Desired, LineOrigin, Member, Phase, Probe, Step, Text, Thing, Wave};
 use crate::settings::GuardSettings;
-use crate::system::file::Found;
-use crate::system::systemd::UnitState;
+use crate::system::file::Attributes;
 
 /// Everything that a plan is worked out from.
 #[derive(Debug)]
@@ -28,12 +29,18 @@ pub(super) struct Situation<'a> {
     pub(super) ledger: &'a Ledger,
     pub(super) pending: &'a Pending,
     pub(super) quarantine: &'a Quarantine,
-    /// What stands at every path of the wishes and the ledger; an error where that cannot be told.
-    pub(super) found: &'a BTreeMap<PathBuf, Result<Found, String>>,
-    /// The state of every unit of the wishes and the ledger. `None` under a root, where units are left alone.
-    pub(super) units: Option<&'a BTreeMap<String, UnitState>>,
+    /// What was found of everything that is wanted or owned.
+    pub(super) sight: &'a Sight,
     /// `None`: the document confirms the shrinkage, or the server is retired.
     pub(super) guard: Option<GuardSettings>,
+}
+
+impl Situation<'_> {
+    /// Whether an interrupted run may have left a unit running with what it had read before.
+    pub(super) fn owes(&self, step: &StepName, thing: &Thing) -> bool {
+        let interrupted = self.pending.unfinished(step);
+        interrupted.is_some_and(|interrupted| interrupted.owes(thing))
+    }
 }
 
 /// What a run would do.
@@ -47,6 +54,8 @@ pub struct Plan {
     pub(super) steps: Vec<PlannedStep>,
     /// All steps that are to be true after the run, those with nothing to do included.
     pub(super) wanted: Vec<Step>,
+    /// Everything that any step wants, also one that is held: none of it is removed.
+    pub(super) claimed: BTreeSet<Thing>,
 }
 
 /// One step of a plan.
@@ -54,20 +63,24 @@ pub struct Plan {
 pub(super) struct PlannedStep {
     pub(super) name: StepName,
     pub(super) known: KnownStep,
+    pub(super) wave: Wave,
+    pub(super) needs: Vec<StepName>,
     pub(super) cause: Cause,
-    pub(super) verdict: Verdict,
+    pub(super) decision: Decision,
     pub(super) changes: Vec<Change>,
-    pub(super) units: Vec<UnitChange>,
     pub(super) check: Option<Check>,
     pub(super) probes: Vec<Probe>,
+    pub(super) members: Vec<Member>,
     pub(super) list: Option<Vec<String>>,
+    pub(super) may_take: std::time::Duration,
+    pub(super) fast: bool,
     /// What an interrupted run left for putting back, oldest first.
-    pub(super) restore: Vec<super::pending::Restore>,
+    pub(super) restore: Vec<Undo>,
 }
 
 /// Whether a step is carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Decision {
     /// It is.
     Do,
     /// Not until the document confirms it: why.
@@ -78,18 +91,21 @@ pub(super) enum Verdict {
     Obstructed(String),
 }
 
-/// One path that changes.
+/// One thing that changes.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Change {
+    pub(super) thing: Thing,
     pub(super) action: Action,
-    pub(super) path: PathBuf,
-    pub(super) shown_as: Option<PathBuf>,
     pub(super) when: When,
-    /// What stands there now.
+    /// What is there now.
     pub(super) before: Saved,
-    /// What will: `None` for a removal.
+    /// How it is undone.
+    pub(super) inverse: Inverse,
+    /// What will be: `None` for a path that goes.
     pub(super) after: Option<After>,
     pub(super) form: Form,
+    /// The ledger's digest of what will be; empty for a removal.
+    pub(super) digest: String,
     /// Somebody else's work is replaced: a copy is kept.
     pub(super) backup: bool,
     /// Only somebody else's change is undone.
@@ -98,29 +114,45 @@ pub(super) struct Change {
     pub(super) diff_base: Option<String>,
     /// Only machinery: not shown to people.
     pub(super) hidden: bool,
+    /// The path under which people know it.
+    pub(super) shown_as: Option<PathBuf>,
     pub(super) origins: Vec<LineOrigin>,
 }
 
-/// What a path will hold.
+/// What a thing will be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum After {
-    /// A file of this text; the mode is for one that is not there yet. `digest` is the ledger's.
-    Text {
-        text: String,
-        mode: u32,
-        digest: String,
+    /// A whole file.
+    File { text: Text, attributes: Attributes },
+    /// A file with the agent's lines in it or, with `None`, without them; `whole` is what comes of what stands there now.
+    Block {
+        lines: Option<String>,
+        whole: Vec<u8>,
     },
     /// A link.
-    Link { target: PathBuf, digest: String },
+    Link(PathBuf),
+    /// A unit that was told so.
+    Unit(UnitOrder),
 }
 
-/// When a path changes.
+/// What a unit is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UnitOrder {
+    /// To start at boot, or no longer. `None`: that is as it should be.
+    pub(super) enable: Option<bool>,
+    /// `Start`, `Restart` or `Stop`. `None`: that is as it should be.
+    pub(super) run: Option<Action>,
+}
+
+/// When a thing changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum When {
     /// Before the check.
     Prepare,
     /// After it.
     Commit,
+    /// After the switch.
+    Activate,
     /// After the step was shown to work.
     Cleanup,
 }
@@ -130,16 +162,9 @@ impl From<Phase> for When {
         match phase {
             Phase::Prepare => Self::Prepare,
             Phase::Commit => Self::Commit,
+            Phase::Activate => Self::Activate,
         }
     }
-}
-
-/// One unit that changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct UnitChange {
-    pub(super) action: Action,
-    pub(super) unit: String,
-    pub(super) drift: bool,
 }
 
 impl Plan {
@@ -150,91 +175,104 @@ impl Plan {
 }
 
 /// Steps of the document that may not be carried out, and why.
-pub(super) fn verdicts(
+pub(super) fn decisions(
     desired: &Desired,
     ledger: &Ledger,
     quarantine: &Quarantine,
     guard: Option<GuardSettings>,
-) -> BTreeMap<StepName, Verdict> {
-    let mut verdicts = BTreeMap::new();
+) -> BTreeMap<StepName, Decision> {
+    let mut decisions = BTreeMap::new();
     if let Some(guard) = guard {
         for (name, reason) in guard::shrinkages(desired, ledger, guard) {
-            verdicts.insert(name, Verdict::Held(reason));
+            decisions.insert(name, Decision::Held(reason));
         }
     }
     for (name, failure) in &quarantine.steps {
-        verdicts.insert(name.clone(), Verdict::Quarantined(failure.error.clone()));
+        decisions.insert(name.clone(), Decision::Quarantined(failure.error.clone()));
     }
-    verdicts
+    decisions
 }
 
 /// Compares the wishes with the box.
 pub(super) fn plan(situation: &Situation<'_>) -> Plan {
-    let verdicts = verdicts(
-        &situation.desired,
-        situation.ledger,
-        situation.quarantine,
-        situation.guard,
-    );
     let Situation {
         document,
         desired,
         fallback,
+        ledger,
         ..
     } = situation;
+    let decisions = decisions(desired, ledger, situation.quarantine, situation.guard);
     let mut kept: BTreeSet<StepName> = desired.keep.iter().cloned().collect();
-    let mut problems = desired.problems.clone();
-    let mut blocked = Vec::new();
-    let mut wanted = Vec::new();
+    let mut blocked: Vec<(&Step, &Decision)> = Vec::new();
+    let mut wanted: Vec<Step> = Vec::new();
     let old = |name: &StepName| {
-        fallback
-            .as_ref()?
-            .steps
-            .iter()
-            .find(|step| step.name == *name)
-            .cloned()
+        let mut steps = fallback.iter().flat_map(|fallback| &fallback.steps);
+        steps.find(|step| step.name == *name)
     };
 
     for step in &desired.steps {
-        let Some(verdict) = verdicts.get(&step.name) else {
+        let Some(decision) = decisions.get(&step.name) else {
             wanted.push(step.clone());
             continue;
         };
-        let mut preview = compare::step(step, situation);
-        preview.verdict = verdict.clone();
-        blocked.push(preview);
+        blocked.push((step, decision));
         match old(&step.name) {
-            Some(old) => wanted.push(old),
-            None => drop(kept.insert(step.name.clone())),
+            // What the last good document wants is the very thing that failed: the box stays as it was put back.
+            Some(old) if old.wants != step.wants => wanted.push(old.clone()),
+            _ => drop(kept.insert(step.name.clone())),
         }
     }
     let named: BTreeSet<&StepName> = desired.steps.iter().map(|step| &step.name).collect();
-    let mut removals = Vec::new();
-    for (name, known) in &situation.ledger.steps {
-        if named.contains(name) || kept.contains(name) {
-            continue;
+    // Of a step that nothing asks for any more: its own name and those of the things that it owns.
+    let owners = ledger.things.values().map(|owned| &owned.step);
+    let gone: BTreeSet<&StepName> = (ledger.steps.keys().chain(owners))
+        .filter(|name| !named.contains(name) && !kept.contains(name))
+        .collect();
+    for name in &gone {
+        if decisions.contains_key(*name) {
+            wanted.extend(old(name).cloned());
         }
-        let mut removal = compare::removal(name, known, situation);
-        match verdicts.get(name) {
+    }
+    wanted.sort_by_key(|step| (step.wave, step.kind));
+    let wanted = needed_first(wanted);
+
+    let claimed: BTreeSet<Thing> = (desired.steps.iter().chain(&wanted))
+        .flat_map(|step| step.wants.iter().map(|want| want.thing.clone()))
+        .chain(desired.claims.iter().cloned())
+        .collect();
+    let is_claimed = |thing: &Thing| claimed.contains(thing);
+    let mut removals = Vec::new();
+    let mut previews = Vec::new();
+    for name in gone {
+        let mut removal = compare::removal(name, situation, &is_claimed);
+        match decisions.get(name) {
             None => removals.push(removal),
-            Some(verdict) => {
-                removal.verdict = verdict.clone();
-                blocked.push(removal);
-                wanted.extend(old(name));
+            Some(decision) => {
+                removal.decision = decision.clone();
+                previews.push(removal);
             }
         }
     }
     // What uses a thing goes before the thing.
-    removals.sort_by_key(|step| std::cmp::Reverse(step.known.kind));
-    wanted.sort_by_key(|step| step.kind);
+    removals.sort_by_key(|step| std::cmp::Reverse((step.wave, step.known.kind)));
+    let blocked = blocked.into_iter().map(|(step, decision)| PlannedStep {
+        decision: decision.clone(),
+        ..compare::step(step, situation, &is_claimed)
+    });
 
-    let planned = wanted.iter().map(|step| compare::step(step, situation));
+    let planned = wanted
+        .iter()
+        .map(|step| compare::step(step, situation, &is_claimed));
     let steps: Vec<PlannedStep> = removals
         .into_iter()
         .chain(planned)
         .filter(PlannedStep::has_work)
         .chain(blocked)
+        .chain(previews)
+        .chain(desired.left_out.iter().map(compare::left_out))
         .collect();
+    let mut problems = desired.problems.clone();
     problems.sort_by(|a, b| (a.kind, &a.step, &a.message).cmp(&(b.kind, &b.step, &b.message)));
     problems.dedup();
     Plan {
@@ -242,25 +280,55 @@ pub(super) fn plan(situation: &Situation<'_>) -> Plan {
         problems,
         steps,
         wanted,
+        claimed,
     }
+}
+
+/// The same steps with each behind those that it needs, as far as that goes: of steps that need each other none
+/// comes first. Others keep their order.
+fn needed_first(mut steps: Vec<Step>) -> Vec<Step> {
+    if steps.iter().all(|step| step.needs.is_empty()) {
+        return steps;
+    }
+    let mut ordered: Vec<Step> = Vec::with_capacity(steps.len());
+    while !steps.is_empty() {
+        let waits = |step: &Step| {
+            step.needs
+                .iter()
+                .any(|name| steps.iter().any(|other| other.name == *name))
+        };
+        let next = steps.iter().position(|step| !waits(step)).unwrap_or(0);
+        ordered.push(steps.remove(next));
+    }
+    ordered
 }
 
 impl PlannedStep {
     fn has_work(&self) -> bool {
         !self.changes.is_empty()
-            || !self.units.is_empty()
-            || self.cause == Cause::Pending
-            || self.cause == Cause::Unwanted
-            || self.verdict != Verdict::Do
+            || matches!(self.cause, Cause::Pending | Cause::Unwanted)
+            || self.decision != Decision::Do
     }
 
     /// Whether a run carries it out.
     pub(super) fn touches(&self) -> bool {
-        self.verdict == Verdict::Do
+        self.decision == Decision::Do
+    }
+
+    /// Whether nothing asks for it any more.
+    pub(super) fn is_removal(&self) -> bool {
+        self.cause == Cause::Unwanted
     }
 
     /// Which resource.
     pub(super) const fn kind(&self) -> Kind {
         self.known.kind
+    }
+
+    /// The changes of one time.
+    pub(super) fn at(&self, when: When) -> impl Iterator<Item = &Change> {
+        self.changes
+            .iter()
+            .filter(move |change| change.when == when)
     }
 }

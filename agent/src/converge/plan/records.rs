@@ -1,17 +1,20 @@
 //! The plan as rows that people read.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::Path;
 
 use similar::TextDiff;
 
-use super::super::pending::Saved;
-use super::{After, Change, Plan, PlannedStep, UnitChange, Verdict};
+use super::super::saved::{Content, Saved};
+use super::{After, Change, Decision, Plan, PlannedStep};
 use crate::fleet::Pointer;
-use crate::report::{ChangeRecord, Outcome, StepRecord};
+use crate::report::{Action, ChangeRecord, Outcome, StepRecord};
+use crate::system::file::Attributes;
 
 /// The most bytes of one diff that are kept.
 const DIFF_LIMIT: usize = 64 * 1024;
+/// What stands for a text that has a secret in it.
+const SECRET: &str = "(not shown: it has a secret in it)\n";
 
 impl Plan {
     /// What a run of this plan would record, if all went well: a row for each step with something to do, diffs included.
@@ -23,11 +26,11 @@ impl Plan {
 impl PlannedStep {
     /// The row of this step, as it would be if all went well.
     pub(in super::super) fn record(&self) -> StepRecord {
-        let (outcome, error) = match &self.verdict {
-            Verdict::Do => (Outcome::Changed, None),
-            Verdict::Held(why) => (Outcome::Held, Some(why.clone())),
-            Verdict::Quarantined(why) => (Outcome::Quarantined, Some(why.clone())),
-            Verdict::Obstructed(why) => (Outcome::Failed, Some(why.clone())),
+        let (outcome, error) = match &self.decision {
+            Decision::Do => (Outcome::Changed, None),
+            Decision::Held(why) => (Outcome::Held, Some(why.clone())),
+            Decision::Quarantined(why) => (Outcome::Quarantined, Some(why.clone())),
+            Decision::Obstructed(why) => (Outcome::Failed, Some(why.clone())),
         };
         StepRecord {
             kind: self.kind(),
@@ -39,7 +42,6 @@ impl PlannedStep {
                 .iter()
                 .filter(|change| !change.hidden)
                 .filter_map(Change::record)
-                .chain(self.units.iter().map(UnitChange::record))
                 .collect(),
             activated: Vec::new(),
             error,
@@ -51,28 +53,18 @@ impl PlannedStep {
 
 impl Change {
     fn record(&self) -> Option<ChangeRecord> {
-        let base = match (&self.diff_base, &self.before) {
-            (Some(base), _) => base.clone(),
-            (None, Saved::File { bytes, .. }) => String::from_utf8_lossy(bytes).into_owned(),
-            (None, Saved::Link(target)) => link_text(target),
-            (None, Saved::Absent) => String::new(),
-        };
-        let after = match &self.after {
-            Some(After::Text { text, .. }) => text.clone(),
-            Some(After::Link { target, .. }) => link_text(target),
-            None => String::new(),
-        };
-        let action = match (self.action, &self.diff_base) {
-            // Under a new path, but for people the same thing.
-            (crate::report::Action::Create, Some(base)) if *base == after => return None,
-            (crate::report::Action::Create, Some(_)) => crate::report::Action::Update,
-            (action, _) => action,
-        };
+        let text = self.change_of_text();
+        let attributes = self.change_of_attributes();
+        // Under a new path, but for people the same thing.
+        let renewed = self.action == Action::Create && self.diff_base.is_some();
+        if renewed && text.as_ref().is_some_and(|(base, after)| base == after) {
+            return None;
+        }
         Some(ChangeRecord {
-            action,
-            path: self.path.clone(),
+            action: if renewed { Action::Update } else { self.action },
+            path: self.thing.as_path().to_path_buf(),
             shown_as: self.shown_as.clone(),
-            diff: diff(&base, &after),
+            diff: attributes + &text.map_or_else(String::new, |(base, after)| diff(&base, &after)),
             backup: None,
             origins: self
                 .origins
@@ -83,22 +75,59 @@ impl Change {
                 .collect(),
         })
     }
-}
 
-impl UnitChange {
-    fn record(&self) -> ChangeRecord {
-        ChangeRecord {
-            action: self.action,
-            path: PathBuf::from(&self.unit),
-            shown_as: None,
-            diff: String::new(),
-            backup: None,
-            origins: Vec::new(),
+    /// Whether what people know under this name becomes another one.
+    pub(in super::super) fn is_news(&self) -> bool {
+        self.record().is_some()
+    }
+
+    /// What people read before and after. `None`: it is nothing to read.
+    fn change_of_text(&self) -> Option<(String, String)> {
+        let is_secret = matches!(&self.after, Some(After::File { text, .. }) if text.is_secret());
+        let base = match (&self.diff_base, &self.before) {
+            (_, Saved::Unit(_)) => return None,
+            (_, Saved::File { .. }) if is_secret => SECRET.into(),
+            (Some(base), _) => base.clone(),
+            (None, Saved::File { content, .. }) => match content {
+                Content::Memory(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                Content::Disk { .. } => String::new(),
+            },
+            (None, Saved::Link(target)) => link_text(target),
+            (None, Saved::Absent) => String::new(),
+        };
+        let after = match &self.after {
+            Some(After::File { text, .. }) => text.shown().unwrap_or(SECRET).to_owned(),
+            Some(After::Block { whole, .. }) => String::from_utf8_lossy(whole).into_owned(),
+            Some(After::Link(target)) => link_text(target),
+            Some(After::Unit(_)) => return None,
+            None => String::new(),
+        };
+        Some((base, after))
+    }
+
+    /// Lines that say how owner and permissions change, if they do.
+    fn change_of_attributes(&self) -> String {
+        let (
+            Saved::File {
+                attributes: old, ..
+            },
+            Some(After::File {
+                attributes: new, ..
+            }),
+        ) = (&self.before, &self.after)
+        else {
+            return String::new();
+        };
+        // Files that were written as one's own without being told so are nobody's news.
+        if old == new || self.diff_base.is_some() {
+            return String::new();
         }
+        let said = |attributes: &Attributes| format!("({attributes})");
+        format!("-{}\n+{}\n", said(old), said(new))
     }
 }
 
-fn link_text(target: &std::path::Path) -> String {
+fn link_text(target: &Path) -> String {
     format!("-> {}\n", target.display())
 }
 

@@ -1,6 +1,9 @@
 //! Runs on a scratch root with real documents, and transactions against a stand-in for systemctl.
 
-mod hosts;
+mod fast_lane;
+mod faults;
+mod overtaken;
+mod passing;
 mod runs;
 mod seal;
 mod transactions;
@@ -70,7 +73,7 @@ impl Box {
 
     async fn run(&self, node: &str) -> RunRecord {
         self.converger
-            .run(&self.intent(node), Trigger::Person, &|_| ())
+            .run(&self.intent(node), Trigger::Person, &|_, _| ())
             .await
             .unwrap()
     }

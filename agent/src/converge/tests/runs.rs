@@ -77,7 +77,7 @@ async fn what_others_wrote_around_the_block_stays() {
     assert!(
         !node.path("/etc/shop").exists() && !node.path("/etc/cron.d/agentd-shop_tick").exists()
     );
-    assert_eq!(Ledger::load(&node.converger.files).unwrap().paths.len(), 0);
+    assert_eq!(Ledger::load(&node.converger.files).unwrap().things.len(), 0);
 }
 
 #[tokio::test]
@@ -124,9 +124,8 @@ async fn what_stood_there_as_wished_is_never_removed() {
     assert!(
         !Ledger::load(&node.converger.files)
             .unwrap()
-            .paths
-            .keys()
-            .any(|path| path.ends_with("agentd-shop_tick"))
+            .paths()
+            .any(|(path, _)| path.ends_with("agentd-shop_tick"))
     );
 }
 

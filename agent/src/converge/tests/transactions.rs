@@ -2,36 +2,41 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Box;
 use crate::converge::apply::Applier;
-use crate::converge::ledger::{Ledger, Part};
-use crate::converge::pending::Pending;
+use crate::converge::hands::{Seen, Sight};
+use crate::converge::ledger::Ledger;
+use crate::converge::pending::{Pending, Stage};
 use crate::converge::plan::{self, Situation};
 use crate::converge::quarantine::Quarantine;
 use crate::report::{Cause, DocumentId, Kind, Outcome, StepName, StepRecord};
 use crate::resource::{
-    Activation, Check, Content, Desired, Entry, Phase, Probe, Step, UnitWish, Verb,
+    Activation, Check, Desired, Phase, Probe, Question, Step, Text, Thing, Verb, Want, Wave, Wish,
 };
 use crate::system::clock;
 use crate::system::command::CommandLine;
-use crate::system::file::{Files, Found};
+use crate::system::file::Files;
 use crate::system::root::Root;
 use crate::system::systemd::UnitState;
 
 /// A machine whose `systemctl` appends its arguments to a log and answers from files.
-struct Machine {
-    node: Box,
-    ledger: Ledger,
-    pending: Pending,
-    quarantine: Quarantine,
-    units: BTreeMap<String, UnitState>,
+pub(super) struct Machine {
+    pub(super) node: Box,
+    pub(super) ledger: Ledger,
+    pub(super) pending: Pending,
+    pub(super) quarantine: Quarantine,
+    pub(super) units: BTreeMap<String, UnitState>,
+    /// What the last good document wants, where there is one.
+    pub(super) good: Option<Vec<Step>>,
+    pub(super) booting: bool,
+    /// systemd does not say how units are.
+    pub(super) silent_systemd: bool,
 }
 
 impl Machine {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut node = Box::new();
         node.converger.files = Files::new(Root::machine_at(node.dir.path()));
         let dir = node.dir.path().display().to_string();
@@ -50,31 +55,56 @@ impl Machine {
             node,
             ledger: Ledger::default(),
             pending: Pending::default(),
-            quarantine: Quarantine {
-                digest: "d".into(),
-                steps: BTreeMap::new(),
-            },
+            quarantine: Quarantine::empty("d"),
             units: BTreeMap::new(),
+            good: None,
+            booting: false,
+            silent_systemd: false,
         }
     }
 
     /// The systemctl calls since the last time this was asked.
-    fn calls(&self) -> Vec<String> {
+    pub(super) fn calls(&self) -> Vec<String> {
         let path = self.node.path("/calls");
         let calls = std::fs::read_to_string(&path).unwrap_or_default();
         let _ = std::fs::remove_file(path);
         calls.lines().map(str::to_owned).collect()
     }
 
-    async fn apply(&mut self, steps: Vec<Step>) -> Vec<StepRecord> {
+    /// As after a crash between the switch and the proof: what was under way is on disk, and nothing else.
+    pub(super) fn killed_before_it_was_proven(&mut self) {
+        self.pending = Pending::load(&self.node.converger.files).unwrap();
+        assert!(!self.pending.steps.is_empty());
+        for step in self.pending.steps.values_mut() {
+            step.stage = Stage::Begun;
+        }
+    }
+
+    pub(super) fn stages(&self) -> Vec<Stage> {
+        self.pending.steps.values().map(|step| step.stage).collect()
+    }
+
+    pub(super) async fn apply(&mut self, steps: Vec<Step>) -> Vec<StepRecord> {
         let files = self.node.converger.files.clone();
         let ledger = self.pending.merged_into(self.ledger.clone());
-        let paths = steps
+        let wanted = steps
             .iter()
-            .flat_map(|step| step.entries.iter().map(|entry| entry.path.clone()));
-        let found: BTreeMap<PathBuf, Result<Found, String>> = paths
-            .chain(ledger.paths.keys().cloned())
-            .map(|path| (path.clone(), Ok(files.read(&path).unwrap())))
+            .chain(self.good.iter().flatten())
+            .flat_map(|step| step.wants.iter().map(|want| want.thing.clone()));
+        let sight: Sight = wanted
+            .chain(ledger.things.keys().cloned())
+            .map(|thing| {
+                let seen = match &thing {
+                    Thing::Path(path) => Seen::Path(files.read(path).unwrap()),
+                    Thing::Unit(_) if self.silent_systemd => {
+                        return (thing, Err("systemd does not say which units run".into()));
+                    }
+                    Thing::Unit(unit) => {
+                        Seen::Unit(self.units.get(unit).copied().unwrap_or_default())
+                    }
+                };
+                (thing, Ok(seen))
+            })
             .collect();
         let document = DocumentId {
             fleet: "heavy".parse().unwrap(),
@@ -87,33 +117,40 @@ impl Machine {
                 steps,
                 ..Desired::default()
             },
-            fallback: None,
+            fallback: self.good.clone().map(|steps| Desired {
+                steps,
+                ..Desired::default()
+            }),
             ledger: &ledger,
             pending: &self.pending,
             quarantine: &self.quarantine,
-            found: &found,
-            units: Some(&self.units),
+            sight: &sight,
             guard: None,
         });
         let said = RefCell::new(Vec::new());
-        let progress = |what: &str| said.borrow_mut().push(what.to_owned());
+        let progress = |what: &str, _: Duration| said.borrow_mut().push(what.to_owned());
         let mut applier = Applier {
             files: &files,
             platform: &self.node.converger.platform,
             document,
             run: 1,
             started: clock::now(),
-            booting: false,
+            booting: self.booting,
             sweeps: true,
-            hosts: Part::default(),
-            superseded: false,
+            fast: ledger.fast_part(),
+            overtaken: false,
+            untrue: [].into(),
             progress: &progress,
             ledger,
             pending: self.pending.clone(),
             quarantine: self.quarantine.clone(),
         };
-        let rows = applier.apply(&plan).await;
-        applier.settle(&plan, &rows);
+        let mut rows = applier.remove(&plan).await;
+        for wave in Wave::ALL {
+            rows.extend(applier.wave(wave, &plan).await);
+        }
+        rows.extend(Applier::left(&plan));
+        applier.settle_all(&plan);
         let Applier {
             ledger,
             pending,
@@ -125,44 +162,45 @@ impl Machine {
     }
 }
 
-fn step(text: &str) -> Step {
-    Step {
-        kind: Kind::Sites,
-        name: StepName("sites".into()),
-        entries: vec![
-            Entry {
-                path: format!("/srv/{text}/site.conf").into(),
-                content: Content::File {
-                    text: text.into(),
-                    mode: 0o644,
-                },
-                phase: Phase::Prepare,
-                shown_as: Some("/srv/current/site.conf".into()),
-                origins: Vec::new(),
-            },
-            Entry {
-                path: "/srv/current".into(),
-                content: Content::Link {
-                    target: text.into(),
-                },
-                phase: Phase::Commit,
-                shown_as: None,
-                origins: Vec::new(),
-            },
-        ],
-        units: Vec::new(),
-        list: None,
-        check: None,
-        activate: vec![Activation {
-            unit: "httpd.service".into(),
-            verb: Verb::ReloadOrStart,
-            log: None,
-        }],
-        probes: Vec::new(),
+pub(super) fn file(path: &str, text: &str, phase: Phase) -> Want {
+    Want {
+        thing: Thing::Path(path.into()),
+        wish: Wish::File {
+            text: Text::plain(text.into()),
+            mode: 0o644,
+        },
+        phase,
+        shown_as: None,
+        origins: Vec::new(),
     }
 }
 
-fn check(staged: &str, present: &str) -> Check {
+pub(super) fn step(text: &str) -> Step {
+    let mut step = Step::new(Kind::Sites, StepName("sites".into()));
+    step.wants = vec![
+        Want {
+            shown_as: Some("/srv/current/site.conf".into()),
+            ..file(&format!("/srv/{text}/site.conf"), text, Phase::Prepare)
+        },
+        Want {
+            thing: Thing::Path("/srv/current".into()),
+            wish: Wish::Link {
+                target: text.into(),
+            },
+            phase: Phase::Commit,
+            shown_as: None,
+            origins: Vec::new(),
+        },
+    ];
+    step.activate = vec![Activation {
+        unit: "httpd.service".into(),
+        verb: Verb::ReloadOrStart,
+        log: None,
+    }];
+    step
+}
+
+pub(super) fn check(staged: &str, present: &str) -> Check {
     let line = |script: &str| CommandLine::new(["/bin/sh", "-c", script], Duration::from_secs(5));
     Check {
         staged: line(staged),
@@ -170,7 +208,7 @@ fn check(staged: &str, present: &str) -> Check {
     }
 }
 
-fn served(machine: &Machine) -> String {
+pub(super) fn served(machine: &Machine) -> String {
     machine.node.read("/srv/current/site.conf")
 }
 
@@ -189,7 +227,13 @@ async fn a_generation_is_switched_and_the_old_one_is_removed() {
     assert!(rows[0].changes[0].diff.contains("-one") && rows[0].changes[0].diff.contains("+two"));
     assert_eq!(served(&machine), "two");
     assert!(!machine.node.path("/srv/one").exists());
-    assert!(machine.pending.steps.values().all(|step| step.done));
+    assert!(
+        machine
+            .pending
+            .steps
+            .values()
+            .all(|step| step.stage == Stage::Proven)
+    );
     assert_eq!(machine.apply(vec![step("two")]).await, vec![]);
 }
 
@@ -268,9 +312,12 @@ async fn a_probe_without_the_expected_answer_puts_everything_back() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     drop(taken);
-    let probe = Probe::Memcached {
-        address: "127.0.0.1".parse().unwrap(),
-        port,
+    let probe = Probe {
+        member: None,
+        question: Question::Memcached {
+            address: "127.0.0.1".parse().unwrap(),
+            port,
+        },
     };
     let rows = machine
         .apply(vec![Step {
@@ -300,21 +347,29 @@ async fn an_interrupted_activation_is_made_good_though_the_files_are_equal() {
     machine.calls();
     // As after a crash between the switch and the reload: the disk is new, ledger and memory are old.
     let files = machine.node.converger.files.clone();
-    machine.ledger = before;
+    machine.ledger = before.clone();
     machine.pending = Pending::load(&files).unwrap();
-    assert!(
-        machine
-            .pending
-            .steps
-            .contains_key(&StepName("sites".into()))
+    assert_eq!(machine.stages(), [Stage::Proven]);
+    assert_eq!(
+        machine.apply(vec![step("two")]).await,
+        vec![],
+        "shown to work before it was killed"
     );
+    machine.ledger = before;
+    machine.killed_before_it_was_proven();
     let rows = machine.apply(vec![step("two")]).await;
     assert_eq!(
         (rows[0].cause, rows[0].outcome),
         (Cause::Pending, Outcome::Changed)
     );
     assert_eq!(machine.calls(), ["reload -- httpd.service"]);
-    assert!(machine.pending.steps.values().all(|step| step.done));
+    assert!(
+        machine
+            .pending
+            .steps
+            .values()
+            .all(|step| step.stage == Stage::Proven)
+    );
 }
 
 #[tokio::test]
@@ -323,16 +378,7 @@ async fn an_interrupted_step_that_does_not_work_is_put_back_to_what_was_before_t
     machine.apply(vec![step("one")]).await;
     let before = machine.ledger.clone();
     let two = |text: &str| Step {
-        entries: vec![Entry {
-            path: "/etc/list".into(),
-            content: Content::File {
-                text: text.into(),
-                mode: 0o644,
-            },
-            phase: Phase::Commit,
-            shown_as: None,
-            origins: Vec::new(),
-        }],
+        wants: vec![file("/etc/list", text, Phase::Commit)],
         ..step("one")
     };
     machine.apply(vec![two("old")]).await;
@@ -340,7 +386,7 @@ async fn an_interrupted_step_that_does_not_work_is_put_back_to_what_was_before_t
     machine.apply(vec![two("new")]).await;
     drop(before);
     machine.ledger = old;
-    machine.pending = Pending::load(&machine.node.converger.files).unwrap();
+    machine.killed_before_it_was_proven();
     machine.node.write("/refuse", "");
     let rows = machine.apply(vec![two("new")]).await;
     assert!(matches!(
@@ -358,7 +404,7 @@ async fn an_interrupted_step_waits_until_somebody_has_mended_the_box() {
     machine.apply(vec![step("two")]).await;
     machine.calls();
     machine.ledger = before;
-    machine.pending = Pending::load(&machine.node.converger.files).unwrap();
+    machine.killed_before_it_was_proven();
     let broken = Step {
         check: Some(check("exit 1", "echo 'broken by hand' >&2; exit 1")),
         ..step("two")
@@ -378,30 +424,30 @@ async fn an_interrupted_step_waits_until_somebody_has_mended_the_box() {
     assert_eq!(machine.calls(), ["reload -- httpd.service"]);
 }
 
+pub(super) const UNIT: &str = "agentd-memcached@shop.service";
+
+pub(super) fn instance(text: &str) -> Step {
+    let env = "/etc/agentd/memcached/shop.env";
+    let mut step = Step::new(Kind::Cache, StepName("cache/shop/instance".into()));
+    step.wants = vec![
+        file(env, text, Phase::Commit),
+        Want {
+            thing: Thing::Unit(UNIT.into()),
+            wish: Wish::Running {
+                reads: vec![env.into()],
+            },
+            phase: Phase::Activate,
+            shown_as: None,
+            origins: Vec::new(),
+        },
+    ];
+    step
+}
+
 #[tokio::test]
 async fn units_are_started_restarted_and_stopped() {
     let mut machine = Machine::new();
-    let unit = "agentd-memcached@shop.service";
-    let instance = |text: &str| Step {
-        kind: Kind::Cache,
-        name: StepName("cache/shop/instance".into()),
-        entries: vec![Entry {
-            path: "/etc/agentd/memcached/shop.env".into(),
-            content: Content::File {
-                text: text.into(),
-                mode: 0o644,
-            },
-            phase: Phase::Commit,
-            shown_as: None,
-            origins: Vec::new(),
-        }],
-        units: vec![UnitWish {
-            unit: unit.into(),
-            restart_on: vec!["/etc/agentd/memcached/shop.env".into()],
-        }],
-        activate: Vec::new(),
-        ..step("one")
-    };
+    let unit = UNIT;
     let rows = machine.apply(vec![instance("a")]).await;
     assert_eq!(rows[0].outcome, Outcome::Failed);
     assert!(rows[0].error.as_ref().unwrap().contains("daemon-reload"));
@@ -433,7 +479,7 @@ async fn units_are_started_restarted_and_stopped() {
         [format!("disable -- {unit}"), format!("stop -- {unit}")]
     );
     assert!(
-        machine.ledger.units.is_empty()
+        machine.ledger.units().count() == 0
             && !machine.node.path("/etc/agentd/memcached/shop.env").exists()
     );
 }

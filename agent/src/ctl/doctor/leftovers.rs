@@ -16,7 +16,7 @@ const OLD_SECS: i64 = 3600;
 pub fn check(examined: &ExaminedBox, found: &mut Findings) {
     let mut dirs: BTreeSet<PathBuf> = [STATE_DIR, RUN_DIR, "/etc"].map(PathBuf::from).into();
     if let Ok(ledger) = Ledger::load(&examined.files) {
-        let parents = ledger.paths.keys().filter_map(|path| path.parent());
+        let parents = ledger.paths().filter_map(|(path, _)| path.parent());
         dirs.extend(parents.map(Path::to_path_buf));
     }
     let now = clock::now().as_second();

@@ -6,7 +6,7 @@ use super::super::place;
 use super::examined_box::ExaminedBox;
 use super::finding::Findings;
 use crate::node::View;
-use crate::resource::{Facts, Hosts, Resource as _};
+use crate::resource::{Hosts, Resource as _};
 
 const NSSWITCH: &str = "/etc/nsswitch.conf";
 
@@ -48,12 +48,10 @@ pub(super) fn order(nsswitch: &str, found: &mut Findings) {
 
 /// Lines of others in `/etc/hosts` that give one of the agent's names another address.
 fn shadows(examined: &ExaminedBox, view: &View, found: &mut Findings) {
-    let mut facts = Facts::default();
-    let observed =
-        place::block_on(Hosts.observe(view, &examined.platform, &examined.files, &mut facts));
-    if !matches!(observed, Ok(Ok(()))) {
+    let observed = place::block_on(Hosts.observe(view, &examined.platform, &examined.files));
+    let Ok(Ok(facts)) = observed else {
         return found.skip("/etc/hosts was not read");
-    }
+    };
     for problem in Hosts.desired(view, &examined.platform, &facts).problems {
         found.warn(
             problem.message,

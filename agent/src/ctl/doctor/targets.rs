@@ -60,7 +60,7 @@ fn paths(examined: &ExaminedBox, found: &mut Findings) -> BTreeSet<PathBuf> {
         paths.extend(lists.map(|list| PathBuf::from(list.path.as_str())));
     }
     match Ledger::load(&examined.files) {
-        Ok(ledger) => paths.extend(ledger.paths.into_keys()),
+        Ok(ledger) => paths.extend(ledger.paths().map(|(path, _)| path.to_path_buf())),
         Err(error) => found.skip(format!("what the agent owns: {error}")),
     }
     paths

@@ -64,7 +64,7 @@ impl<'a> Lookup<'a> {
         if !answer.units.is_empty() {
             return answer;
         }
-        for (path, owned) in &self.ledger.paths {
+        for (path, owned) in self.ledger.paths() {
             if owned.step.0 == subject {
                 answer.owned.push(self.path(path, owned, name, false));
             } else {
@@ -78,7 +78,7 @@ impl<'a> Lookup<'a> {
     }
 
     fn is_step(&self, subject: &str) -> bool {
-        !subject.starts_with('/') && self.ledger.paths.values().any(|o| o.step.0 == subject)
+        !subject.starts_with('/') && self.ledger.paths().any(|(_, o)| o.step.0 == subject)
     }
 
     /// The path as the agent speaks of it: without the root, without `.` and `..`.
@@ -92,7 +92,7 @@ impl<'a> Lookup<'a> {
     }
 
     /// The ledger's entry of a path: its own, the one shown as it, or the one that it leads to through links.
-    fn resolve(&self, path: &Path) -> Option<(&'a PathBuf, &'a Owned)> {
+    fn resolve(&self, path: &Path) -> Option<(&'a Path, &'a Owned)> {
         let mut path = path.to_path_buf();
         for _ in 0..LINKS_FOLLOWED {
             if let Some(entry) = self.entry(&path) {
@@ -103,12 +103,13 @@ impl<'a> Lookup<'a> {
         None
     }
 
-    fn entry(&self, path: &Path) -> Option<(&'a PathBuf, &'a Owned)> {
+    fn entry(&self, path: &Path) -> Option<(&'a Path, &'a Owned)> {
         let shown = || {
-            let mut all = self.ledger.paths.iter();
+            let mut all = self.ledger.paths();
             all.find(|(_, owned)| owned.shown_as.as_deref() == Some(path))
         };
-        self.ledger.paths.get_key_value(path).or_else(shown)
+        let own = self.ledger.paths().find(|(known, _)| *known == path);
+        own.or_else(shown)
     }
 
     /// `path` with its first component that is a link replaced by where that points.
@@ -132,28 +133,30 @@ impl<'a> Lookup<'a> {
 
     fn units(&self, subject: &str) -> Vec<OwnedUnit> {
         let full = format!("{subject}.service");
-        let units = self.ledger.units.iter();
+        let units = self.ledger.units();
         units
-            .filter(|(unit, _)| **unit == subject || **unit == full)
-            .map(|(unit, step)| {
+            .filter(|(unit, _)| *unit == subject || *unit == full)
+            .map(|(unit, owned)| {
+                let step = &owned.step;
                 let asked_by: BTreeSet<&Pointer> = self
                     .of_step(step)
                     .flat_map(|(_, owned)| owned.origins.iter().map(|origin| &origin.pointer))
                     .collect();
                 OwnedUnit {
-                    unit: unit.clone(),
+                    unit: unit.to_owned(),
                     step: step.clone(),
                     asked_by: asked_by.into_iter().cloned().collect(),
-                    paths: self.of_step(step).map(|(path, _)| path.clone()).collect(),
+                    paths: (self.of_step(step))
+                        .map(|(path, _)| path.to_path_buf())
+                        .collect(),
                 }
             })
             .collect()
     }
 
-    fn of_step(&self, step: &StepName) -> impl Iterator<Item = (&'a PathBuf, &'a Owned)> {
+    fn of_step(&self, step: &StepName) -> impl Iterator<Item = (&'a Path, &'a Owned)> {
         self.ledger
-            .paths
-            .iter()
+            .paths()
             .filter(move |(_, owned)| owned.step == *step)
     }
 
@@ -244,8 +247,7 @@ impl<'a> Lookup<'a> {
     fn nearest(&self, path: &Path) -> Vec<PathBuf> {
         let mut scored: Vec<(f64, &Path)> = self
             .ledger
-            .paths
-            .iter()
+            .paths()
             .map(|(at, owned)| owned.shown_as.as_deref().unwrap_or(at))
             .filter_map(|known| {
                 let likeness = likeness(&known.to_string_lossy(), &path.to_string_lossy());
@@ -297,8 +299,7 @@ impl Content {
     }
 
     fn block(bytes: &[u8]) -> Option<Self> {
-        let text = String::from_utf8_lossy(bytes);
-        let ours = match block::find(&text) {
+        let ours = match block::find(bytes) {
             BlockState::None => return None,
             // Not as written, and nobody can say which lines are whose.
             BlockState::Malformed(_) => return Some(Self::default()),
@@ -306,14 +307,14 @@ impl Content {
         };
         // Its words after the colon may be an older version's.
         let begins = BLOCK_BEGIN.split(':').next().unwrap_or(BLOCK_BEGIN);
-        let begin = text
-            .lines()
-            .take_while(|line| !line.starts_with(begins))
+        let begin = bytes
+            .split(|byte| *byte == b'\n')
+            .take_while(|line| !line.starts_with(begins.as_bytes()))
             .count();
         Some(Self {
-            digest: sha256_hex(ours.as_bytes()),
+            digest: sha256_hex(ours),
             first: begin + 1,
-            count: ours.lines().count(),
+            count: ours.split_inclusive(|byte| *byte == b'\n').count(),
             lines: lines(bytes),
         })
     }

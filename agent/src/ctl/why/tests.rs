@@ -8,7 +8,7 @@ use crate::converge::ledger::{Form, Ledger, Owned};
 use crate::fleet::Pointer;
 use crate::report::text::Paint;
 use crate::report::{Kind, StepName};
-use crate::resource::{BLOCK_BEGIN, BLOCK_END, LineOrigin};
+use crate::resource::{BLOCK_BEGIN, BLOCK_END, LineOrigin, Thing};
 use crate::system::digest::sha256_hex;
 use crate::system::file::Files;
 use crate::system::root::Root;
@@ -63,8 +63,8 @@ fn prepared() -> Box {
     put("etc/cron.d/agentd-shop_tick", "edited\n");
     std::os::unix::fs::symlink("7d1f", dir.path().join("etc/httpd/agentd/current")).unwrap();
     let mut ledger = Ledger::default();
-    ledger.paths.insert(
-        "/etc/hosts".into(),
+    ledger.things.insert(
+        Thing::Path("/etc/hosts".into()),
         owned(
             Kind::Hosts,
             "hosts",
@@ -76,8 +76,8 @@ fn prepared() -> Box {
             ],
         ),
     );
-    ledger.paths.insert(
-        "/etc/httpd/agentd/7d1f/shop_www.conf".into(),
+    ledger.things.insert(
+        Thing::Path("/etc/httpd/agentd/7d1f/shop_www.conf".into()),
         Owned {
             shown_as: Some("/etc/httpd/agentd/current/shop_www.conf".into()),
             ..owned(
@@ -89,12 +89,12 @@ fn prepared() -> Box {
             )
         },
     );
-    ledger.paths.insert(
-        "/etc/httpd/agentd/current".into(),
+    ledger.things.insert(
+        Thing::Path("/etc/httpd/agentd/current".into()),
         owned(Kind::Sites, "sites", Form::Link, "7d1f", vec![]),
     );
-    ledger.paths.insert(
-        "/etc/cron.d/agentd-shop_tick".into(),
+    ledger.things.insert(
+        Thing::Path("/etc/cron.d/agentd-shop_tick".into()),
         owned(
             Kind::Cron,
             "cron/shop_tick",
@@ -103,8 +103,8 @@ fn prepared() -> Box {
             vec![origin(None, "/signed/products/shop/cron/tick")],
         ),
     );
-    ledger.paths.insert(
-        "/etc/agentd/memcached/shop".into(),
+    ledger.things.insert(
+        Thing::Path("/etc/agentd/memcached/shop".into()),
         owned(
             Kind::Cache,
             "cache/shop",
@@ -113,9 +113,9 @@ fn prepared() -> Box {
             vec![origin(None, "/signed/products/shop/cache")],
         ),
     );
-    ledger.units.insert(
-        "agentd-memcached@shop.service".into(),
-        StepName("cache/shop".into()),
+    ledger.things.insert(
+        Thing::Unit("agentd-memcached@shop.service".into()),
+        owned(Kind::Cache, "cache/shop", Form::Unit, "", vec![]),
     );
     Box { dir, ledger }
 }

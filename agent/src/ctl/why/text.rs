@@ -55,6 +55,7 @@ fn path(out: &mut String, path: &OwnedPath, answer: &Explanation, now: Timestamp
         Form::File => "the whole file is the agent's",
         Form::Block => "the lines between the node-agent markers are the agent's",
         Form::Link => "the link is the agent's",
+        Form::Unit => "the unit is the agent's",
     };
     let _ = writeln!(
         out,

@@ -79,6 +79,7 @@ impl Node {
         let (intent, found_by) = self.session.intent().unwrap();
         let record = RunRecord {
             format: 1,
+            outstanding: Vec::new(),
             id: 7,
             node: intent.node.clone(),
             document: intent.document.id.clone(),

@@ -114,6 +114,7 @@ fn change(out: &mut String, change: &ChangeRecord, paint: Paint) {
         Action::Create => "create",
         Action::Update => "update",
         Action::Remove => "remove",
+        Action::Enable => "enable",
         Action::Start => "enable and start",
         Action::Restart => "restart",
         Action::Stop => "stop and disable",

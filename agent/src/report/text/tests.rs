@@ -105,6 +105,7 @@ fn hosts_warning() -> Problem {
 fn bad_run() -> RunRecord {
     RunRecord {
         format: 1,
+        outstanding: Vec::new(),
         id: 17,
         node: "web-1".parse().unwrap(),
         document: document(),

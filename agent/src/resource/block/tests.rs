@@ -1,6 +1,52 @@
 use proptest::prelude::*;
 
-use super::*;
+use super::{BLOCK_BEGIN, BLOCK_END, BlockError};
+
+/// What the tests below say of a text, which is UTF-8 in all but one.
+#[derive(Debug, PartialEq)]
+enum BlockState<'a> {
+    None,
+    One { lines: &'a str },
+    Malformed(String),
+}
+
+fn find(text: &str) -> BlockState<'_> {
+    match super::find(text.as_bytes()) {
+        super::BlockState::None => BlockState::None,
+        super::BlockState::One { lines } => BlockState::One { lines: utf8(lines) },
+        super::BlockState::Malformed(why) => BlockState::Malformed(why),
+    }
+}
+
+fn extract(text: &str) -> Option<&str> {
+    super::extract(text.as_bytes()).map(utf8)
+}
+
+fn splice(text: &str, lines: &str) -> Result<String, BlockError> {
+    super::splice(text.as_bytes(), lines).map(|spliced| utf8(&spliced).to_owned())
+}
+
+fn remove(text: &str) -> String {
+    utf8(&super::remove(text.as_bytes())).to_owned()
+}
+
+fn outside(text: &str) -> Vec<(usize, &str)> {
+    let lines = super::outside(text.as_bytes()).into_iter();
+    lines.map(|(number, line)| (number, utf8(line))).collect()
+}
+
+fn utf8(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn what_others_wrote_in_another_encoding_stays_byte_for_byte() {
+    let latin = b"# der Drucker im B\xfcro\r\n192.0.2.7\tprinter\n".as_slice();
+    let spliced = super::splice(latin, OURS).unwrap();
+    assert!(spliced.ends_with(latin));
+    assert_eq!(super::extract(&spliced), Some(OURS.as_bytes()));
+    assert_eq!(super::remove(&spliced), latin);
+}
 
 fn block(lines: &str) -> String {
     format!("{BLOCK_BEGIN}\n{lines}{BLOCK_END}\n")

@@ -3,6 +3,8 @@ use proptest::prelude::*;
 
 use super::super::fixtures::{cache, name, platform, view};
 use super::list::{check, read, render};
+use std::path::PathBuf;
+
 use super::*;
 use crate::fleet::ListFormat;
 use crate::fleet::names::Port;
@@ -21,7 +23,10 @@ fn desired(json: &str, nodes: &[(&str, &str)], instance: bool) -> Desired {
         caches: [(name("shop"), cache(json, nodes, instance))].into(),
         ..view()
     };
-    Caches.desired(&view, &platform(), &Facts::default())
+    let mut desired = CacheLists.desired(&view, &platform(), &());
+    let instances = CacheInstances.desired(&view, &platform(), &());
+    desired.steps.extend(instances.steps);
+    desired
 }
 
 fn list(format: &str) -> String {
@@ -35,20 +40,24 @@ fn list(format: &str) -> String {
     ];
     let desired = desired(&json, &nodes, false);
     assert_eq!(desired.problems, []);
-    let entry = &desired.steps[0].entries[0];
-    let Content::File { text, mode: 0o644 } = &entry.content else {
+    let entry = &desired.steps[0].wants[0];
+    let Wish::File { text, mode: 0o644 } = &entry.wish else {
         panic!("not a file that all may read");
     };
     // Each node's origin points at the line that has it.
     for origin in entry.origins.iter().filter(|origin| origin.line.is_some()) {
-        let line = text.lines().nth(origin.line.unwrap() as usize - 1).unwrap();
+        let line = text
+            .exposed()
+            .lines()
+            .nth(origin.line.unwrap() as usize - 1)
+            .unwrap();
         let node = nodes
             .iter()
             .find(|(node, _)| origin.pointer.0 == format!("/signed/servers/{node}"))
             .unwrap();
         assert!(line.contains(node.0) || line.contains(node.1), "{line}");
     }
-    text.clone()
+    text.exposed().to_owned()
 }
 
 #[test]
@@ -112,7 +121,7 @@ fn the_list_step_guards_its_nodes_and_reloads_whom_the_product_names() {
         ..view()
     };
     let debian = Platform::of(Family::Debian);
-    let desired = Caches.desired(&view, &debian, &Facts::default());
+    let desired = CacheLists.desired(&view, &debian, &());
     let step = &desired.steps[0];
     assert_eq!(step.name.0, "cache/shop");
     assert_eq!(step.list.as_ref().unwrap().what, "memcached nodes of shop");
@@ -125,7 +134,7 @@ fn the_list_step_guards_its_nodes_and_reloads_whom_the_product_names() {
             log: None,
         }]
     );
-    assert_eq!(step.entries[0].path, PathBuf::from("/etc/shop/nodes"));
+    assert_eq!(step.wants[0].thing.to_string(), "path:/etc/shop/nodes");
 }
 
 #[test]
@@ -150,30 +159,28 @@ fn a_memcached_server_gets_an_instance_in_a_step_of_its_own() {
         .collect();
     assert_eq!(names, ["cache/shop", "cache/shop/instance"]);
     let step = &desired.steps[1];
-    let Content::File { text, .. } = &step.entries[0].content else {
+    let Wish::File { text, .. } = &step.wants[0].wish else {
         panic!("not a file");
     };
-    assert_snapshot!(text, @r"
+    assert_snapshot!(text.exposed(), @r"
     # Written by node-agent for memcached of shop; edit the fleet document instead.
     LISTEN=10.77.0.11
     PORT=11311
     MEMORY=2048
     ");
     let env = PathBuf::from("/etc/agentd/memcached/shop.env");
-    assert_eq!(step.entries[0].path, env);
+    assert_eq!(step.wants[0].thing, Thing::Path(env.clone()));
     assert_eq!(
-        step.units,
-        [UnitWish {
-            unit: "agentd-memcached@shop.service".into(),
-            restart_on: vec![env]
-        }]
+        step.wants[1].thing,
+        Thing::Unit("agentd-memcached@shop.service".into())
     );
+    assert_eq!(step.wants[1].wish, Wish::Running { reads: vec![env] });
     assert_eq!(
-        step.probes,
-        [Probe::Memcached {
+        step.probes[0].question,
+        Question::Memcached {
             address: "10.77.0.11".parse().unwrap(),
             port: 11311
-        }]
+        }
     );
 }
 
@@ -188,16 +195,17 @@ fn an_instance_is_asked_where_it_can_be_reached() {
         let json = format!(r#"{{"port": 1, "memory": "64M", "listen": "{listen}"}}"#);
         let desired = desired(&json, &[], true);
         let step = &desired.steps[0];
-        let Content::File { text, .. } = &step.entries[0].content else {
+        let Wish::File { text, .. } = &step.wants[0].wish else {
             panic!("not a file");
         };
+        let text = text.exposed();
         assert!(text.contains(&format!("\nLISTEN={written}\n")), "{text}");
         assert_eq!(
-            step.probes,
-            [Probe::Memcached {
+            step.probes[0].question,
+            Question::Memcached {
                 address: asked.parse().unwrap(),
                 port: 1
-            }]
+            }
         );
     }
 }

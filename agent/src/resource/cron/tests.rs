@@ -8,24 +8,23 @@ use super::*;
 use crate::report::Severity;
 
 fn desired(cron: Vec<CronView>, users: Option<&[&str]>) -> Desired {
-    let facts = Facts {
+    let facts = CronFacts {
         users: users.map(|users| {
             users
                 .iter()
                 .map(|user| (*user).to_owned())
                 .collect::<BTreeSet<_>>()
         }),
-        ..Facts::default()
     };
     Cron.desired(&View { cron, ..view() }, &platform(), &facts)
 }
 
 fn text(job: CronView) -> String {
     let desired = desired(vec![job], None);
-    let Content::File { text, mode: 0o644 } = &desired.steps[0].entries[0].content else {
+    let Wish::File { text, mode: 0o644 } = &desired.steps[0].wants[0].wish else {
         panic!("not a file that cron takes");
     };
-    text.clone()
+    text.exposed().to_owned()
 }
 
 #[test]
@@ -75,7 +74,7 @@ fn no_two_jobs_share_a_file_and_debian_takes_every_name() {
     let paths: BTreeSet<String> = desired
         .steps
         .iter()
-        .map(|step| step.entries[0].path.to_str().unwrap().to_owned())
+        .map(|step| step.wants[0].thing.as_path().to_str().unwrap().to_owned())
         .collect();
     assert_eq!(paths.len(), 4);
     for path in &paths {
@@ -188,8 +187,8 @@ async fn accounts_are_asked_for_on_the_machine_only() {
         (Root::machine(), Some(BTreeSet::from(["root".to_owned()]))),
         (Root::under(dir.path()).unwrap(), None),
     ] {
-        let mut facts = Facts::default();
-        Cron.observe(&view, &platform(), &Files::new(root), &mut facts)
+        let facts = Cron
+            .observe(&view, &platform(), &Files::new(root))
             .await
             .unwrap();
         assert_eq!(facts.users, users);

@@ -16,16 +16,8 @@ fn fleet() -> View {
     }
 }
 
-fn facts(text: &str) -> Facts {
-    Facts {
-        hosts: HostsFacts {
-            outside: block::outside(text)
-                .into_iter()
-                .filter_map(|(number, line)| parse_line(number, line))
-                .collect(),
-        },
-        ..Facts::default()
-    }
+fn facts(text: &str) -> HostsFacts {
+    HostsFacts::of(text.as_bytes())
 }
 
 fn warnings(view: &View, text: &str) -> Vec<String> {
@@ -46,10 +38,10 @@ fn warnings(view: &View, text: &str) -> Vec<String> {
 
 #[test]
 fn servers_come_before_aliases_so_that_reverse_lookups_name_the_server() {
-    let desired = Hosts.desired(&fleet(), &platform(), &Facts::default());
+    let desired = Hosts.desired(&fleet(), &platform(), &HostsFacts::default());
     assert_eq!(desired.problems, []);
     let step = &desired.steps[0];
-    let Content::Block { text } = &step.entries[0].content else {
+    let Wish::Block { text } = &step.wants[0].wish else {
         panic!("not a block");
     };
     assert_snapshot!(text, @r"
@@ -59,7 +51,7 @@ fn servers_come_before_aliases_so_that_reverse_lookups_name_the_server() {
     10.77.0.31	a-database
     10.77.0.31	mysql-master
     ");
-    let origins: Vec<String> = step.entries[0]
+    let origins: Vec<String> = step.wants[0]
         .origins
         .iter()
         .map(|origin| format!("{} {}", origin.line.unwrap(), origin.pointer))
@@ -85,11 +77,11 @@ fn one_line_may_have_several_who_ask() {
         hosts: vec![alias("mysql-master", "10.77.0.31"), other],
         ..view()
     };
-    let desired = Hosts.desired(&view, &platform(), &Facts::default());
-    let entry = &desired.steps[0].entries[0];
+    let desired = Hosts.desired(&view, &platform(), &HostsFacts::default());
+    let entry = &desired.steps[0].wants[0];
     assert_eq!(
-        entry.content,
-        Content::Block {
+        entry.wish,
+        Wish::Block {
             text: "10.77.0.31\tmysql-master\n".into()
         }
     );
@@ -99,7 +91,7 @@ fn one_line_may_have_several_who_ask() {
 #[test]
 fn nobody_asks_for_names_nothing_is_wanted() {
     assert_eq!(
-        Hosts.desired(&view(), &platform(), &Facts::default()),
+        Hosts.desired(&view(), &platform(), &HostsFacts::default()),
         Desired::default()
     );
 }
@@ -133,9 +125,9 @@ proptest::proptest! {
     ) {
         let hosts: Vec<HostEntry> = hosts.into_iter().map(|(address, name)| server(&name, &address.to_string())).collect();
         let view = View { hosts: hosts.clone(), ..view() };
-        let desired = Hosts.desired(&view, &platform(), &Facts::default());
+        let desired = Hosts.desired(&view, &platform(), &HostsFacts::default());
         proptest::prop_assert_eq!(&desired.keep, &[]);
-        let Content::Block { text } = &desired.steps[0].entries[0].content else { panic!("not a block") };
+        let Wish::Block { text } = &desired.steps[0].wants[0].wish else { panic!("not a block") };
         let wished: BTreeSet<(IpAddr, String)> = hosts.into_iter().map(|host| (host.address, host.name)).collect();
         proptest::prop_assert_eq!(text.lines().count(), wished.len());
         proptest::prop_assert_eq!(pairs(text), wished);
@@ -147,25 +139,16 @@ async fn what_others_wrote_is_read_from_the_file() {
     use crate::system::root::Root;
     let dir = tempfile::tempdir().unwrap();
     let files = Files::new(Root::under(dir.path()).unwrap());
-    let mut facts = Facts::default();
-    Hosts
-        .observe(&fleet(), &platform(), &files, &mut facts)
-        .await
-        .unwrap();
-    assert_eq!(facts.hosts.outside, [], "no file, no lines");
+    let observe = async || Hosts.observe(&fleet(), &platform(), &files).await.unwrap();
+    assert_eq!(observe().await.outside, [], "no file, no lines");
 
     let text = block::splice(
-        "127.0.0.1 localhost\n10.1.1.1 db-1 \u{fffd}\n",
+        b"127.0.0.1 localhost\n10.1.1.1 db-1 \xfc\n",
         "10.77.0.31\tdb-1\n",
     )
     .unwrap();
-    files
-        .write(Path::new(PATH), text.as_bytes(), 0o644)
-        .unwrap();
-    Hosts
-        .observe(&fleet(), &platform(), &files, &mut facts)
-        .await
-        .unwrap();
-    let numbers: Vec<usize> = facts.hosts.outside.iter().map(|line| line.number).collect();
+    files.write(Path::new(PATH), &text, 0o644).unwrap();
+    let lines = observe().await.outside;
+    let numbers: Vec<usize> = lines.iter().map(|line| line.number).collect();
     assert_eq!(numbers, [4, 5]);
 }

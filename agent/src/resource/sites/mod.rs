@@ -28,17 +28,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 use self::vhost::Guarded;
 use super::{
-    Activation, ApacheFacts, Check, Content, Desired, Entry, Facts, GuardedList, LineOrigin,
-    ObserveError, Phase, Probe, Resource, Step, Verb,
+    Activation, Check, Desired, GuardedList, LineOrigin, Member, MemberName, ObserveError, Phase,
+    Probe, Question, Resource, Step, Text, Thing, Unfit, Verb, Want, Wish,
 };
-use crate::fleet::Pointer;
 use crate::node::{SiteView, View};
 use crate::report::{Kind, Problem, Severity, StepName};
 use crate::system::command::CommandLine;
+use crate::system::digest::Sha256;
 use crate::system::file::{Files, Found};
 use crate::system::platform::{Apache, Family, Platform};
 use crate::system::ports;
@@ -61,7 +59,24 @@ impl Sites {
     }
 }
 
+/// What is known of Apache on this box.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApacheFacts {
+    /// Its binary and main configuration are there.
+    pub installed: bool,
+    /// Ports that its own configuration, ours left out, listens on, each with an address at which the box itself reaches it.
+    pub listens: BTreeMap<u16, IpAddr>,
+    /// Ports for which its own configuration has a vhost that answers unknown hosts.
+    pub defaults: BTreeSet<u16>,
+    /// Ports that sites ask for and that a process other than Apache listens on.
+    pub taken: BTreeSet<u16>,
+    /// Override templates of vhosts, by name.
+    pub templates: BTreeMap<String, String>,
+}
+
 impl Resource for Sites {
+    type Facts = ApacheFacts;
+
     fn kind(&self) -> Kind {
         Kind::Sites
     }
@@ -71,59 +86,97 @@ impl Resource for Sites {
         view: &View,
         platform: &Platform,
         files: &Files,
-        facts: &mut Facts,
-    ) -> Result<(), ObserveError> {
-        if !view.sites.is_empty() {
-            facts.apache = observe(&view.sites, platform, files);
-        }
-        Ok(())
+    ) -> Result<ApacheFacts, ObserveError> {
+        Ok(if view.sites.is_empty() {
+            ApacheFacts::default()
+        } else {
+            observe(&view.sites, platform, files)
+        })
     }
 
-    fn desired(&self, view: &View, platform: &Platform, facts: &Facts) -> Desired {
-        if view.sites.is_empty() {
-            return Desired::default();
-        }
+    fn assumed(&self) -> ApacheFacts {
+        ApacheFacts::as_installed()
+    }
+
+    fn desired(&self, view: &View, platform: &Platform, facts: &ApacheFacts) -> Desired {
         let mut desired = Desired::default();
-        if !facts.apache.installed {
+        if view.sites.is_empty() {
+            return desired;
+        }
+        if !facts.installed {
             let message = format!(
                 "Apache is not installed on this box ({} and {} are looked for), but it has sites: install it, or build the image for the role web",
                 platform.apache.main_config.display(),
                 platform.apache.test.first().map_or("", String::as_str),
             );
-            hold(&mut desired, message, None);
+            desired.hold(Kind::Sites, StepName(STEP.into()), message, None);
             return desired;
         }
         let mut vhosts = Vec::new();
         for site in &view.sites {
-            if facts.apache.taken.contains(&site.site.port.get()) {
+            if facts.taken.contains(&site.site.port.get()) {
                 let message = taken(site, &platform.apache);
-                hold(&mut desired, message, Some(site.origin.then("port")));
+                desired.unfit.push(unfit(site, message, "port"));
+                continue;
             }
-            match Vhost::render(site, platform, &facts.apache) {
+            match Vhost::render(site, platform, facts) {
                 Ok(vhost) => {
                     if !vhost.answers {
                         desired.problems.push(unproven(site));
                     }
                     vhosts.push(vhost);
                 }
-                Err(mistake) => {
-                    let origin = site.origin.then("template");
-                    hold(&mut desired, mistake, Some(origin));
-                }
+                Err(mistake) => desired.unfit.push(unfit(site, mistake, "template")),
             }
         }
-        // Sites are one transaction: where one of them cannot be, all stay as they are.
-        if desired.keep.is_empty() {
+        // Sites are one transaction: they are wished for without those that cannot be.
+        if desired.unfit.is_empty() {
             let log = error_log(platform);
-            desired.steps = vec![step(
-                &view.sites,
-                &vhosts,
-                &platform.apache,
-                &log,
-                &facts.apache,
-            )];
+            desired.steps = vec![step(&view.sites, &vhosts, &platform.apache, &log, facts)];
         }
         desired
+    }
+
+    fn leave_out(
+        &self,
+        step: &StepName,
+        members: &BTreeSet<MemberName>,
+        view: &mut View,
+        old: Option<&View>,
+    ) {
+        if step.0 != STEP {
+            return;
+        }
+        let before = |site: &SiteView| {
+            old?.sites
+                .iter()
+                .find(|old| old.product == site.product && old.name == site.name)
+        };
+        let sites = std::mem::take(&mut view.sites);
+        view.sites = (sites.into_iter())
+            .filter_map(|site| {
+                if members.contains(&member_name(&site)) {
+                    before(&site).filter(|old| old.site != site.site).cloned()
+                } else {
+                    Some(site)
+                }
+            })
+            .collect();
+    }
+}
+
+/// A site's name among a box's sites: `shop/www`.
+fn member_name(site: &SiteView) -> MemberName {
+    MemberName(format!("{}/{}", site.product, site.name))
+}
+
+fn unfit(site: &SiteView, message: String, field: &str) -> Unfit {
+    Unfit {
+        kind: Kind::Sites,
+        step: StepName(STEP.into()),
+        member: member_name(site),
+        message,
+        origin: Some(site.origin.then(field)),
     }
 }
 
@@ -136,10 +189,6 @@ impl ApacheFacts {
             ..Self::default()
         }
     }
-}
-
-fn hold(desired: &mut Desired, message: String, origin: Option<Pointer>) {
-    desired.hold(Kind::Sites, StepName(STEP.into()), message, origin);
 }
 
 /// Apache would not refuse the port in its configuration test: it would end at the reload.
@@ -351,23 +400,26 @@ fn step(
     pieces.sort_by(|a, b| a.name.cmp(&b.name));
 
     let all: Vec<_> = sites.iter().flat_map(whole).collect();
-    let link = |name: &str, phase| Entry {
-        path: apache.dir.join(name),
-        content: Content::Link {
+    let link = |name: &str, phase| Want {
+        thing: Thing::Path(apache.dir.join(name)),
+        wish: Wish::Link {
             target: PathBuf::from(&generation),
         },
         phase,
         shown_as: None,
         origins: all.clone(),
     };
-    let file = |path: PathBuf, text: String, shown_as, origins| Entry {
-        path,
-        content: Content::File { text, mode: 0o644 },
+    let file = |path: PathBuf, text: String, shown_as, origins| Want {
+        thing: Thing::Path(path),
+        wish: Wish::File {
+            text: Text::plain(text),
+            mode: 0o644,
+        },
         phase: Phase::Prepare,
         shown_as,
         origins,
     };
-    let mut entries: Vec<_> = pieces
+    let mut wants: Vec<_> = pieces
         .into_iter()
         .map(|piece| {
             file(
@@ -378,51 +430,52 @@ fn step(
             )
         })
         .collect();
-    entries.push(link("staged", Phase::Prepare));
-    entries.push(file(
+    wants.push(link("staged", Phase::Prepare));
+    wants.push(file(
         apache.include.clone(),
         server::include(apache),
         None,
         all.clone(),
     ));
-    entries.push(link("current", Phase::Commit));
+    wants.push(link("current", Phase::Commit));
 
     let test = |defines: &[&str]| {
         let own = apache.test.iter().map(String::as_str);
         CommandLine::new(own.chain(defines.iter().copied()), TEST_DEADLINE)
     };
-    Step {
-        kind: Kind::Sites,
-        name: StepName(STEP.into()),
-        entries,
-        units: Vec::new(),
-        list: Some(GuardedList {
-            what: "virtual hosts".into(),
-            entries: list(sites),
-        }),
-        check: Some(Check {
-            staged: test(&["-D", server::STAGED]),
-            present: test(&[]),
-        }),
-        activate: vec![Activation {
-            unit: apache.unit.clone(),
-            verb: Verb::ReloadOrStart,
-            log: Some(error_log.to_path_buf()),
-        }],
-        probes: sites
-            .iter()
-            .zip(vhosts)
-            .map(|(site, vhost)| probe(site, vhost, &generation, facts))
-            .collect(),
-    }
+    let mut step = Step::new(Kind::Sites, StepName(STEP.into()));
+    step.wants = wants;
+    step.list = Some(GuardedList {
+        what: "virtual hosts".into(),
+        entries: list(sites),
+    });
+    step.check = Some(Check {
+        staged: test(&["-D", server::STAGED]),
+        present: test(&[]),
+    });
+    step.activate = vec![Activation {
+        unit: apache.unit.clone(),
+        verb: Verb::ReloadOrStart,
+        log: Some(error_log.to_path_buf()),
+    }];
+    step.probes = sites
+        .iter()
+        .zip(vhosts)
+        .map(|(site, vhost)| probe(site, vhost, &generation, facts))
+        .collect();
+    step.members = sites
+        .iter()
+        .map(|site| Member {
+            name: member_name(site),
+            file: format!("{}.conf", vhost::stem(site)),
+        })
+        .collect();
+    step
 }
 
 /// The sites by name: a changed domain is no loss.
 fn list(sites: &[SiteView]) -> Vec<String> {
-    let mut names: Vec<_> = sites
-        .iter()
-        .map(|site| format!("{}/{}", site.product, site.name))
-        .collect();
+    let mut names: Vec<_> = sites.iter().map(|site| member_name(site).0).collect();
     names.sort_unstable();
     names
 }
@@ -442,7 +495,7 @@ fn probe_answer(site: &SiteView) -> String {
 /// and an answer of the old generation, or of another vhost that took the name, must not pass.
 fn probe(site: &SiteView, vhost: &Vhost, generation: &str, facts: &ApacheFacts) -> Probe {
     let port = site.site.port.get();
-    Probe::Http {
+    let question = Question::Http {
         address: facts
             .listens
             .get(&port)
@@ -461,6 +514,10 @@ fn probe(site: &SiteView, vhost: &Vhost, generation: &str, facts: &ApacheFacts) 
             "/".into()
         },
         body: vhost.answers.then(|| probe_answer(site)),
+    };
+    Probe {
+        member: Some(member_name(site)),
+        question,
     }
 }
 
@@ -468,15 +525,15 @@ fn probe(site: &SiteView, vhost: &Vhost, generation: &str, facts: &ApacheFacts) 
 fn generation(first: &str, pieces: &[Piece]) -> String {
     let mut hash = Sha256::new();
     let mut add = |text: &str| {
-        hash.update(text.len().to_be_bytes());
-        hash.update(text);
+        hash.update(&text.len().to_be_bytes());
+        hash.update(text.as_bytes());
     };
     add(first);
     for piece in pieces {
         add(&piece.name);
         add(&piece.text);
     }
-    let mut name = hex::encode(hash.finalize());
+    let mut name = hash.finish_hex();
     name.truncate(12);
     name
 }

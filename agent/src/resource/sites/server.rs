@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::ApacheFacts;
 use super::lines::Lines;
 use super::quote::quoted;
 use super::vhost::{GENERATION, WELL_KNOWN};
 use crate::fleet::Pointer;
 use crate::node::SiteView;
-use crate::resource::{ApacheFacts, LineOrigin};
+use crate::resource::LineOrigin;
 use crate::system::file::{Files, Found};
 use crate::system::platform::Apache;
 

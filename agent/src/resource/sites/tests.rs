@@ -46,25 +46,22 @@ fn view_of(sites: Vec<SiteView>) -> View {
     }
 }
 
-fn installed() -> Facts {
-    Facts {
-        apache: ApacheFacts::as_installed(),
-        ..Facts::default()
-    }
+fn installed() -> ApacheFacts {
+    ApacheFacts::as_installed()
 }
 
-fn only_step(view: &View, platform: &Platform, facts: &Facts) -> Step {
+fn only_step(view: &View, platform: &Platform, facts: &ApacheFacts) -> Step {
     let desired = Sites.desired(view, platform, facts);
     assert_eq!(desired.problems, []);
-    assert_eq!(desired.keep, []);
+    assert_eq!((desired.keep, desired.unfit), (vec![], vec![]));
     let [step] = desired.steps.try_into().unwrap();
     step
 }
 
 fn text<'a>(step: &'a Step, name: &str) -> &'a str {
-    let entry = step.entries.iter().find(|entry| entry.path.ends_with(name));
-    match &entry.unwrap().content {
-        Content::File { text, .. } => text,
+    let want = step.paths().find(|(path, _)| path.ends_with(name));
+    match &want.unwrap().1.wish {
+        Wish::File { text, .. } => text.exposed(),
         other => panic!("{name} is {other:?}"),
     }
 }
@@ -72,15 +69,15 @@ fn text<'a>(step: &'a Step, name: &str) -> &'a str {
 /// A step as text: each entry with its content, then what surrounds them.
 fn show(step: &Step) -> String {
     let mut out = String::new();
-    for entry in &step.entries {
-        write!(out, "=== {:?} {}", entry.phase, entry.path.display()).unwrap();
+    for (path, entry) in step.paths() {
+        write!(out, "=== {:?} {}", entry.phase, path.display()).unwrap();
         if let Some(shown) = &entry.shown_as {
             write!(out, " (shown as {})", shown.display()).unwrap();
         }
-        match &entry.content {
-            Content::File { text, mode } => {
+        match &entry.wish {
+            Wish::File { text, mode } => {
                 writeln!(out, " {mode:o}").unwrap();
-                for (index, line) in text.lines().enumerate() {
+                for (index, line) in text.exposed().lines().enumerate() {
                     let asked = entry
                         .origins
                         .iter()
@@ -91,8 +88,8 @@ fn show(step: &Step) -> String {
                     writeln!(out, "{}", format!("{line:<80}{asked}").trim_end()).unwrap();
                 }
             }
-            Content::Link { target } => writeln!(out, " -> {}", target.display()).unwrap(),
-            Content::Block { .. } => unreachable!("sites have no blocks"),
+            Wish::Link { target } => writeln!(out, " -> {}", target.display()).unwrap(),
+            other => unreachable!("sites have no {other:?}"),
         }
     }
     writeln!(out, "list     {:?}", step.list).unwrap();
@@ -100,7 +97,7 @@ fn show(step: &Step) -> String {
     writeln!(out, "present  {}", step.check.as_ref().unwrap().present).unwrap();
     writeln!(out, "activate {:?}", step.activate).unwrap();
     for probe in &step.probes {
-        writeln!(out, "probe    {probe:?}").unwrap();
+        writeln!(out, "probe    {:?}", probe.question).unwrap();
     }
     out
 }
@@ -135,13 +132,13 @@ fn a_site_with_everything() {
 
 #[test]
 fn no_sites_no_step() {
-    let desired = Sites.desired(&view_of(vec![]), &debian(), &Facts::default());
+    let desired = Sites.desired(&view_of(vec![]), &debian(), &ApacheFacts::default());
     assert_eq!(desired, Desired::default());
 }
 
 #[test]
 fn without_apache_nothing_is_touched_and_the_report_says_so() {
-    let desired = Sites.desired(&heavy(), &debian(), &Facts::default());
+    let desired = Sites.desired(&heavy(), &debian(), &ApacheFacts::default());
     assert_eq!(desired.steps, []);
     assert_eq!(desired.keep, [StepName("sites".into())]);
     insta::assert_snapshot!(desired.problems[0].message, @"Apache is not installed on this box (/etc/apache2/apache2.conf and /usr/sbin/apache2ctl are looked for), but it has sites: install it, or build the image for the role web");
@@ -151,10 +148,10 @@ fn without_apache_nothing_is_touched_and_the_report_says_so() {
 fn a_generation_is_named_after_its_content() {
     let of = |view: &View| {
         let step = only_step(view, &debian(), &installed());
-        let current = step.entries.last().unwrap();
+        let current = step.wants.last().unwrap();
         assert_eq!(current.phase, Phase::Commit);
-        match &current.content {
-            Content::Link { target } => target.clone(),
+        match &current.wish {
+            Wish::Link { target } => target.clone(),
             other => panic!("{other:?}"),
         }
     };
@@ -173,8 +170,8 @@ fn one_sites_change_is_no_line_in_the_vhost_of_another() {
         only_step(&heavy(), &debian(), &installed()),
         only_step(&changed, &debian(), &installed()),
     );
-    for entry in &after.entries {
-        let name = entry.path.file_name().unwrap().to_str().unwrap();
+    for (path, _) in after.paths() {
+        let name = path.file_name().unwrap().to_str().unwrap();
         if name.starts_with("shop_") || name.starts_with("video_") {
             assert_eq!(text(&before, name), text(&after, name));
         }
@@ -185,26 +182,25 @@ fn one_sites_change_is_no_line_in_the_vhost_of_another() {
 #[test]
 fn what_the_server_has_itself_is_not_said_again() {
     let mut facts = installed();
-    facts.apache.listens = [(80, "10.0.0.5".parse().unwrap())].into();
-    facts.apache.defaults = [80].into();
+    facts.listens = [(80, "10.0.0.5".parse().unwrap())].into();
+    facts.defaults = [80].into();
     let step = only_step(&heavy(), &debian(), &facts);
     let first = text(&step, "server.first");
     assert!(!first.contains("Listen 80\n") && first.contains("Listen 8080\n"));
     assert!(!first.contains("*:80>") && first.contains("*:8080>"));
     // Asked where the server listens.
-    assert!(step.probes.iter().any(|probe| matches!(probe,
-        Probe::Http { address, port: 80, .. } if address.to_string() == "10.0.0.5")));
+    assert!(step.probes.iter().any(|probe| matches!(&probe.question,
+        Question::Http { address, port: 80, .. } if address.to_string() == "10.0.0.5")));
 }
 
 #[test]
-fn a_port_that_somebody_else_listens_on_holds_all_sites() {
+fn a_port_that_somebody_else_listens_on_makes_that_site_impossible() {
     let mut facts = installed();
-    facts.apache.taken = [8080].into();
+    facts.taken = [8080].into();
     let desired = Sites.desired(&heavy(), &debian(), &facts);
     assert_eq!(desired.steps, []);
-    assert_eq!(desired.keep, [StepName("sites".into())]);
-    let [problem] = desired.problems.try_into().unwrap();
-    assert_eq!(problem.severity, Severity::Failure);
+    let [problem] = desired.unfit.try_into().unwrap();
+    assert_eq!(problem.member, MemberName("shop/admin".into()));
     assert_eq!(
         problem.origin.unwrap().0,
         "/signed/products/shop/sites/admin/port"
@@ -229,13 +225,13 @@ fn ports_of_the_generation_in_use_are_apaches_own() {
     );
 }
 
-fn with_template(source: &str) -> (View, Facts) {
+fn with_template(source: &str) -> (View, ApacheFacts) {
     let wish = json!({
         "domains": ["a.example.com", "b.example.com"], "root": "/srv/a", "template": "own",
         "headers": {"X-Odd": "${HOME}"}, "aliases": {"/media": "/srv/media"}, "allow": ["10.0.0.0/8"]
     });
     let mut facts = installed();
-    facts.apache.templates = [("own".to_string(), source.to_string())].into();
+    facts.templates = [("own".to_string(), source.to_string())].into();
     (view_of(vec![site("www", wish)]), facts)
 }
 
@@ -262,7 +258,7 @@ fn a_template_writes_its_own_vhost() {
     let step = only_step(&view, &debian(), &facts);
     insta::assert_snapshot!(text(&step, "shop_www.conf"));
     assert!(
-        matches!(&step.probes[..], [Probe::Http { body: Some(body), .. }] if body == "shop/www\n")
+        matches!(&step.probes[0].question, Question::Http { body: Some(body), .. } if body == "shop/www\n")
     );
 }
 
@@ -283,24 +279,24 @@ fn a_template_without_the_probe_is_asked_for_any_answer() {
     assert_eq!(problem.severity, Severity::Warning);
     insta::assert_snapshot!(problem.message, @"site www of shop: its override template leaves out {{ probe }}, so after a reload nobody can tell whether this vhost answers or another");
     let step = desired.steps.remove(0);
-    assert!(matches!(&step.probes[..], [Probe::Http { body: None, path, .. }] if path == "/"));
+    assert!(
+        matches!(&step.probes[0].question, Question::Http { body: None, path, .. } if path == "/")
+    );
     assert!(
         !step
-            .entries
-            .iter()
-            .any(|entry| entry.path.ends_with("shop_www.probe"))
+            .paths()
+            .any(|(path, _)| path.ends_with("shop_www.probe"))
     );
 }
 
 #[test]
-fn a_template_that_fails_keeps_all_sites_and_names_the_line() {
+fn a_template_that_fails_makes_its_site_impossible_and_names_the_line() {
     let message = |source: &str| {
         let (mut view, facts) = with_template(source);
         view.sites.extend(heavy().sites);
         let desired = Sites.desired(&view, &debian(), &facts);
         assert_eq!(desired.steps, []);
-        assert_eq!(desired.keep, [StepName("sites".into())]);
-        let [problem] = desired.problems.try_into().unwrap();
+        let [problem] = desired.unfit.try_into().unwrap();
         assert_eq!(
             problem.origin.unwrap().0,
             "/signed/products/shop/sites/www/template"
@@ -312,7 +308,7 @@ fn a_template_that_fails_keeps_all_sites_and_names_the_line() {
     insta::assert_snapshot!(message("a\u{7}"), @"site www of shop: /etc/agentd/templates/own.conf.j2: it gives control characters");
     let (view, _) = with_template("");
     let missing = Sites.desired(&view, &debian(), &installed());
-    insta::assert_snapshot!(missing.problems[0].message, @"site www of shop: /etc/agentd/templates/own.conf.j2: no such template on this box, or not a UTF-8 file (links are not followed) of at most 256 KiB");
+    insta::assert_snapshot!(missing.unfit[0].message, @"site www of shop: /etc/agentd/templates/own.conf.j2: no such template on this box, or not a UTF-8 file (links are not followed) of at most 256 KiB");
 }
 
 /// A machine's files under a scratch root.
@@ -430,4 +426,26 @@ fn under_a_root_without_apache_one_as_installed_is_taken() {
         facts.templates,
         [("own".to_string(), "text".to_string())].into()
     );
+}
+
+#[test]
+fn what_is_left_out_comes_back_as_it_was_and_what_is_new_does_not() {
+    let root = |path: &str| json!({"domains": ["a.example.com"], "root": path});
+    let other = json!({"domains": ["b.example.com"], "root": "/srv/b"});
+    let old = view_of(vec![
+        site("www", root("/srv/old")),
+        site("same", other.clone()),
+    ]);
+    let mut new = view_of(vec![
+        site("www", root("/srv/new")),
+        site("same", other.clone()),
+        site("more", other),
+    ]);
+    let all: BTreeSet<MemberName> = new.sites.iter().map(member_name).collect();
+    let sites = StepName(STEP.into());
+    let before = new.clone();
+    Sites.leave_out(&StepName("other".into()), &all, &mut new, Some(&old));
+    assert_eq!(new, before, "another step's members");
+    Sites.leave_out(&sites, &all, &mut new, Some(&old));
+    assert_eq!(new.sites, [old.sites[0].clone()]);
 }

@@ -81,8 +81,8 @@ impl Staged {
             },
             None => None,
         };
-        let (temporary, file) =
-            create_temporary(&dir, name).map_err(|errno| failed(errno.into()))?;
+        let (temporary, file) = create_temporary(&dir, name)
+            .map_err(|errno| FileError::at("write", path, (&dir, name), errno))?;
         // From here on, an early return removes the temporary file.
         let mut staged = Self {
             dir,
@@ -143,7 +143,10 @@ impl Staged {
                 .commit_in_place()
                 .map(|()| Written::InPlace)
                 .map_err(|source| FileError::io("write", &self.path, source)),
-            Err(errno) => Err(FileError::io("write", &self.path, errno)),
+            Err(errno) => {
+                let place = (&self.dir, self.name.as_os_str());
+                Err(FileError::at("write", &self.path, place, errno))
+            }
         }
     }
 

@@ -397,3 +397,51 @@ fn ones_own_writes_are_known_and_somebody_elses_are_not() {
     files.forget_sightings_but(|path| path == link);
     assert_eq!(files.sighting(list), None);
 }
+
+/// Takes the flag off again, whatever becomes of the test: nobody could remove the directory.
+struct Immutable(PathBuf);
+
+impl Immutable {
+    fn set(path: &Path, on: bool) {
+        use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+        let file = File::open(path).unwrap();
+        let mut flags = ioctl_getflags(&file).unwrap();
+        flags.set(IFlags::IMMUTABLE, on);
+        ioctl_setflags(&file, flags).unwrap();
+    }
+}
+
+impl Drop for Immutable {
+    fn drop(&mut self) {
+        Self::set(&self.0, false);
+    }
+}
+
+#[test]
+fn what_is_immutable_is_told_as_that_with_what_to_do() {
+    let (dir, files) = scratch();
+    for what in ["file", "dir"] {
+        let place = dir.path().join("dir");
+        let path = place.join("hosts");
+        fs::create_dir_all(&place).unwrap();
+        lay(&path, "old");
+        let locked = if what == "file" { &path } else { &place };
+        Immutable::set(locked, true);
+        let _guard = Immutable(locked.clone());
+        let path = Path::new("/dir/hosts");
+        for error in [
+            files.write(path, b"new", 0o644).unwrap_err(),
+            files.remove(path).unwrap_err(),
+            files.link(path, Path::new("x")).unwrap_err(),
+        ] {
+            let said = error.to_string();
+            let named = if what == "file" {
+                "chattr -i /dir/hosts"
+            } else {
+                "chattr -i /dir`"
+            };
+            assert!(said.contains(named), "{said}");
+        }
+        assert_eq!(names(&place), ["hosts"]);
+    }
+}

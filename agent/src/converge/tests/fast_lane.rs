@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::Box;
-use crate::converge::hosts::Led;
+use crate::converge::Followed;
 use crate::converge::ledger::Ledger;
 use crate::converge::pending::Pending;
 use crate::converge::{Intent, RunError, journal};
@@ -27,7 +28,7 @@ fn led_by(node: &Box, owner: &str, epoch: u64) -> Intent {
 }
 
 /// It waits for nothing: one poll is all.
-fn lead(node: &Box, intent: &Intent) -> Result<Led, RunError> {
+fn lead(node: &Box, intent: &Intent) -> Result<Followed, RunError> {
     let mut led = pin!(node.converger.lead(intent));
     match led.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(led) => led,
@@ -50,10 +51,10 @@ fn ledger(node: &Box) -> Ledger {
 }
 
 /// A run by db-1's lease, in which db-2 becomes the master when the step `at` begins.
-async fn run_with_a_change_at(node: &Box, at: &str) -> (RunRecord, Led) {
+async fn run_with_a_change_at(node: &Box, at: &str) -> (RunRecord, Followed) {
     let (before, after) = (led_by(node, "db-1", 1), led_by(node, "db-2", 2));
     let led = RefCell::new(None);
-    let progress = |what: &str| {
+    let progress = |what: &str, _: Duration| {
         if what == format!("applying {at}") {
             *led.borrow_mut() = Some(lead(node, &after).unwrap());
             assert_eq!(master(node), "10.77.0.32", "in the middle of the run");
@@ -73,7 +74,7 @@ fn steps(record: &RunRecord) -> Vec<String> {
 async fn changed_document() -> Box {
     let mut node = Box::new();
     node.converger
-        .run(&led_by(&node, "db-1", 1), Trigger::Poll, &|_| ())
+        .run(&led_by(&node, "db-1", 1), Trigger::Poll, &|_, _| ())
         .await
         .unwrap();
     assert_eq!(master(&node), "10.77.0.31");
@@ -89,9 +90,9 @@ async fn changed_document() -> Box {
 }
 
 /// Whatever comes next must find all in order, the lease's word included.
-async fn all_is_in_order(node: &Box, led: Led) {
+async fn all_is_in_order(node: &Box, led: Followed) {
     assert_eq!(master(node), "10.77.0.32", "after the run");
-    let Led::There(led) = led else {
+    let Followed::Now(led) = led else {
         panic!("{led:?}")
     };
     assert_eq!(steps(&led), ["hosts Changed"]);
@@ -118,7 +119,7 @@ async fn all_is_in_order(node: &Box, led: Led) {
     let by_lease = led_by(node, "db-2", 2);
     let next = node
         .converger
-        .run(&by_lease, Trigger::Lease, &|_| ())
+        .run(&by_lease, Trigger::Lease, &|_, _| ())
         .await
         .unwrap();
     assert_eq!(steps(&next), [""; 0]);
@@ -155,7 +156,7 @@ async fn before_the_run_comes_to_the_lines_it_leaves_them_alone() {
 async fn the_last_of_several_words_stays() {
     let node = changed_document().await;
     let before = led_by(&node, "db-1", 1);
-    let progress = |what: &str| match what {
+    let progress = |what: &str, _: Duration| match what {
         "applying cache/shop" => drop(lead(&node, &led_by(&node, "db-2", 2)).unwrap()),
         "applying cron/shop_tick" => drop(lead(&node, &led_by(&node, "db-1", 3)).unwrap()),
         _ => {}
@@ -166,7 +167,7 @@ async fn the_last_of_several_words_stays() {
         .unwrap();
     assert_eq!(master(&node), "10.77.0.31");
     let kept = ledger(&node);
-    let owned = &kept.paths[std::path::Path::new(HOSTS)];
+    let owned = kept.path(std::path::Path::new(HOSTS)).unwrap();
     assert!(format!("{:?}", owned.origins).contains("epoch 3"));
 }
 
@@ -174,7 +175,7 @@ async fn the_last_of_several_words_stays() {
 async fn the_first_lines_and_what_is_under_way_are_a_runs_work() {
     let node = Box::new();
     let led = lead(&node, &led_by(&node, "db-2", 2)).unwrap();
-    assert!(matches!(led, Led::NotSo(_)), "{led:?}");
+    assert!(matches!(led, Followed::ByARun(_)), "{led:?}");
     assert!(!node.path(HOSTS).exists());
 
     node.run("web-1").await;
@@ -183,12 +184,15 @@ async fn the_first_lines_and_what_is_under_way_are_a_runs_work() {
         std::path::Path::new("/run/agentd/hosts.lock"),
     );
     assert!(held.as_ref().unwrap().is_some());
-    assert_eq!(lead(&node, &led_by(&node, "db-2", 2)).unwrap(), Led::Busy);
+    assert_eq!(
+        lead(&node, &led_by(&node, "db-2", 2)).unwrap(),
+        Followed::Busy
+    );
     drop(held);
     let led = lead(&node, &led_by(&node, "db-2", 2)).unwrap();
-    assert!(matches!(led, Led::There(_)), "{led:?}");
+    assert!(matches!(led, Followed::Now(_)), "{led:?}");
     let again = lead(&node, &led_by(&node, "db-2", 2)).unwrap();
-    assert_eq!(again, Led::Already);
+    assert_eq!(again, Followed::Already);
 }
 
 #[tokio::test]
@@ -198,7 +202,7 @@ async fn what_somebody_wrote_among_the_lines_is_kept_as_a_run_keeps_it() {
     let hosts = node.read(HOSTS);
     let edited = hosts.replace("10.77.0.31\tmysql-master", "192.0.2.1\tmysql-master");
     node.write(HOSTS, &edited);
-    let Led::There(led) = lead(&node, &led_by(&node, "db-2", 2)).unwrap() else {
+    let Followed::Now(led) = lead(&node, &led_by(&node, "db-2", 2)).unwrap() else {
         panic!("nothing was written");
     };
     assert_eq!(led.steps[0].outcome, Outcome::Changed);

@@ -1,0 +1,189 @@
+//! Bringing the ledger up to what is true.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::super::ledger::{Form, KnownStep, Owned, digest_of};
+use super::super::plan::{Plan, PlannedStep};
+use super::Applier;
+use crate::report::StepName;
+use crate::resource::{Step, Thing, Want};
+use crate::system::file::Found;
+
+impl Applier<'_> {
+    /// Everything that is wanted and true: steps that the plan had nothing to do for, too.
+    pub(in super::super) fn settle_all(&mut self, plan: &Plan) {
+        for step in &plan.wanted {
+            let is_others = step.fast && self.overtaken;
+            if !self.untrue.contains(&step.name) && !is_others {
+                let planned = plan.steps.iter().find(|planned| {
+                    planned.touches() && !planned.is_removal() && planned.name == step.name
+                });
+                self.settle(step, planned);
+            }
+        }
+    }
+
+    /// One wanted step, which is true now. `planned`: what was done for it in this run.
+    pub(super) fn settle(&mut self, step: &Step, planned: Option<&PlannedStep>) {
+        let written: BTreeSet<&Thing> = planned
+            .iter()
+            .flat_map(|planned| planned.changes.iter().map(|change| &change.thing))
+            .collect();
+        for want in &step.wants {
+            if self.is_left_alone(want) {
+                continue;
+            }
+            let wrote = written.contains(&want.thing);
+            if let Some(owned) = self.owned_now(want, step, wrote) {
+                self.ledger.things.insert(want.thing.clone(), owned);
+            }
+        }
+        self.forget_gone(step);
+        if !self.ledger.steps.get(&step.name).is_some_and(|known| {
+            (known.kind, known.fast) == (step.kind, step.fast) && known.activate == step.activate
+        }) {
+            let known = KnownStep {
+                kind: step.kind,
+                activate: step.activate.clone(),
+                fast: step.fast,
+            };
+            self.ledger.steps.insert(step.name.clone(), known);
+        }
+        match &step.list {
+            Some(list) if self.ledger.lists.get(&step.name) == Some(&list.entries) => {}
+            Some(list) => drop(
+                self.ledger
+                    .lists
+                    .insert(step.name.clone(), list.entries.clone()),
+            ),
+            None => drop(self.ledger.lists.remove(&step.name)),
+        }
+    }
+
+    /// Units under a root: nobody has looked at them.
+    fn is_left_alone(&self, want: &Want) -> bool {
+        want.thing.unit().is_some() && !self.files.root().is_machine()
+    }
+
+    /// What the ledger has to say of a want that is true. `None`: what it says already.
+    fn owned_now(&self, want: &Want, step: &Step, wrote: bool) -> Option<Owned> {
+        let before = self.ledger.things.get(&want.thing);
+        let digest = digest_of(want, step);
+        let (adopted, run, written, version) = match before {
+            Some(owned) if !wrote && owned.digest == digest => {
+                (owned.adopted, owned.run, owned.written, owned.version)
+            }
+            _ => (
+                !wrote && before.is_none(),
+                if wrote { self.run } else { 0 },
+                self.started,
+                self.document.version,
+            ),
+        };
+        let owned = Owned {
+            kind: step.kind,
+            step: step.name.clone(),
+            form: Form::of(&want.wish),
+            digest,
+            shown_as: want.shown_as.clone(),
+            origins: want.origins.clone(),
+            adopted,
+            run,
+            written,
+            version,
+        };
+        (before != Some(&owned)).then_some(owned)
+    }
+
+    /// A step that nothing asked for is gone, but for what others want by now.
+    pub(super) fn settle_removal(&mut self, step: &PlannedStep, plan: &Plan) {
+        let owned: Vec<Thing> = self
+            .ledger
+            .of_step(&step.name)
+            .map(|(thing, _)| thing.clone())
+            .filter(|thing| !plan.claimed.contains(thing))
+            .collect();
+        for thing in owned {
+            self.forget(&thing);
+        }
+        self.ledger.steps.remove(&step.name);
+        self.ledger.lists.remove(&step.name);
+    }
+
+    /// Forgets what the step no longer wants and what is not there any more: a crash may have come between
+    /// its removal, or that of the directory around it, and the ledger. So it does with what was there before the agent.
+    fn forget_gone(&mut self, step: &Step) {
+        let wanted: BTreeSet<&Thing> = step.wants.iter().map(|want| &want.thing).collect();
+        let gone: Vec<Thing> = self
+            .ledger
+            .of_step(&step.name)
+            .filter(|(thing, _)| !wanted.contains(thing))
+            .filter(|(thing, owned)| match thing {
+                Thing::Path(path) => owned.adopted || self.is_gone(path),
+                // Stopped by this very step, or never running.
+                Thing::Unit(_) => self.files.root().is_machine(),
+            })
+            .map(|(thing, _)| thing.clone())
+            .collect();
+        for thing in gone {
+            self.forget(&thing);
+        }
+    }
+
+    fn is_gone(&self, path: &Path) -> bool {
+        matches!(self.files.read(path), Ok(Found::Absent))
+    }
+
+    /// Forgets a thing of the ledger that is gone, and the directories that were made for it.
+    pub(super) fn forget(&mut self, thing: &Thing) {
+        self.ledger.things.remove(thing);
+        if let Thing::Path(path) = thing {
+            self.remove_made_dirs(path);
+        }
+    }
+
+    /// Removes the directories around `path` that the agent made, where they are empty.
+    pub(super) fn remove_made_dirs(&mut self, path: &Path) {
+        for dir in path.ancestors().skip(1) {
+            if !self.ledger.dirs.contains(dir) {
+                break;
+            }
+            // What a crash left of a write would keep the directory. A failure shows in the removal.
+            let _ = self.files.sweep(dir);
+            match self.files.remove_empty_dir(dir) {
+                Ok(removed) if removed || self.is_gone(dir) => {
+                    self.ledger.dirs.remove(dir);
+                }
+                _ => break,
+            }
+        }
+    }
+
+    /// Has the ledger know from now on that a step is not as the document says.
+    pub(super) fn mark_untrue(&mut self, step: &StepName) {
+        self.untrue.insert(step.clone());
+    }
+
+    /// Directories that are not there yet: the agent makes them, so it may remove them.
+    pub(super) fn missing_dirs(
+        &self,
+        step: &PlannedStep,
+    ) -> Result<BTreeSet<PathBuf>, super::fault::Fault> {
+        let mut missing = BTreeSet::new();
+        let mut present = BTreeSet::from([PathBuf::from("/")]);
+        let made = step.changes.iter().filter(|change| change.after.is_some());
+        for path in made.filter_map(|change| change.thing.path()) {
+            for dir in path.ancestors().skip(1).map(Path::to_path_buf) {
+                if missing.contains(&dir) || present.contains(&dir) {
+                    break;
+                }
+                match self.files.read(&dir)? {
+                    Found::Absent => drop(missing.insert(dir)),
+                    _ => drop(present.insert(dir)),
+                }
+            }
+        }
+        Ok(missing)
+    }
+}

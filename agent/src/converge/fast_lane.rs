@@ -1,0 +1,197 @@
+//! The fast lane: a change of master must not wait for a run that waits for a package or a service. Steps that say so
+//! (`/etc/hosts`) are carried out alone and at once, be it in the middle of a run.
+//!
+//! Two can write what such a step owns then, a run and [`Converger::lead`]. Whoever does holds the lock of the fast lane
+//! for that moment, and writes what the ledger says of it under the same lock. A run compares the ledger on disk with
+//! what it has planned by: if somebody else has carried the step out since, its own is of the past, and it leaves the
+//! file and what the ledger says of it alone. So the newest word stays, and the ledger says what stands there.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::apply::Applier;
+use super::ledger::{Ledger, Part};
+use super::observe::Scope;
+use super::plan::{Plan, PlannedStep};
+use super::{Converger, Intent, RunError, journal};
+use crate::report::{Cause, Outcome, RunRecord, StepRecord, Trigger};
+use crate::settings::RUN_DIR;
+use crate::system::clock;
+use crate::system::crash;
+use crate::system::file::{FileError, Files};
+use crate::system::lock::Lock;
+
+/// Who holds the lock writes one file: no longer than this is waited for it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What became of following at once.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Followed {
+    /// It is done. What was; it is in the journal.
+    Now(Box<RunRecord>),
+    /// All was so already.
+    Already,
+    /// Somebody writes there in this moment: to be tried again soon.
+    Busy,
+    /// This is a whole run's work, and why: the lines are not the agent's yet, are held, or could not be written.
+    ByARun(String),
+}
+
+/// The lock that whoever carries out a step of the fast lane holds. `None`: somebody does.
+fn lock(files: &Files) -> Result<Option<Lock>, FileError> {
+    Lock::try_take(files.root(), &lock_file())
+}
+
+/// The same, waited for. `None`: whoever has it does not go on.
+pub(super) async fn lock_patiently(files: &Files) -> Result<Option<Lock>, FileError> {
+    Lock::take(files.root(), &lock_file(), PATIENCE, || ()).await
+}
+
+fn lock_file() -> PathBuf {
+    Path::new(RUN_DIR).join("hosts.lock")
+}
+
+/// What the ledger on disk has of the steps of the fast lane.
+pub(super) fn part_on_disk(files: &Files) -> Result<Part, FileError> {
+    // That it is damaged is told by the run itself.
+    let ledger = if Ledger::is_damaged(files)? {
+        Ledger::default()
+    } else {
+        Ledger::load(files)?
+    };
+    Ok(ledger.fast_part())
+}
+
+/// Writes what the ledger has of them, and nothing else of it: the run that does this is not at its end. Returns
+/// what was written. Only with the lock.
+pub(super) fn keep_part(files: &Files, ledger: &Ledger) -> Result<Part, FileError> {
+    let part = ledger.fast_part();
+    let mut on_disk = Ledger::load(files)?;
+    on_disk.replace_fast_part(part.clone());
+    on_disk.save(files)?;
+    Ok(part)
+}
+
+impl Converger {
+    /// Carries out what the fast lane has to do for `intent` at once, also while a run goes on, this process's or
+    /// another's: everything else is left to runs. Runs no command; waits for nothing.
+    pub async fn lead(&self, intent: &Intent) -> Result<Followed, RunError> {
+        let (started, clock) = (clock::now(), std::time::Instant::now());
+        let Some(_lock) = lock(&self.files)? else {
+            return Ok(Followed::Busy);
+        };
+        let observed = self.observe(intent, Scope::Fast, None).await?;
+        let plan = observed.plan();
+        if plan.steps.is_empty() {
+            return Ok(Followed::Already);
+        }
+        let why_not = |step: &PlannedStep| step.not_alone(&observed.ledger);
+        if let Some(why) = plan.steps.iter().find_map(why_not) {
+            return Ok(Followed::ByARun(why));
+        }
+        // The run in whose middle this is may have the next id already, and nothing on disk says so yet.
+        let id = journal::next_id(&self.files)?.saturating_add(1);
+        let mut applier = Applier {
+            booting: false,
+            // A run may have files staged.
+            sweeps: false,
+            ..self.applier(observed, id, started, &|_, _| ())
+        };
+        let mut steps = Vec::new();
+        for step in &plan.steps {
+            steps.push(applier.alone(step, &plan).await);
+        }
+        if let Some(failed) = steps.iter().find(|row| row.outcome.is_failure()) {
+            return Ok(Followed::ByARun(failed.error.clone().unwrap_or_default()));
+        }
+        crash::point("names led elsewhere");
+        keep_part(&self.files, &applier.ledger)?;
+        let record = RunRecord {
+            format: 1,
+            id,
+            node: intent.node.clone(),
+            document: plan.document.clone(),
+            trigger: Trigger::Lease,
+            started,
+            took_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+            steps,
+            problems: Vec::new(),
+            outstanding: Vec::new(),
+        };
+        journal::keep(&self.files, &record, self.journal)?;
+        Ok(Followed::Now(Box::new(record)))
+    }
+}
+
+impl PlannedStep {
+    /// Why this is more than the replacing of what is the agent's already.
+    fn not_alone(&self, ledger: &Ledger) -> Option<String> {
+        if !self.touches() {
+            return Some("it is held, or cannot be done as things stand".into());
+        }
+        let replaces = matches!(self.cause, Cause::Intended | Cause::Drift)
+            && self.fast
+            && !self.needs_record(true, ledger);
+        (!replaces).then(|| "a whole run has to make the lines first".into())
+    }
+}
+
+impl Applier<'_> {
+    /// The run's own carrying out of a step of the fast lane, unless somebody has done so since it was planned. Then
+    /// the row is left out: there is nothing of this run to tell.
+    pub(super) async fn fast_step(
+        &mut self,
+        step: &PlannedStep,
+        plan: &Plan,
+    ) -> Option<StepRecord> {
+        match self.try_fast_step(step, plan).await {
+            Ok(row) => row,
+            Err(error) => {
+                let mut row = step.record();
+                row.outcome = Outcome::Failed;
+                row.error = Some(crate::system::chain(&error));
+                self.untrue.insert(step.name.clone());
+                Some(row)
+            }
+        }
+    }
+
+    async fn try_fast_step(
+        &mut self,
+        step: &PlannedStep,
+        plan: &Plan,
+    ) -> Result<Option<StepRecord>, FileError> {
+        let Some(_lock) = lock_patiently(self.files).await? else {
+            let mut row = step.record();
+            row.outcome = Outcome::Failed;
+            row.error = Some(
+                "another process of the agent writes these lines and does not go on: see agentctl status, and ps".into(),
+            );
+            self.untrue.insert(step.name.clone());
+            return Ok(Some(row));
+        };
+        if part_on_disk(self.files)? != self.fast {
+            self.overtaken = true;
+            return Ok(None);
+        }
+        let row = self.alone(step, plan).await;
+        if row.outcome == Outcome::Changed {
+            self.fast = keep_part(self.files, &self.ledger)?;
+            // The ledger has it: nothing is left to be made good.
+            self.pending.forget(self.files, &step.name)?;
+            crash::point("hosts kept");
+        }
+        Ok(Some(row))
+    }
+
+    /// Before the ledger is written as a whole: what somebody else has done in the fast lane meanwhile stays. Only with
+    /// the lock.
+    pub(super) fn take_over_fast_lane(&mut self) -> Result<(), FileError> {
+        let on_disk = part_on_disk(self.files)?;
+        if self.overtaken || on_disk != self.fast {
+            self.overtaken = true;
+            self.ledger.replace_fast_part(on_disk);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,208 @@
+//! What stood there before a change: what putting back restores, in memory and on disk.
+//!
+//! The content of files is kept in files of its own, `before/<SHA-256>`, each written once, before the first switch.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::state;
+use crate::resource::block;
+use crate::system::digest::sha256_hex;
+use crate::system::file::{Attributes, FileError, Files, Found};
+use crate::system::systemd::UnitState;
+
+const DIR: &str = "before";
+/// Nobody but root: what stood there may have been for its owner's eyes.
+const MODE: u32 = 0o600;
+
+/// What stood at a thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Saved {
+    Absent,
+    File {
+        content: Content,
+        attributes: Attributes,
+    },
+    Link(PathBuf),
+    Unit(UnitState),
+}
+
+/// The content of a file that stood there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Content {
+    Memory(Vec<u8>),
+    /// In a file of its own, which an earlier run has written.
+    Disk {
+        digest: String,
+        block: Option<String>,
+    },
+}
+
+/// The same as it stands in a state file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Recorded {
+    Absent,
+    File {
+        /// SHA-256 of its content, which is the name of the file that keeps it.
+        digest: String,
+        /// SHA-256 of the agent's block in it, if there was one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        block: Option<String>,
+        attributes: Attributes,
+    },
+    Link(PathBuf),
+    Unit(UnitState),
+}
+
+impl Saved {
+    /// A copy of `found`; `None` for what the agent never touches.
+    pub(super) fn of(found: &Found) -> Option<Self> {
+        match found {
+            Found::Absent => Some(Self::Absent),
+            Found::File { bytes, attributes } => Some(Self::File {
+                content: Content::Memory(bytes.clone()),
+                attributes: *attributes,
+            }),
+            Found::Link(target) => Some(Self::Link(target.clone())),
+            Found::Directory | Found::Other => None,
+        }
+    }
+
+    /// Whether that is what is there now.
+    pub(super) fn is(&self, found: &Found) -> bool {
+        match (self, found) {
+            (Self::Absent, Found::Absent) => true,
+            (
+                Self::File {
+                    content,
+                    attributes,
+                },
+                Found::File {
+                    bytes,
+                    attributes: present,
+                },
+            ) => attributes == present && content.is(bytes),
+            (Self::Link(target), Found::Link(present)) => target == present,
+            _ => false,
+        }
+    }
+
+    /// The same for a state file. The content of a file must be kept first: see [`Saved::keep`].
+    pub(super) fn recorded(&self) -> Recorded {
+        match self {
+            Self::Absent => Recorded::Absent,
+            Self::File {
+                content,
+                attributes,
+            } => {
+                let (digest, block) = content.digests();
+                Recorded::File {
+                    digest,
+                    block,
+                    attributes: *attributes,
+                }
+            }
+            Self::Link(target) => Recorded::Link(target.clone()),
+            Self::Unit(state) => Recorded::Unit(*state),
+        }
+    }
+
+    /// Keeps the content of a file on disk, once.
+    pub(super) fn keep(&self, files: &Files) -> Result<(), FileError> {
+        let Self::File {
+            content: Content::Memory(bytes),
+            ..
+        } = self
+        else {
+            return Ok(());
+        };
+        let path = path(&sha256_hex(bytes));
+        if files.look(&path)?.is_none() {
+            files.write(&path, bytes, MODE)?;
+        }
+        Ok(())
+    }
+
+    /// Digests under which what stands there may be recognised as this, whole or as the agent's block in it.
+    pub(super) fn digests(&self) -> Vec<String> {
+        match self {
+            Self::Absent | Self::Unit(_) => Vec::new(),
+            Self::File { content, .. } => {
+                let (whole, block) = content.digests();
+                block.into_iter().chain([whole]).collect()
+            }
+            Self::Link(target) => vec![sha256_hex(target.as_os_str().as_encoded_bytes())],
+        }
+    }
+}
+
+impl Content {
+    fn is(&self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Memory(content) => content == bytes,
+            Self::Disk { digest: kept, .. } => *kept == sha256_hex(bytes),
+        }
+    }
+
+    fn digests(&self) -> (String, Option<String>) {
+        match self {
+            Self::Memory(bytes) => (sha256_hex(bytes), block::extract(bytes).map(sha256_hex)),
+            Self::Disk { digest, block } => (digest.clone(), block.clone()),
+        }
+    }
+
+    /// The bytes. The error says why they cannot be had any more.
+    pub(super) fn bytes(&self, files: &Files) -> Result<Vec<u8>, String> {
+        let kept = match self {
+            Self::Memory(bytes) => return Ok(bytes.clone()),
+            Self::Disk { digest, .. } => digest,
+        };
+        let path = path(kept);
+        match files.read(&path) {
+            Ok(Found::File { bytes, .. }) if sha256_hex(&bytes) == *kept => Ok(bytes),
+            Ok(_) => Err(format!(
+                "the copy of what stood there, {}, is gone or damaged",
+                path.display()
+            )),
+            Err(error) => Err(crate::system::chain(&error)),
+        }
+    }
+}
+
+impl From<Recorded> for Saved {
+    fn from(recorded: Recorded) -> Self {
+        match recorded {
+            Recorded::Absent => Self::Absent,
+            Recorded::File {
+                digest,
+                block,
+                attributes,
+            } => Self::File {
+                content: Content::Disk { digest, block },
+                attributes,
+            },
+            Recorded::Link(target) => Self::Link(target),
+            Recorded::Unit(state) => Self::Unit(state),
+        }
+    }
+}
+
+/// Forgets all that was kept: nothing is under way any more.
+pub(super) fn clear(files: &Files) -> Result<(), FileError> {
+    let dir = state::path(DIR);
+    for name in files.list(&dir)? {
+        files.remove(&dir.join(name))?;
+    }
+    files.remove_empty_dir(&dir).map(drop)
+}
+
+/// The directory of the kept contents.
+pub(super) fn dir() -> PathBuf {
+    state::path(DIR)
+}
+
+fn path(digest: &str) -> PathBuf {
+    dir().join(digest)
+}
