@@ -40,6 +40,8 @@ pub(super) struct BoxState {
     latest_run: Option<LatestRun>,
     changed: Option<Timestamp>,
     problems: Vec<Problem>,
+    /// Steps that are written and have not taken effect yet.
+    outstanding: Vec<StepName>,
     steps: StepCounts,
     /// Failing steps, since when and how often they were tried.
     failing: BTreeMap<StepName, (Timestamp, u32)>,
@@ -83,6 +85,7 @@ impl BoxState {
             latest_run: None,
             changed,
             problems: Vec::new(),
+            outstanding: Vec::new(),
             steps: StepCounts::default(),
             failing: BTreeMap::new(),
             flapping: Vec::new(),
@@ -140,6 +143,7 @@ impl BoxState {
         self.node.name = None;
         // What was wrong with the server that it was is no news of this box.
         self.problems.clear();
+        self.outstanding.clear();
         self.steps = StepCounts::default();
         self.failing.clear();
     }
@@ -180,6 +184,7 @@ impl BoxState {
         let mut failing = BTreeMap::new();
         self.steps = StepCounts::default();
         self.problems.clone_from(&record.problems);
+        self.outstanding.clone_from(&record.outstanding);
         for step in &record.steps {
             match (step.outcome, step.cause) {
                 (Outcome::Changed, Cause::Drift) => self.counters.repairs += 1,
@@ -273,6 +278,11 @@ impl BoxState {
             let first = problem.message.lines().next().unwrap_or_default();
             reasons.push(format!("{step}: {first}"));
         }
+        let failing = |step: &StepName| self.failing.contains_key(step);
+        let waiting = self.outstanding.iter().filter(|step| !failing(step));
+        reasons.extend(waiting.map(|step| {
+            format!("{step}: written, and not in effect yet: its service has not taken it on; that is tried again")
+        }));
         reasons.extend(self.flapping.iter().cloned());
         reasons.extend(self.services.iter().cloned());
         for database in &self.databases {

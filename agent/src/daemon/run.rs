@@ -131,6 +131,7 @@ impl EventLoop {
     /// Takes the lock that every run holds. The error says why it cannot be had.
     async fn lock(&mut self) -> Result<Lock, String> {
         let watchdog = Rc::clone(&self.watchdog);
+        let progress = |what: &str| watchdog.progress(what);
         let root = self.session.settings.root.clone();
         let mut stopped = self.stopped.clone();
         let locking = async {

@@ -92,6 +92,15 @@ impl Node {
         self.state.ran(&intent, &found_by, &record);
     }
 
+    /// A run that wrote what has not taken effect yet.
+    fn run_outstanding(&mut self, step: &str) {
+        let (intent, found_by) = self.session.intent().unwrap();
+        self.run(Vec::new(), Vec::new());
+        let mut record = self.state.last_run.clone().unwrap();
+        record.outstanding = vec![StepName(step.into())];
+        self.state.ran(&intent, &found_by, &record);
+    }
+
     fn status(&self) -> Status {
         self.state.status(&self.session)
     }
@@ -302,4 +311,22 @@ fn the_file_is_written_for_news_and_as_a_sign_of_life_and_else_left_alone() {
     state.flapping.clear();
     state.write_if_news(&files, &this.session).unwrap();
     assert_ne!(inode(), news);
+}
+
+#[test]
+fn what_is_written_and_not_in_effect_is_not_converged() {
+    let mut node = Node::new();
+    node.publish("2126-01-01T00:00:00Z");
+    node.poll();
+    node.run(Vec::new(), Vec::new());
+    assert_eq!(node.status().health, Health::Converged);
+    node.run_outstanding("sites");
+    let status = node.status();
+    assert_eq!(status.health, Health::Degraded);
+    assert!(
+        status.reasons[0].starts_with("sites: written, and not in effect yet"),
+        "{status:?}"
+    );
+    node.run(Vec::new(), Vec::new());
+    assert_eq!(node.status().health, Health::Converged);
 }
