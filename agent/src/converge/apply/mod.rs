@@ -4,8 +4,10 @@ mod activate;
 mod backup;
 mod fault;
 mod probe;
+mod proof;
 mod settle;
 mod transaction;
+mod undo;
 
 #[cfg(test)]
 pub(super) use activate::{Done, activation};

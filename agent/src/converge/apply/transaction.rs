@@ -1,10 +1,7 @@
 //! One step as a transaction: stage → check → commit → activate → probe → keep, or put back what was there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-
-use tokio::time::Instant;
 
 use super::super::hands::{Inverse, path, unit};
 use super::super::ledger::Owned;
@@ -13,22 +10,19 @@ use super::super::plan::{After, Change, Plan, PlannedStep, When};
 use super::super::quarantine::Failure;
 use super::super::saved::Saved;
 use super::fault::Fault;
-use super::probe::Unproven;
-use super::{Applier, activate, backup, probe};
+use super::{Applier, activate, backup};
 use crate::report::{Cause, Outcome, StepRecord};
 use crate::resource::{MemberName, Thing};
 use crate::system::chain;
-use crate::system::command;
 use crate::system::crash;
 use crate::system::file::Found;
-use crate::system::ports;
 
 /// What a step has changed so far.
-struct Switched {
+pub(super) struct Switched {
     /// What was there before, oldest first: the first copy of a thing is what putting back restores.
-    undo: Vec<Undo>,
+    pub(super) undo: Vec<Undo>,
     /// Something that is in use was switched; before that, only what nobody uses yet was written.
-    live: bool,
+    pub(super) live: bool,
     /// This run has written something, be it only beside what is in use.
     touched: bool,
 }
@@ -295,104 +289,6 @@ impl Applier<'_> {
         Ok(deferred)
     }
 
-    /// Runs the check. A fault that was there before the change is not the change's; neither is one that somebody has
-    /// mended between the two looks.
-    async fn check(&self, check: &crate::resource::Check, step: &PlannedStep) -> Result<(), Fault> {
-        let run = async |command| {
-            let output = command::run(command).await;
-            output.map_err(|error| Fault::Box(chain(&error)))
-        };
-        if run(&check.staged).await?.success {
-            return Ok(());
-        }
-        let present = run(&check.present).await?;
-        if !present.success {
-            return Err(Fault::Box(format!(
-                "{} fails without our change too, so nothing was switched; mend the configuration by hand: {}",
-                check.present,
-                present.said()
-            )));
-        }
-        let staged = run(&check.staged).await?;
-        if staged.success {
-            return Ok(());
-        }
-        let said = staged.said();
-        Err(Fault::Change {
-            error: format!("{} refused the change: {said}", check.staged),
-            members: step.complained_of(&said),
-        })
-    }
-
-    /// Before the switch: a place where the service runs and gives nobody any answer. If it gives none afterwards
-    /// either, that is not the change's fault.
-    async fn silent_before(&self, step: &PlannedStep) -> Option<SocketAddr> {
-        let mut asked = BTreeSet::new();
-        if activate::ended(self.platform, &step.known.activate)
-            .await
-            .is_some()
-            || step.known.activate.is_empty()
-        {
-            return None;
-        }
-        for probe in &step.probes {
-            let place = probe::place(&probe.question);
-            if asked.insert(place) && !probe::answers(&probe.question).await {
-                // A port that the change is to open gives nobody an answer yet.
-                return ports::listened().contains(&place.port()).then_some(place);
-            }
-        }
-        None
-    }
-
-    /// Asks all probes, so that all members that do not answer as expected are known at once.
-    async fn prove(&self, step: &PlannedStep, silent: Option<SocketAddr>) -> Result<(), Fault> {
-        let deadline = probe::deadline();
-        let ended = || activate::ended(self.platform, &step.known.activate);
-        let mut errors: Vec<String> = Vec::new();
-        let mut members = BTreeMap::new();
-        let mut whole = false;
-        for probe in &step.probes {
-            let what = format!("probing {}", step.name);
-            let progress = || self.say(&what, step);
-            progress();
-            // Who answers late is waited for once: by then all have had their time.
-            let until = if errors.is_empty() {
-                deadline
-            } else {
-                Instant::now()
-            };
-            let Err(unproven) = probe::ask(&probe.question, until, &ended, &progress).await else {
-                continue;
-            };
-            let place = probe::place(&probe.question);
-            if matches!(unproven, Unproven::Silent(_)) && silent == Some(place) {
-                return Err(Fault::Box(format!(
-                    "{}; nobody gave an answer at {place} before the change either, so the fault is this machine's and not the document's (all workers busy? see the service's own status and error log); it will be tried again",
-                    unproven.into_sentence()
-                )));
-            }
-            let otherwise = matches!(unproven, Unproven::Otherwise(_));
-            let ends = matches!(unproven, Unproven::Ended(_));
-            let error = unproven.into_sentence();
-            match &probe.member {
-                Some(member) if otherwise => drop(members.insert(member.clone(), error.clone())),
-                _ => whole = true,
-            }
-            errors.push(error);
-            if ends {
-                break;
-            }
-        }
-        if errors.is_empty() {
-            return Ok(());
-        }
-        Err(Fault::Change {
-            error: errors.join("\n"),
-            members: if whole { BTreeMap::new() } else { members },
-        })
-    }
-
     fn interrupted(&self, step: &PlannedStep, mut dirs: BTreeSet<PathBuf>) -> Interrupted {
         let mut switched = Switched {
             undo: step.restore.clone(),
@@ -471,47 +367,6 @@ impl Applier<'_> {
                 self.forget(&change.thing);
             }
             crash::point("cleaned up");
-        }
-    }
-
-    /// Puts back what was there before the step, newest change first, and makes that take effect.
-    async fn put_back(&mut self, step: &PlannedStep, switched: &Switched) -> Result<(), String> {
-        let mut errors = Vec::new();
-        for undo in switched.undo.iter().rev() {
-            let Some(path) = undo.thing.path() else {
-                continue;
-            };
-            errors.extend(path::put_back(self.files, path, &undo.before).err());
-            if undo.before == Saved::Absent && !self.ledger.things.contains_key(&undo.thing) {
-                self.remove_made_dirs(path);
-            }
-            crash::point("put back");
-        }
-        if self.files.root().is_machine() && switched.live {
-            self.undo_units(step, switched, &mut errors).await;
-            for activation in &step.known.activate {
-                let again = activate::activation(self.platform, activation, self.booting).await;
-                errors.extend(again.err());
-            }
-        }
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(errors.join("; "))
-        }
-    }
-
-    async fn undo_units(&self, step: &PlannedStep, switched: &Switched, errors: &mut Vec<String>) {
-        for change in step.at(When::Activate) {
-            let changed = switched.undo.iter().find(|undo| undo.thing == change.thing);
-            if let (Some(name), Some(After::Unit(order)), Some(Saved::Unit(state))) = (
-                change.thing.unit(),
-                &change.after,
-                changed.map(|undo| &undo.before),
-            ) {
-                let undo = unit::undo(*state, change.inverse, *order);
-                errors.extend(unit::commit(self.platform, name, undo).await.err());
-            }
         }
     }
 }

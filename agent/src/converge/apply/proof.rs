@@ -1,0 +1,119 @@
+//! Whether a change works: the check before the switch, the probes after it, and who is to blame where they fail.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use tokio::time::Instant;
+
+use super::super::plan::PlannedStep;
+use super::fault::Fault;
+use super::probe::{self, Unproven};
+use super::{Applier, activate};
+use crate::resource::Check;
+use crate::system::chain;
+use crate::system::command;
+use crate::system::ports;
+
+impl Applier<'_> {
+    /// Runs the check. A fault that was there before the change is not the change's; neither is one that somebody has
+    /// mended between the two looks.
+    pub(super) async fn check(&self, check: &Check, step: &PlannedStep) -> Result<(), Fault> {
+        let run = async |command| {
+            let output = command::run(command).await;
+            output.map_err(|error| Fault::Box(chain(&error)))
+        };
+        if run(&check.staged).await?.success {
+            return Ok(());
+        }
+        let present = run(&check.present).await?;
+        if !present.success {
+            return Err(Fault::Box(format!(
+                "{} fails without our change too, so nothing was switched; mend the configuration by hand: {}",
+                check.present,
+                present.said()
+            )));
+        }
+        let staged = run(&check.staged).await?;
+        if staged.success {
+            return Ok(());
+        }
+        let said = staged.said();
+        Err(Fault::Change {
+            error: format!("{} refused the change: {said}", check.staged),
+            members: step.complained_of(&said),
+        })
+    }
+
+    /// Before the switch: a place where the service runs and gives nobody any answer. If it gives none afterwards
+    /// either, that is not the change's fault.
+    pub(super) async fn silent_before(&self, step: &PlannedStep) -> Option<SocketAddr> {
+        let mut asked = BTreeSet::new();
+        if activate::ended(self.platform, &step.known.activate)
+            .await
+            .is_some()
+            || step.known.activate.is_empty()
+        {
+            return None;
+        }
+        for probe in &step.probes {
+            let place = probe::place(&probe.question);
+            if asked.insert(place) && !probe::answers(&probe.question).await {
+                // A port that the change is to open gives nobody an answer yet.
+                return ports::listened().contains(&place.port()).then_some(place);
+            }
+        }
+        None
+    }
+
+    /// Asks all probes, so that all members that do not answer as expected are known at once.
+    pub(super) async fn prove(
+        &self,
+        step: &PlannedStep,
+        silent: Option<SocketAddr>,
+    ) -> Result<(), Fault> {
+        let deadline = probe::deadline();
+        let ended = || activate::ended(self.platform, &step.known.activate);
+        let mut errors: Vec<String> = Vec::new();
+        let mut members = BTreeMap::new();
+        let mut whole = false;
+        for probe in &step.probes {
+            let what = format!("probing {}", step.name);
+            let progress = || self.say(&what, step);
+            progress();
+            // Who answers late is waited for once: by then all have had their time.
+            let until = if errors.is_empty() {
+                deadline
+            } else {
+                Instant::now()
+            };
+            let Err(unproven) = probe::ask(&probe.question, until, &ended, &progress).await else {
+                continue;
+            };
+            let place = probe::place(&probe.question);
+            if matches!(unproven, Unproven::Silent(_)) && silent == Some(place) {
+                return Err(Fault::Box(format!(
+                    "{}; nobody gave an answer at {place} before the change either, so the fault is this machine's and not the document's (all workers busy? see the service's own status and error log); it will be tried again",
+                    unproven.into_sentence()
+                )));
+            }
+            let otherwise = matches!(unproven, Unproven::Otherwise(_));
+            let ends = matches!(unproven, Unproven::Ended(_));
+            let error = unproven.into_sentence();
+            match &probe.member {
+                Some(member) if otherwise => drop(members.insert(member.clone(), error.clone())),
+                _ => whole = true,
+            }
+            errors.push(error);
+            if ends {
+                break;
+            }
+        }
+        if errors.is_empty() {
+            return Ok(());
+        }
+        Err(Fault::Change {
+            error: errors.join("\n"),
+            members: if whole { BTreeMap::new() } else { members },
+        })
+    }
+}
