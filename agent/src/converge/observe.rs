@@ -95,9 +95,8 @@ impl Converger {
             None => self.remember(intent, scope)?,
         };
         let good = GoodDocument::new(self, intent);
-        let wishes = self
-            .wishes(fleet, intent, scope, &quarantine, &good)
-            .await?;
+        let wishes = self.wishes(fleet, intent, scope, &quarantine, &ledger.lists, &good);
+        let wishes = wishes.await?;
         let mut desired = wishes.ok_or_else(|| RunError::NotInDocument(intent.node.clone()))?;
 
         let retired = fleet
@@ -109,7 +108,8 @@ impl Converger {
         let fallback = match troubled.then(|| good.fleet()).transpose()?.flatten() {
             Some(fleet) => {
                 let none = Quarantine::empty("");
-                self.wishes(&fleet, intent, scope, &none, &good).await?
+                let wishes = self.wishes(&fleet, intent, scope, &none, &ledger.lists, &good);
+                wishes.await?
             }
             None => None,
         };
@@ -162,6 +162,7 @@ impl Converger {
         intent: &Intent,
         scope: Scope,
         quarantine: &Quarantine,
+        applied: &BTreeMap<StepName, Vec<String>>,
         good: &GoodDocument<'_>,
     ) -> Result<Option<Desired>, RunError> {
         let Some(view) = node::view(fleet, &intent.node, intent.hosts, &intent.elections) else {
@@ -181,14 +182,13 @@ impl Converger {
                 let (facts, _) = self.facts(view).await;
                 resource::desired_all(view, &self.platform, &facts)
             };
-            Box::pin(wishes::without(
-                first,
-                view,
-                quarantine,
-                old.as_ref(),
-                again,
-            ))
-            .await
+            {
+                let old = old.as_ref();
+                Box::pin(wishes::without(
+                    first, view, quarantine, old, applied, again,
+                ))
+                .await
+            }
         };
         desired.problems.extend(problems);
         Ok(Some(desired))

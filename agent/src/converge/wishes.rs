@@ -11,13 +11,14 @@ use crate::resource::{self, Desired, LeftOut, MemberName, Unfit};
 /// Members by step.
 type Members = BTreeMap<StepName, BTreeSet<MemberName>>;
 
-/// Works out the wishes without what cannot be and what is quarantined. `first`: the wishes with all of it. `again`:
-/// works them out for another view.
+/// Works out the wishes without what cannot be and what is quarantined. `first`: the wishes with all of it. `applied`:
+/// the members that are there now, by step. `again`: works the wishes out for another view.
 pub(super) async fn without(
     first: Desired,
     mut view: View,
     quarantine: &Quarantine,
     old: Option<&View>,
+    applied: &BTreeMap<StepName, Vec<String>>,
     again: impl AsyncFn(&View) -> Desired,
 ) -> Desired {
     let mut left_out: Vec<LeftOut> = Vec::new();
@@ -56,6 +57,7 @@ pub(super) async fn without(
     for unfit in std::mem::take(&mut desired.unfit) {
         desired.hold(unfit.kind, unfit.step, unfit.message, unfit.origin);
     }
+    hold_what_would_go(&mut desired, &mut left_out, applied);
     // Without all of its members a step would be one that nothing asks for any more, and all of it removed.
     for step in members.into_keys() {
         let is_there = desired.steps.iter().any(|wanted| wanted.name == step);
@@ -65,6 +67,30 @@ pub(super) async fn without(
     }
     desired.left_out = left_out;
     desired
+}
+
+/// Leaving out is for what is new, or was otherwise. What is there now and could not be made again (its template is gone)
+/// stays, and with it the whole step as it is.
+fn hold_what_would_go(
+    desired: &mut Desired,
+    left_out: &mut Vec<LeftOut>,
+    applied: &BTreeMap<StepName, Vec<String>>,
+) {
+    let would_go = |one: &LeftOut| {
+        let is_there = applied
+            .get(&one.step)
+            .is_some_and(|members| members.contains(&one.member.0));
+        let stays = desired.steps.iter().any(|step| {
+            step.name == one.step && step.members.iter().any(|member| member.name == one.member)
+        });
+        is_there && !stays
+    };
+    let (held, others): (Vec<_>, Vec<_>) = left_out.drain(..).partition(would_go);
+    *left_out = others;
+    for one in held {
+        desired.steps.retain(|step| step.name != one.step);
+        desired.hold(one.kind, one.step, one.why, None);
+    }
 }
 
 /// Notes members that cannot be, each once.

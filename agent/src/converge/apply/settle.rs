@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::super::ledger::{Form, KnownStep, Owned, digest_of};
-use super::super::plan::{Plan, PlannedStep};
+use super::super::plan::{Decision, Plan, PlannedStep};
 use super::Applier;
 use crate::report::StepName;
 use crate::resource::{Step, Thing, Want};
@@ -15,7 +15,10 @@ impl Applier<'_> {
     pub(in super::super) fn settle_all(&mut self, plan: &Plan) {
         for step in &plan.wanted {
             let is_others = step.fast && self.overtaken;
-            if !self.untrue.contains(&step.name) && !is_others {
+            let obstructed = plan.steps.iter().any(|planned| {
+                planned.name == step.name && matches!(planned.decision, Decision::Obstructed(_))
+            });
+            if !self.untrue.contains(&step.name) && !is_others && !obstructed {
                 let planned = plan.steps.iter().find(|planned| {
                     planned.touches() && !planned.is_removal() && planned.name == step.name
                 });

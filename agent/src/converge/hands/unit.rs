@@ -34,9 +34,11 @@ pub(super) fn difference(
     }
     let owned = situation.ledger.things.get(&want.thing);
     let wished = digest_of(want, step);
-    // It may have been started before what it reads was written, and nobody can ask it.
+    // It may have been started before what it reads was written, and nobody can ask it. An older version of the agent
+    // has not noted what it read: that is no reason to restart it.
+    let read = owned.map(|owned| owned.digest.as_str());
     let stale = reads.iter().any(|path| touched(path))
-        || owned.is_some_and(|owned| owned.digest != wished)
+        || read.is_some_and(|read| !read.is_empty() && read != wished)
         || situation.owes(&step.name, &want.thing);
     let order = UnitOrder {
         enable: (!state.enabled).then_some(true),

@@ -81,6 +81,19 @@ async fn what_a_unit_has_read_is_known_without_what_was_under_way() {
 }
 
 #[tokio::test]
+async fn a_newer_agent_restarts_nothing_of_which_the_older_one_noted_nothing() {
+    let mut machine = running_instance("64").await;
+    let unit = Thing::Unit(UNIT.into());
+    machine.ledger.things.get_mut(&unit).unwrap().digest = String::new();
+    assert_eq!(machine.apply(vec![instance("64")]).await, []);
+    assert_eq!(machine.calls(), [""; 0]);
+    assert_ne!(
+        machine.ledger.things[&unit].digest, "",
+        "from now on it is noted"
+    );
+}
+
+#[tokio::test]
 async fn a_unit_that_runs_and_is_disabled_is_enabled_and_restarted() {
     let mut machine = running_instance("64").await;
     let disabled = UnitState {

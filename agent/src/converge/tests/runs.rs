@@ -190,6 +190,9 @@ async fn a_symlink_in_the_way_fails_that_step_alone() {
         failed[0].error.as_ref().unwrap().contains("/etc/shop"),
         "{failed:?}"
     );
+    let ledger = Ledger::load(&node.converger.files).unwrap();
+    let list = std::path::Path::new("/etc/shop/memcached.json");
+    assert_eq!(ledger.path(list), None, "what never came true is nobody's");
     assert_eq!(
         std::fs::read_dir(node.path("/etc/elsewhere"))
             .unwrap()
