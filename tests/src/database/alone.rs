@@ -160,9 +160,30 @@ impl Alone {
     }
 
     /// Sends it a signal: SIGSTOP, SIGCONT, SIGTERM.
+    ///
+    /// One that is to stop has stopped, with all of its threads, when this returns: the kernel takes its time where the
+    /// machine is busy, and a thread that still runs would answer.
     pub fn signal(&self, signal: Signal) -> Result<(), Trouble> {
         kill(Pid::from_raw(self.pid()), signal)
-            .map_err(|e| Trouble::caused("cannot signal a database", e))
+            .map_err(|e| Trouble::caused("cannot signal a database", e))?;
+        if signal == Signal::SIGSTOP {
+            let soon = Duration::from_secs(10);
+            wait_until("the server to stop", soon, || self.has_stopped())?;
+        }
+        Ok(())
+    }
+
+    /// Whether no thread of its process runs any more.
+    fn has_stopped(&self) -> bool {
+        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.pid())) else {
+            return false;
+        };
+        threads.flatten().all(|thread| {
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // After the name, which may have anything in it.
+            let state = stat.rsplit(") ").next().unwrap_or_default();
+            state.starts_with(['T', 't', 'Z', 'X']) || state.is_empty()
+        })
     }
 
     /// Whose it is.
