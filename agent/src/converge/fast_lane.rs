@@ -18,7 +18,7 @@ use crate::report::{Cause, Outcome, RunRecord, StepRecord, Trigger};
 use crate::settings::RUN_DIR;
 use crate::system::clock;
 use crate::system::crash;
-use crate::system::file::{FileError, Files};
+use crate::system::file::{FileError, Files, Sighting};
 use crate::system::lock::Lock;
 
 /// Who holds the lock writes one file: no longer than this is waited for it.
@@ -51,25 +51,61 @@ fn lock_file() -> PathBuf {
     Path::new(RUN_DIR).join("hosts.lock")
 }
 
-/// What the ledger on disk has of the steps of the fast lane.
-pub(super) fn part_on_disk(files: &Files) -> Result<Part, FileError> {
-    // That it is damaged is told by the run itself.
-    let ledger = if Ledger::is_damaged(files)? {
-        Ledger::default()
-    } else {
-        Ledger::load(files)?
-    };
-    Ok(ledger.fast_part())
+/// What the ledger on disk has of the fast lane, and which file that was: as long as it is that one, nobody has changed it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct OnDisk {
+    part: Part,
+    file: Sighting,
+}
+
+impl OnDisk {
+    /// Reads it. That the ledger is damaged is told by the run itself.
+    fn read(files: &Files) -> Result<Self, FileError> {
+        let file = files.look(&ledger_file())?;
+        let ledger = Ledger::load_quietly(files)?;
+        Ok(Self {
+            part: ledger.fast_part(),
+            file,
+        })
+    }
+
+    /// Of a ledger that was read after its file was seen to be this one.
+    pub(super) fn of(ledger: &Ledger, file: Sighting) -> Self {
+        Self {
+            part: ledger.fast_part(),
+            file,
+        }
+    }
+
+    /// The part of the ledger.
+    pub(super) fn part(&self) -> &Part {
+        &self.part
+    }
+
+    /// Whether somebody has changed it since. The ledger is read only where its file is another one.
+    fn changed(&self, files: &Files) -> Result<Option<Self>, FileError> {
+        if files.look(&ledger_file())? == self.file {
+            return Ok(None);
+        }
+        let now = Self::read(files)?;
+        Ok((now.part != self.part).then_some(now))
+    }
+}
+
+/// The ledger's file.
+pub(super) fn ledger_file() -> PathBuf {
+    super::state::path(super::ledger::FILE)
 }
 
 /// Writes what the ledger has of them, and nothing else of it: the run that does this is not at its end. Returns
 /// what was written. Only with the lock.
-pub(super) fn keep_part(files: &Files, ledger: &Ledger) -> Result<Part, FileError> {
+pub(super) fn keep_part(files: &Files, ledger: &Ledger) -> Result<OnDisk, FileError> {
     let part = ledger.fast_part();
     let mut on_disk = Ledger::load(files)?;
     on_disk.replace_fast_part(part.clone());
     on_disk.save(files)?;
-    Ok(part)
+    let file = files.look(&ledger_file())?;
+    Ok(OnDisk { part, file })
 }
 
 impl Converger {
@@ -170,7 +206,7 @@ impl Applier<'_> {
             self.untrue.insert(step.name.clone());
             return Ok(Some(row));
         };
-        if part_on_disk(self.files)? != self.fast {
+        if self.fast.changed(self.files)?.is_some() {
             self.overtaken = true;
             return Ok(None);
         }
@@ -187,11 +223,13 @@ impl Applier<'_> {
     /// Before the ledger is written as a whole: what somebody else has done in the fast lane meanwhile stays. Only with
     /// the lock.
     pub(super) fn take_over_fast_lane(&mut self) -> Result<(), FileError> {
-        let on_disk = part_on_disk(self.files)?;
-        if self.overtaken || on_disk != self.fast {
-            self.overtaken = true;
-            self.ledger.replace_fast_part(on_disk);
-        }
+        let others = match self.fast.changed(self.files)? {
+            None if !self.overtaken => return Ok(()),
+            None => OnDisk::read(self.files)?,
+            Some(others) => others,
+        };
+        self.overtaken = true;
+        self.ledger.replace_fast_part(others.part);
         Ok(())
     }
 }

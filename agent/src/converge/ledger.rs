@@ -132,6 +132,14 @@ impl Ledger {
         }))
     }
 
+    /// The same without a word of what is damaged.
+    pub(super) fn load_quietly(files: &Files) -> Result<Self, FileError> {
+        Ok(match files.read(&state::path(FILE))? {
+            Found::File { bytes, .. } => Self::read(&bytes).unwrap_or_default(),
+            _ => Self::default(),
+        })
+    }
+
     /// Whether there is a ledger that cannot be understood. It counts as empty until the next run has rebuilt it.
     pub fn is_damaged(files: &Files) -> Result<bool, FileError> {
         Ok(match files.read(&state::path(FILE))? {

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::hands::{self, Sight};
-use super::ledger::{Ledger, Part};
+use super::ledger::Ledger;
 use super::pending::Pending;
 use super::plan::{self, Plan, Situation};
 use super::quarantine::Quarantine;
 use super::wishes;
-use super::{Converger, Intent, RunError, last_good};
+use super::{Converger, Intent, RunError, fast_lane, last_good};
 use crate::fleet::{Fleet, ServerState};
 use crate::node::{self, View};
 use crate::report::{DocumentId, Problem, Severity, StepName};
@@ -30,7 +30,7 @@ pub(super) struct Observed {
     pub(super) pending: Pending,
     pub(super) quarantine: Quarantine,
     /// What the ledger on disk had of the fast lane.
-    pub(super) fast: Part,
+    pub(super) fast: fast_lane::OnDisk,
     pub(super) sight: Sight,
     guard: Option<GuardSettings>,
 }
@@ -41,7 +41,7 @@ pub(super) struct Memory {
     pub(super) ledger: Ledger,
     pub(super) pending: Pending,
     pub(super) quarantine: Quarantine,
-    pub(super) fast: Part,
+    pub(super) fast: fast_lane::OnDisk,
 }
 
 impl Observed {
@@ -141,11 +141,12 @@ impl Converger {
     fn remember(&self, intent: &Intent, scope: Scope) -> Result<Memory, RunError> {
         let files = &self.files;
         let pending = Pending::load(files)?;
+        let file = files.look(&fast_lane::ledger_file())?;
         let ledger = Ledger::load(files)?;
-        let fast = ledger.fast_part();
+        let fast = fast_lane::OnDisk::of(&ledger, file);
         let ledger = match scope {
             Scope::All => pending.merged_into(ledger),
-            Scope::Fast => fast.clone().alone(),
+            Scope::Fast => fast.part().clone().alone(),
         };
         Ok(Memory {
             ledger,

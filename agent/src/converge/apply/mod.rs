@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::ledger::{Ledger, Part};
+use super::fast_lane::OnDisk;
+use super::ledger::Ledger;
 use super::pending::Pending;
 use super::plan::{Decision, Plan, PlannedStep};
 use super::quarantine::Quarantine;
@@ -41,7 +42,7 @@ pub(super) struct Applier<'a> {
     /// Whether what killed processes left beside the files that are written is cleared away.
     pub(super) sweeps: bool,
     /// What the ledger on disk has of the steps of the fast lane, as far as this run knows.
-    pub(super) fast: Part,
+    pub(super) fast: OnDisk,
     /// Somebody else has carried out a step of the fast lane since: what this run has planned of them is of the past.
     pub(super) overtaken: bool,
     pub(super) progress: Progress<'a>,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Box;
 use crate::converge::apply::Applier;
+use crate::converge::fast_lane::OnDisk;
 use crate::converge::hands::{Seen, Sight};
 use crate::converge::ledger::Ledger;
 use crate::converge::pending::{Pending, Stage};
@@ -137,7 +138,7 @@ impl Machine {
             started: clock::now(),
             booting: self.booting,
             sweeps: true,
-            fast: ledger.fast_part(),
+            fast: OnDisk::default(),
             overtaken: false,
             untrue: [].into(),
             progress: &progress,
