@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::apply::Applier;
-use super::ledger::{Ledger, Part};
+use super::fast_part::{OnDisk, keep_part};
+use super::ledger::Ledger;
 use super::observe::Scope;
 use super::plan::{Plan, PlannedStep};
 use super::{Converger, Intent, RunError, journal};
@@ -18,7 +19,7 @@ use crate::report::{Cause, Outcome, RunRecord, StepRecord, Trigger};
 use crate::settings::RUN_DIR;
 use crate::system::clock;
 use crate::system::crash;
-use crate::system::file::{FileError, Files, Sighting};
+use crate::system::file::{FileError, Files};
 use crate::system::lock::Lock;
 
 /// Who holds the lock writes one file: no longer than this is waited for it.
@@ -49,63 +50,6 @@ pub(super) async fn lock_patiently(files: &Files) -> Result<Option<Lock>, FileEr
 
 fn lock_file() -> PathBuf {
     Path::new(RUN_DIR).join("hosts.lock")
-}
-
-/// What the ledger on disk has of the fast lane, and which file that was: as long as it is that one, nobody has changed it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct OnDisk {
-    part: Part,
-    file: Sighting,
-}
-
-impl OnDisk {
-    /// Reads it. That the ledger is damaged is told by the run itself.
-    fn read(files: &Files) -> Result<Self, FileError> {
-        let file = files.look(&ledger_file())?;
-        let ledger = Ledger::load_quietly(files)?;
-        Ok(Self {
-            part: ledger.fast_part(),
-            file,
-        })
-    }
-
-    /// Of a ledger that was read after its file was seen to be this one.
-    pub(super) fn of(ledger: &Ledger, file: Sighting) -> Self {
-        Self {
-            part: ledger.fast_part(),
-            file,
-        }
-    }
-
-    /// The part of the ledger.
-    pub(super) fn part(&self) -> &Part {
-        &self.part
-    }
-
-    /// Whether somebody has changed it since. The ledger is read only where its file is another one.
-    fn changed(&self, files: &Files) -> Result<Option<Self>, FileError> {
-        if files.look(&ledger_file())? == self.file {
-            return Ok(None);
-        }
-        let now = Self::read(files)?;
-        Ok((now.part != self.part).then_some(now))
-    }
-}
-
-/// The ledger's file.
-pub(super) fn ledger_file() -> PathBuf {
-    super::state::path(super::ledger::FILE)
-}
-
-/// Writes what the ledger has of them, and nothing else of it: the run that does this is not at its end. Returns
-/// what was written. Only with the lock.
-pub(super) fn keep_part(files: &Files, ledger: &Ledger) -> Result<OnDisk, FileError> {
-    let part = ledger.fast_part();
-    let mut on_disk = Ledger::load(files)?;
-    on_disk.replace_fast_part(part.clone());
-    on_disk.save(files)?;
-    let file = files.look(&ledger_file())?;
-    Ok(OnDisk { part, file })
 }
 
 impl Converger {
@@ -229,7 +173,7 @@ impl Applier<'_> {
             Some(others) => others,
         };
         self.overtaken = true;
-        self.ledger.replace_fast_part(others.part);
+        self.ledger.replace_fast_part(others.into_part());
         Ok(())
     }
 }

@@ -5,7 +5,9 @@
 //! [`journal`] what it did.
 
 mod apply;
+mod change;
 mod fast_lane;
+mod fast_part;
 pub mod follow;
 mod hands;
 pub mod intake;
@@ -20,6 +22,7 @@ mod quarantine;
 mod saved;
 mod seal;
 mod session;
+mod situation;
 mod state;
 mod sweep;
 #[cfg(test)]

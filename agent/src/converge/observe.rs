@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::hands::{self, Sight};
+use super::hands;
 use super::ledger::Ledger;
 use super::pending::Pending;
-use super::plan::{self, Plan, Situation};
+use super::plan::{self, Plan};
 use super::quarantine::Quarantine;
+use super::situation::{Sight, Situation};
 use super::wishes;
-use super::{Converger, Intent, RunError, fast_lane, last_good};
+use super::{Converger, Intent, RunError, fast_part, last_good};
 use crate::fleet::{Fleet, ServerState};
 use crate::node::{self, View};
 use crate::report::{DocumentId, Problem, Severity, StepName};
@@ -30,7 +31,7 @@ pub(super) struct Observed {
     pub(super) pending: Pending,
     pub(super) quarantine: Quarantine,
     /// What the ledger on disk had of the fast lane.
-    pub(super) fast: fast_lane::OnDisk,
+    pub(super) fast: fast_part::OnDisk,
     pub(super) sight: Sight,
     guard: Option<GuardSettings>,
 }
@@ -41,7 +42,7 @@ pub(super) struct Memory {
     pub(super) ledger: Ledger,
     pub(super) pending: Pending,
     pub(super) quarantine: Quarantine,
-    pub(super) fast: fast_lane::OnDisk,
+    pub(super) fast: fast_part::OnDisk,
 }
 
 impl Observed {
@@ -141,9 +142,9 @@ impl Converger {
     fn remember(&self, intent: &Intent, scope: Scope) -> Result<Memory, RunError> {
         let files = &self.files;
         let pending = Pending::load(files)?;
-        let file = files.look(&fast_lane::ledger_file())?;
+        let file = files.look(&fast_part::ledger_file())?;
         let ledger = Ledger::load(files)?;
-        let fast = fast_lane::OnDisk::of(&ledger, file);
+        let fast = fast_part::OnDisk::of(&ledger, file);
         let ledger = match scope {
             Scope::All => pending.merged_into(ledger),
             Scope::Fast => fast.part().clone().alone(),

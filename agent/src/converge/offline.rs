@@ -1,10 +1,10 @@
 //! Planning any box of the fleet at a desk. Pure.
 
-use super::hands::{Seen, Sight};
 use super::ledger::{Form, KnownStep, Ledger, Owned, digest_of};
 use super::pending::Pending;
-use super::plan::{self, Plan, Situation};
+use super::plan::{self, Plan};
 use super::quarantine::Quarantine;
+use super::situation::{Seen, Sight, Situation};
 use super::{Intent, RunError};
 use crate::fleet::{Document, ServerState};
 use crate::node;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::super::plan::{PlannedStep, When};
+use super::super::change::{Change, When};
+use super::super::plan::PlannedStep;
 use crate::resource::{Member, MemberName};
 use crate::system::chain;
 use crate::system::file::FileError;
@@ -75,7 +76,7 @@ impl PlannedStep {
                     .iter()
                     .filter(|change| change.when != When::Cleanup && change.after.is_some())
                     .filter(|change| change.thing.as_path().ends_with(&member.file))
-                    .any(super::super::plan::Change::is_news)
+                    .any(Change::is_news)
             })
         };
         !members.is_empty() && members.len() < self.members.len() && members.keys().all(is_new)

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::fast_lane::OnDisk;
+use super::fast_part::OnDisk;
 use super::ledger::Ledger;
 use super::pending::Pending;
 use super::plan::{Decision, Plan, PlannedStep};

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::super::hands::{Inverse, path, unit};
+use super::super::change::{After, Change, Inverse, When};
+use super::super::hands::{path, unit};
 use super::super::ledger::Owned;
 use super::super::pending::{Interrupted, Stage, Undo};
-use super::super::plan::{After, Change, Plan, PlannedStep, When};
+use super::super::plan::{Plan, PlannedStep};
 use super::super::quarantine::Failure;
 use super::super::saved::Saved;
 use super::fault::Fault;

@@ -1,7 +1,8 @@
 //! Putting back what was there before a step, and making that take effect.
 
+use super::super::change::{After, When};
 use super::super::hands::{path, unit};
-use super::super::plan::{After, PlannedStep, When};
+use super::super::plan::PlannedStep;
 use super::super::saved::Saved;
 use super::transaction::Switched;
 use super::{Applier, activate};

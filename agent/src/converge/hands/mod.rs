@@ -6,38 +6,17 @@
 pub(super) mod path;
 pub(super) mod unit;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use super::change::Change;
 use super::ledger::Owned;
-use super::plan::{Change, Situation};
+use super::situation::{Seen, Sight, Situation};
 use crate::resource::{Step, Thing, Want};
 use crate::system::chain;
-use crate::system::file::{Files, Found};
+use crate::system::file::Files;
 use crate::system::platform::Platform;
-use crate::system::systemd::{self, UnitState};
-
-/// What was found of a thing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Seen {
-    Path(Found),
-    Unit(UnitState),
-}
-
-/// What was found of each; an error where that cannot be told. Things that are left alone (units under a root) are
-/// not in it.
-pub(super) type Sight = BTreeMap<Thing, Result<Seen, String>>;
-
-/// How a change is undone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Inverse {
-    /// What was there before is put back.
-    Restored,
-    /// It is removed, for nothing was there.
-    Removed,
-    /// It cannot be, or need not: why.
-    Never(&'static str),
-}
+use crate::system::systemd;
 
 /// Looks at things, all of a kind in one call.
 pub(super) async fn look(files: &Files, platform: &Platform, things: BTreeSet<Thing>) -> Sight {

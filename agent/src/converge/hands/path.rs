@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::super::change::{After, Change, Inverse, When};
 use super::super::ledger::{Form, Owned, digest_of};
-use super::super::plan::{After, Change, Situation, When};
 use super::super::saved::Saved;
-use super::{Inverse, Seen};
+use super::super::situation::{Seen, Situation};
 use crate::report::Action;
 use crate::resource::{Step, Thing, Want, Wish, block};
 use crate::system::chain;

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use super::super::change::{After, Change, Inverse, UnitOrder, When};
 use super::super::ledger::{Form, Owned, digest_of};
-use super::super::plan::{After, Change, Situation, UnitOrder, When};
 use super::super::saved::Saved;
-use super::{Inverse, Seen};
+use super::super::situation::{Seen, Situation};
 use crate::report::Action;
 use crate::resource::{Step, Thing, Want, Wish};
 use crate::system::chain;

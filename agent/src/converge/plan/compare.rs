@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::super::hands::{self, Inverse};
+use super::super::change::{Inverse, When};
+use super::super::hands;
 use super::super::ledger::KnownStep;
-use super::{Decision, PlannedStep, Situation, When};
+use super::super::situation::Situation;
+use super::{Decision, PlannedStep};
 use crate::report::{Cause, Kind, StepName};
 use crate::resource::{LeftOut, Step, Thing, Wave};
 

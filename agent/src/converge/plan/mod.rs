@@ -5,43 +5,15 @@ mod guard;
 mod records;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
-use super::hands::{Inverse, Sight};
-use super::ledger::{Form, KnownStep, Ledger};
-use super::pending::{Pending, Undo};
+use super::change::{Change, When};
+use super::ledger::{KnownStep, Ledger};
+use super::pending::Undo;
 use super::quarantine::Quarantine;
-use super::saved::Saved;
-use crate::report::{Action, Cause, DocumentId, Kind, Problem, StepName};
-use crate::resource::{Check, Desired, LineOrigin, Member, Phase, Probe, Step, Text, Thing, Wave};
+use super::situation::Situation;
+use crate::report::{Cause, DocumentId, Kind, Problem, StepName};
+use crate::resource::{Check, Desired, Member, Probe, Step, Thing, Wave};
 use crate::settings::GuardSettings;
-use crate::system::file::Attributes;
-
-/// Everything that a plan is worked out from.
-#[derive(Debug)]
-pub(super) struct Situation<'a> {
-    pub(super) document: DocumentId,
-    /// What the document wants of this box.
-    pub(super) desired: Desired,
-    /// What the last good document wanted of it, for steps that this one's version may not touch.
-    pub(super) fallback: Option<Desired>,
-    /// With the interrupted steps merged into it.
-    pub(super) ledger: &'a Ledger,
-    pub(super) pending: &'a Pending,
-    pub(super) quarantine: &'a Quarantine,
-    /// What was found of everything that is wanted or owned.
-    pub(super) sight: &'a Sight,
-    /// `None`: the document confirms the shrinkage, or the server is retired.
-    pub(super) guard: Option<GuardSettings>,
-}
-
-impl Situation<'_> {
-    /// Whether an interrupted run may have left a unit running with what it had read before.
-    pub(super) fn owes(&self, step: &StepName, thing: &Thing) -> bool {
-        let interrupted = self.pending.unfinished(step);
-        interrupted.is_some_and(|interrupted| interrupted.owes(thing))
-    }
-}
 
 /// What a run would do.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,82 +61,6 @@ pub(super) enum Decision {
     Quarantined(String),
     /// It cannot be, as things stand on the box: why.
     Obstructed(String),
-}
-
-/// One thing that changes.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Change {
-    pub(super) thing: Thing,
-    pub(super) action: Action,
-    pub(super) when: When,
-    /// What is there now.
-    pub(super) before: Saved,
-    /// How it is undone.
-    pub(super) inverse: Inverse,
-    /// What will be: `None` for a path that goes.
-    pub(super) after: Option<After>,
-    pub(super) form: Form,
-    /// The ledger's digest of what will be; empty for a removal.
-    pub(super) digest: String,
-    /// Somebody else's work is replaced: a copy is kept.
-    pub(super) backup: bool,
-    /// Only somebody else's change is undone.
-    pub(super) drift: bool,
-    /// What a person would compare the new text with, where it is not what stands at the path.
-    pub(super) diff_base: Option<String>,
-    /// Only machinery: not shown to people.
-    pub(super) hidden: bool,
-    /// The path under which people know it.
-    pub(super) shown_as: Option<PathBuf>,
-    pub(super) origins: Vec<LineOrigin>,
-}
-
-/// What a thing will be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum After {
-    /// A whole file.
-    File { text: Text, attributes: Attributes },
-    /// A file with the agent's lines in it or, with `None`, without them; `whole` is what comes of what stands there now.
-    Block {
-        lines: Option<String>,
-        whole: Vec<u8>,
-    },
-    /// A link.
-    Link(PathBuf),
-    /// A unit that was told so.
-    Unit(UnitOrder),
-}
-
-/// What a unit is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct UnitOrder {
-    /// To start at boot, or no longer. `None`: that is as it should be.
-    pub(super) enable: Option<bool>,
-    /// `Start`, `Restart` or `Stop`. `None`: that is as it should be.
-    pub(super) run: Option<Action>,
-}
-
-/// When a thing changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum When {
-    /// Before the check.
-    Prepare,
-    /// After it.
-    Commit,
-    /// After the switch.
-    Activate,
-    /// After the step was shown to work.
-    Cleanup,
-}
-
-impl From<Phase> for When {
-    fn from(phase: Phase) -> Self {
-        match phase {
-            Phase::Prepare => Self::Prepare,
-            Phase::Commit => Self::Commit,
-            Phase::Activate => Self::Activate,
-        }
-    }
 }
 
 impl Plan {

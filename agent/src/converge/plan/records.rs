@@ -5,8 +5,9 @@ use std::path::Path;
 
 use similar::TextDiff;
 
+use super::super::change::{After, Change};
 use super::super::saved::{Content, Saved};
-use super::{After, Change, Decision, Plan, PlannedStep};
+use super::{Decision, Plan, PlannedStep};
 use crate::fleet::Pointer;
 use crate::report::{Action, ChangeRecord, Outcome, StepRecord};
 use crate::system::file::Attributes;

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::Box;
 use crate::converge::apply::Applier;
-use crate::converge::fast_lane::OnDisk;
-use crate::converge::hands::{Seen, Sight};
+use crate::converge::fast_part::OnDisk;
 use crate::converge::ledger::Ledger;
 use crate::converge::pending::{Pending, Stage};
-use crate::converge::plan::{self, Situation};
+use crate::converge::plan;
 use crate::converge::quarantine::Quarantine;
+use crate::converge::situation::{Seen, Sight, Situation};
 use crate::report::{Cause, DocumentId, Kind, Outcome, StepName, StepRecord};
 use crate::resource::{
     Activation, Check, Desired, Phase, Probe, Question, Step, Text, Thing, Verb, Want, Wave, Wish,

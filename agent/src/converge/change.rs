@@ -1,0 +1,96 @@
+//! A change: what becomes of a thing, when, and how that is undone. Data only.
+
+use std::path::PathBuf;
+
+use super::ledger::Form;
+use super::saved::Saved;
+use crate::report::Action;
+use crate::resource::{LineOrigin, Phase, Text, Thing};
+use crate::system::file::Attributes;
+
+/// One thing that changes.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Change {
+    pub(super) thing: Thing,
+    pub(super) action: Action,
+    pub(super) when: When,
+    /// What is there now.
+    pub(super) before: Saved,
+    /// How it is undone.
+    pub(super) inverse: Inverse,
+    /// What will be: `None` for a path that goes.
+    pub(super) after: Option<After>,
+    pub(super) form: Form,
+    /// The ledger's digest of what will be; empty for a removal.
+    pub(super) digest: String,
+    /// Somebody else's work is replaced: a copy is kept.
+    pub(super) backup: bool,
+    /// Only somebody else's change is undone.
+    pub(super) drift: bool,
+    /// What a person would compare the new text with, where it is not what stands at the path.
+    pub(super) diff_base: Option<String>,
+    /// Only machinery: not shown to people.
+    pub(super) hidden: bool,
+    /// The path under which people know it.
+    pub(super) shown_as: Option<PathBuf>,
+    pub(super) origins: Vec<LineOrigin>,
+}
+
+/// What a thing will be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum After {
+    /// A whole file.
+    File { text: Text, attributes: Attributes },
+    /// A file with the agent's lines in it or, with `None`, without them; `whole` is what comes of what stands there now.
+    Block {
+        lines: Option<String>,
+        whole: Vec<u8>,
+    },
+    /// A link.
+    Link(PathBuf),
+    /// A unit that was told so.
+    Unit(UnitOrder),
+}
+
+/// What a unit is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UnitOrder {
+    /// To start at boot, or no longer. `None`: that is as it should be.
+    pub(super) enable: Option<bool>,
+    /// `Start`, `Restart` or `Stop`. `None`: that is as it should be.
+    pub(super) run: Option<Action>,
+}
+
+/// When a thing changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum When {
+    /// Before the check.
+    Prepare,
+    /// After it.
+    Commit,
+    /// After the switch.
+    Activate,
+    /// After the step was shown to work.
+    Cleanup,
+}
+
+impl From<Phase> for When {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Prepare => Self::Prepare,
+            Phase::Commit => Self::Commit,
+            Phase::Activate => Self::Activate,
+        }
+    }
+}
+
+/// How a change is undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Inverse {
+    /// What was there before is put back.
+    Restored,
+    /// It is removed, for nothing was there.
+    Removed,
+    /// It cannot be, or need not: why.
+    Never(&'static str),
+}

@@ -1,0 +1,49 @@
+//! Everything that a plan is worked out from: what is wanted, what was found, what is known of earlier runs. Data only.
+
+use std::collections::BTreeMap;
+
+use super::ledger::Ledger;
+use super::pending::Pending;
+use super::quarantine::Quarantine;
+use crate::report::{DocumentId, StepName};
+use crate::resource::{Desired, Thing};
+use crate::settings::GuardSettings;
+use crate::system::file::Found;
+use crate::system::systemd::UnitState;
+
+/// Everything that a plan is worked out from.
+#[derive(Debug)]
+pub(super) struct Situation<'a> {
+    pub(super) document: DocumentId,
+    /// What the document wants of this box.
+    pub(super) desired: Desired,
+    /// What the last good document wanted of it, for steps that this one's version may not touch.
+    pub(super) fallback: Option<Desired>,
+    /// With the interrupted steps merged into it.
+    pub(super) ledger: &'a Ledger,
+    pub(super) pending: &'a Pending,
+    pub(super) quarantine: &'a Quarantine,
+    /// What was found of everything that is wanted or owned.
+    pub(super) sight: &'a Sight,
+    /// `None`: the document confirms the shrinkage, or the server is retired.
+    pub(super) guard: Option<GuardSettings>,
+}
+
+impl Situation<'_> {
+    /// Whether an interrupted run may have left a unit running with what it had read before.
+    pub(super) fn owes(&self, step: &StepName, thing: &Thing) -> bool {
+        let interrupted = self.pending.unfinished(step);
+        interrupted.is_some_and(|interrupted| interrupted.owes(thing))
+    }
+}
+
+/// What was found of a thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Seen {
+    Path(Found),
+    Unit(UnitState),
+}
+
+/// What was found of each; an error where that cannot be told. Things that are left alone (units under a root) are
+/// not in it.
+pub(super) type Sight = BTreeMap<Thing, Result<Seen, String>>;
