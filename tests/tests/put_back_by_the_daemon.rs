@@ -63,7 +63,15 @@ fn serves(web: &WebBox) -> bool {
 
 fn records(web: &WebBox) -> String {
     web.machine
-        .must(&["ls", "/var/lib/agentd/runs", "/var/lib/agentd/backups"])
+        .must(&[
+            "find",
+            "/var/lib/agentd",
+            "-path",
+            "*/runs/*",
+            "-o",
+            "-path",
+            "*/backups/*",
+        ])
         .unwrap()
 }
 

@@ -83,7 +83,7 @@ impl Bucket {
     }
 
     /// Uploads under way, or left behind by who was killed, of objects whose keys begin with `prefix`: at most
-    /// [`LONGEST_PAGE`] of them. Who aborts them and asks again gets the others. One request.
+    /// [`super::LONGEST_PAGE`] of them. Who aborts them and asks again gets the others. One request.
     pub async fn pending_uploads(&self, prefix: &str) -> Result<Vec<PendingUpload>, BucketError> {
         let request = async {
             key::check_prefix(prefix)?;

@@ -1,7 +1,7 @@
 //! The ledger: everything that the agent owns, with what it wrote there and why.
 //!
 //! What is not in it is not the agent's, and is never removed. What a newer version wrote into it is kept as it stands,
-//! told, and not acted on: see [`unknown`].
+//! told, and not acted on: see the module `unknown`.
 
 mod format1;
 mod unknown;
