@@ -112,3 +112,24 @@ async fn where_no_site_is_left_nothing_is_removed() {
     assert!(run.failed());
     assert_eq!(node.read(VHOST), before);
 }
+
+#[tokio::test]
+async fn runs_that_only_say_again_what_failed_do_not_hide_the_one_that_said_more() {
+    const JOB: &str = "/etc/cron.d/agentd-shop_tick";
+    let mut node = Box::new();
+    node.run("web-1").await;
+    node.edit(|signed| {
+        signed["products"]["shop"]["sites"]["odd"] =
+            json!({"domains": ["odd.example.com"], "root": "/srv/odd", "template": "nowhere"});
+        signed["products"]["shop"]["cron"]["tick"]["command"] = "true".into();
+    });
+    std::fs::remove_file(node.path(JOB)).unwrap();
+    std::fs::create_dir(node.path(JOB)).unwrap();
+    let first = node.run("web-1").await;
+    assert_eq!(outcome(&first, "cron/shop_tick"), Some(Outcome::Failed));
+    assert!(first.id != 0);
+    let again = node.run("web-1").await;
+    assert!(again.failed() && again.id == 0, "{again:?}");
+    std::fs::remove_dir(node.path(JOB)).unwrap();
+    assert!(node.run("web-1").await.id != 0, "the job came true");
+}
