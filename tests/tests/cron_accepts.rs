@@ -42,7 +42,10 @@ const HOSTILE: [&str; 22] = [
 ];
 
 /// Every kind of thing that the document's schedules may say.
-const SCHEDULES: [&str; 24] = [
+const SCHEDULES: [&str; 27] = [
+    "@reboot",
+    "H H(0-5) * * *",
+    "H/15 * H * H",
     "@hourly",
     "@daily",
     "@midnight",
@@ -169,11 +172,17 @@ async fn cron_runs_each_command_as_it_was_typed() {
         .await
         .unwrap();
 
-    let jobs: Vec<(String, CronJob)> = HOSTILE
+    let mut jobs: Vec<(String, CronJob)> = HOSTILE
         .iter()
         .enumerate()
         .map(|(at, command)| (format!("job-{at}"), job("* * * * *", command.trim())))
         .collect();
+    // And each once more as a word of a longer line.
+    for (at, command) in HOSTILE.iter().enumerate() {
+        let mut bounded = job("* * * * *", command.trim());
+        bounded.timeout = "30s".parse().ok();
+        jobs.push((format!("bounded-{at}"), bounded));
+    }
     let shell = format!("SHELL={}", keeper.display());
     for (file, text) in rendered(&jobs) {
         assert!(text.contains("SHELL=/bin/sh\n"), "{text}");
@@ -212,7 +221,7 @@ async fn cron_runs_each_command_as_it_was_typed() {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(80);
     let got = loop {
         let got = contents(&dir.join("got"), ".command").await.unwrap();
-        if got.len() > HOSTILE.len() || tokio::time::Instant::now() > deadline {
+        if got.len() > 2 * HOSTILE.len() || tokio::time::Instant::now() > deadline {
             break got;
         }
         let ended = cron.try_wait().unwrap();
@@ -228,10 +237,20 @@ async fn cron_runs_each_command_as_it_was_typed() {
         got.iter().any(|command| command == r"echo careless '\"),
         "cron reads backslashes in another way than the resource thinks: {got:#?}"
     );
-    let mut rest: Vec<String> = got
+    let (bounded, mut rest): (Vec<String>, Vec<String>) = got
         .into_iter()
         .filter(|command| !command.starts_with("echo careless"))
-        .collect();
+        .partition(|command| command.starts_with("exec /usr/bin/timeout -k 10 30 /bin/sh -c '"));
+    let mut did = Vec::new();
+    for command in &bounded {
+        did.push(sh(command).await.unwrap());
+    }
+    for typed in HOSTILE.map(str::trim) {
+        let wished = sh(typed).await.unwrap();
+        let at = did.iter().position(|what| *what == wished);
+        did.remove(at.unwrap_or_else(|| panic!("{typed:?} did not run; left: {did:#?}")));
+    }
+    assert_eq!(did, [""; 0]);
     let (mut verbatim, mut evaluated) = (0, 0);
     for typed in HOSTILE.map(str::trim) {
         if let Some(at) = rest.iter().position(|command| command == typed) {
@@ -291,4 +310,78 @@ async fn cron_reads_every_schedule() {
     }
     let (ok, _) = check("61 * * * * true\n".into()).await;
     assert!(!ok, "crontab -n accepts anything: this test shows nothing");
+}
+
+#[tokio::test]
+async fn a_schedule_in_another_zone_goes_by_the_clock_there() {
+    for (schedule, zone, begins, moments) in [
+        (
+            "30 6 * * 1-5",
+            "Europe/Berlin",
+            "0,15,30,45",
+            [
+                ("2026-11-27 05:30", true),
+                ("2026-11-27 06:30", false),
+                ("2026-11-27 05:45", false),
+                ("2026-07-03 04:30", true),
+                ("2026-07-03 05:30", false),
+                ("2026-11-28 05:30", false),
+            ],
+        ),
+        (
+            "0 4 1-7 * sun",
+            "Asia/Kathmandu",
+            "0,15,30,45",
+            [
+                ("2026-11-28 22:15", true),
+                ("2026-11-30 22:15", true),
+                ("2026-12-08 22:15", false),
+                ("2026-11-28 22:00", false),
+                ("2026-11-29 22:15", false),
+                ("2026-12-05 22:15", true),
+            ],
+        ),
+        (
+            "0 0 */2 * sun",
+            "UTC",
+            "0,15,30,45",
+            [
+                ("2026-11-29 00:00", true),
+                ("2026-11-22 00:00", false),
+                ("2026-11-27 00:00", false),
+                ("2026-11-29 00:15", false),
+                ("2026-11-29 01:00", false),
+                ("2026-11-15 00:00", true),
+            ],
+        ),
+        (
+            "*/7 * * 12 *",
+            "America/St_Johns",
+            "0,4,5,6,7,11,12,13,14,15,19,20,21,22,26,27,28,29,30,34,35,36,37,41,42,43,44,45,49,50,51,52,56,57,58,59",
+            [
+                ("2026-12-01 03:30", true),
+                ("2026-12-01 03:29", false),
+                ("2026-12-01 03:37", true),
+                ("2026-12-01 03:38", false),
+                ("2027-01-01 03:26", true),
+                ("2027-01-01 03:30", false),
+            ],
+        ),
+    ] {
+        let mut there = job(schedule, "echo due");
+        there.timezone = zone.parse().ok();
+        let files = rendered(&[("there".into(), there)]);
+        let line = files.values().next().and_then(|text| text.lines().last());
+        let (minutes, line) = line
+            .and_then(|line| line.split_once(" * * * * root "))
+            .unwrap();
+        assert_eq!(minutes, begins);
+        for (moment, due) in moments {
+            let clock = format!("/bin/date -d '{moment} UTC'");
+            let asked = line.replace("\\%", "%").replace("/bin/date", &clock);
+            let said = sh(&asked).await.unwrap();
+            let wished = if due { "due\n|" } else { "|" };
+            assert_eq!(said, wished, "{schedule} {zone} {moment}: {asked}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::console::Console;
 use super::failure::Failure;
+use crate::fleet::advice::advice;
 use crate::fleet::{Document, Fleet, Mistake};
 use crate::report::DocumentId;
 use crate::report::text::{Paint, ago, count, shown};
@@ -131,6 +132,8 @@ fn warnings(fleet: &Fleet, now: Timestamp) -> Vec<String> {
             "it says \"confirm\": true: this version may shrink any list past the guard".into(),
         );
     }
+    let advice = advice(fleet).into_iter();
+    warnings.extend(advice.map(|advice| format!("{}: {}", advice.pointer, advice.message)));
     warnings
 }
 

@@ -1,5 +1,6 @@
 //! The fleet document: its model, its typed strings, how it is read and checked. No input or output.
 
+pub mod advice;
 mod check;
 mod document;
 mod envelope;

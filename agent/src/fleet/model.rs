@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::names::{
-    AbsolutePath, ByteSize, CronSchedule, HeaderName, HeaderValue, HostName, Name, Network, Port,
-    ShellCommand, Span, Stamp, UrlPath, UserName, ZoneName,
+    AbsolutePath, ByteSize, CronSchedule, HeaderName, HeaderValue, HostAlias, HostName, MailTo,
+    Name, Network, Port, ShellCommand, Span, Stamp, TimeZoneName, UrlPath, UserName, VariableName,
+    VariableValue, ZoneName,
 };
 use super::strict;
 
@@ -27,6 +28,10 @@ pub struct Fleet {
     pub issued: Stamp,
     /// After this moment a box with no state refuses the document, and a running box reports it.
     pub expires: Stamp,
+    /// The DNS domain of the servers. Their names are then known with it too, and written with it first:
+    /// `10.77.0.11 web-1.example.com web-1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<HostName>,
     /// Lets this version shrink a list (memcached nodes, vhosts, hosts) past the guard's share.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub confirm: bool,
@@ -232,17 +237,18 @@ pub struct Snapshots {
 pub struct Aliases {
     /// Names of the present master.
     #[serde(default)]
-    pub master: Vec<HostName>,
+    pub master: Vec<HostAlias>,
     /// Names of a replica: the first of the chain that is not the master, or the master where it is alone.
     #[serde(default)]
-    pub replica: Vec<HostName>,
+    pub replica: Vec<HostAlias>,
 }
 
 /// One cron job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CronJob {
-    /// Five cron fields, or `@hourly` and the like.
+    /// Five cron fields, or `@hourly` and the like, or `@reboot`. `H` in a field is a value that differs from server to
+    /// server.
     pub schedule: CronSchedule,
     /// The account it runs as.
     pub user: UserName,
@@ -254,6 +260,28 @@ pub struct CronJob {
     /// On each of those servers, or on one.
     #[serde(default, deserialize_with = "strict::word")]
     pub run: CronRun,
+    /// Variables of the command's environment.
+    #[serde(
+        default,
+        deserialize_with = "strict::map",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub environment: BTreeMap<VariableName, VariableValue>,
+    /// The shell that the command is for (default: `/bin/sh`, which is no bash on Debian).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shell: Option<AbsolutePath>,
+    /// Who gets what the job prints: addresses, separated by commas; empty: nobody. Default: the account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mailto: Option<MailTo>,
+    /// The time zone of the schedule (default: the machine's).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<TimeZoneName>,
+    /// Whether the job is left out while the one before it still runs on that server.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lock: bool,
+    /// How long the command may run: then it gets SIGTERM, and SIGKILL ten seconds later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
 }
 
 /// On how many servers a cron job runs.

@@ -38,7 +38,7 @@ macro_rules! words {
 
 object!(Fleet,
     required: [format, fleet, version, issued, expires, servers],
-    optional: [confirm, roles, products],
+    optional: [domain, confirm, roles, products],
     later: []);
 object!(Server,
     required: [address],
@@ -78,8 +78,8 @@ object!(Aliases,
     later: []);
 object!(CronJob,
     required: [schedule, user, command],
-    optional: [on, run],
-    later: []);
+    optional: [on, run, environment, shell, mailto, timezone, lock, timeout],
+    later: ["record"]);
 object!(Signature,
     required: [key, signature],
     optional: [],

@@ -37,13 +37,15 @@ pub struct View {
     pub cron: Vec<CronView>,
 }
 
-/// One line of `/etc/hosts`: an address and one name.
+/// An address and a name of it, for `/etc/hosts`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostEntry {
     /// The address.
     pub address: IpAddr,
     /// The name.
     pub name: String,
+    /// A server's name with the fleet's domain, where it has one: written before the name.
+    pub fqdn: Option<String>,
     /// Who asks for it.
     pub origin: Pointer,
     /// The lease that says which address it is, where one does.

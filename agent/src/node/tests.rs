@@ -41,6 +41,7 @@ fn show(view: &View) -> String {
         let HostEntry {
             address,
             name,
+            fqdn: _,
             origin,
             elected,
         } = host;

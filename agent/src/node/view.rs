@@ -88,6 +88,7 @@ impl<'f> Node<'f> {
             .map(|(name, server)| HostEntry {
                 address: server.address,
                 name: name.as_str().to_owned(),
+                fqdn: (self.fleet.domain.as_ref()).map(|domain| format!("{name}.{domain}")),
                 origin: servers.then(name),
                 elected: None,
             })
@@ -113,6 +114,7 @@ impl<'f> Node<'f> {
                 entries.extend(names.iter().enumerate().map(|(index, name)| HostEntry {
                     address: server.address,
                     name: name.as_str().to_owned(),
+                    fqdn: None,
                     origin: list.item(index),
                     elected: elected.clone(),
                 }));

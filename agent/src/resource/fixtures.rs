@@ -30,6 +30,7 @@ pub(super) fn server(host: &str, address: &str) -> HostEntry {
     HostEntry {
         address: address.parse().unwrap(),
         name: host.into(),
+        fqdn: None,
         origin: Pointer(format!("/signed/servers/{host}")),
         elected: None,
     }
@@ -40,6 +41,7 @@ pub(super) fn alias(host: &str, address: &str) -> HostEntry {
     HostEntry {
         address: address.parse().unwrap(),
         name: host.into(),
+        fqdn: None,
         origin: Pointer("/signed/products/shop/database/aliases/master/0".into()),
         elected: None,
     }

@@ -1,5 +1,7 @@
-//! The agent's lines of `/etc/hosts`: one name a line, so that `grep` answers whole and a diff shows one line a change.
+//! The agent's lines of `/etc/hosts`: one server or alias a line, so that `grep` answers whole and a diff shows one line
+//! a change.
 
+mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +18,7 @@ use crate::node::{HostEntry, View};
 use crate::report::{Kind, Problem, Severity, StepName};
 use crate::system::file::{Files, Found};
 use crate::system::platform::Platform;
+use rows::{Row, rows};
 
 /// Where the file stands, on every Unix.
 pub const PATH: &str = "/etc/hosts";
@@ -37,6 +40,8 @@ pub struct HostsLine {
     pub number: usize,
     /// The address.
     pub address: IpAddr,
+    /// Its first name as it is written: what the resolver calls the address, and all other names of the line.
+    pub first: String,
     /// Its names, in lower case, in order.
     pub names: Vec<String>,
 }
@@ -71,15 +76,15 @@ impl Resource for Hosts {
     }
 
     fn desired(&self, view: &View, _platform: &Platform, facts: &HostsFacts) -> Desired {
-        if view.hosts.is_empty() {
+        let name = StepName(STEP.into());
+        let rows = rows(view, facts);
+        if rows.is_empty() {
             return Desired::default();
         }
-        let name = StepName(STEP.into());
-        let rows = rows(&view.hosts);
         let text = render(&rows);
         let wished: BTreeSet<(IpAddr, String)> = rows
             .iter()
-            .map(|row| (row.address, row.name.to_owned()))
+            .flat_map(|row| (row.names.iter()).map(|name| (row.address, name.to_ascii_lowercase())))
             .collect();
         if pairs(&text) != wished {
             let mut desired = Desired::default();
@@ -87,7 +92,8 @@ impl Resource for Hosts {
             return desired;
         }
 
-        let mut entries: Vec<String> = rows.iter().map(|row| row.name.to_owned()).collect();
+        // Whatever others' lines say too: only the document makes this list shorter.
+        let mut entries: Vec<String> = view.hosts.iter().map(|host| host.name.clone()).collect();
         entries.sort_unstable();
         entries.dedup();
         let origins = rows
@@ -113,7 +119,7 @@ impl Resource for Hosts {
             entries,
         });
         Desired {
-            problems: shadowing(view, &rows, facts, &step.name),
+            problems: shadowing(view, facts, &step.name),
             steps: vec![step],
             ..Desired::default()
         }
@@ -132,36 +138,10 @@ impl HostsFacts {
     }
 }
 
-/// A line to write, and all who ask for it.
-struct Row<'a> {
-    address: IpAddr,
-    name: &'a str,
-    origins: BTreeSet<&'a Pointer>,
-}
-
-/// Servers first, aliases after them, each sorted by name: the resolver answers "whose address is
-/// this" with the first line that has it, and that should be the server's own name.
-fn rows(hosts: &[HostEntry]) -> Vec<Row<'_>> {
-    let mut rows: BTreeMap<(bool, &str, IpAddr), BTreeSet<&Pointer>> = BTreeMap::new();
-    for host in hosts {
-        let is_alias = !host.origin.0.starts_with("/signed/servers/");
-        rows.entry((is_alias, &host.name, host.address))
-            .or_default()
-            .extend(std::iter::once(&host.origin).chain(&host.elected));
-    }
-    rows.into_iter()
-        .map(|((_, name, address), origins)| Row {
-            address,
-            name,
-            origins,
-        })
-        .collect()
-}
-
 fn render(rows: &[Row<'_>]) -> String {
     let mut text = String::new();
     for row in rows {
-        let _ = writeln!(text, "{}\t{}", row.address, row.name);
+        let _ = writeln!(text, "{}\t{}", row.address, row.names.join(" "));
     }
     text
 }
@@ -173,11 +153,12 @@ fn parse_line(number: usize, line: &str) -> Option<HostsLine> {
     let address = words.next()?;
     // A zone (fe80::1%eth0) is legal there and says nothing about which address it is.
     let address = address.split('%').next()?.parse().ok()?;
-    let names: Vec<String> = words.map(str::to_ascii_lowercase).collect();
-    (!names.is_empty()).then_some(HostsLine {
+    let words: Vec<&str> = words.collect();
+    Some(HostsLine {
         number,
         address,
-        names,
+        first: (*words.first()?).to_owned(),
+        names: words.iter().map(|word| word.to_ascii_lowercase()).collect(),
     })
 }
 
@@ -193,13 +174,24 @@ fn pairs(text: &str) -> BTreeSet<(IpAddr, String)> {
 ///
 /// Standing first is not enough: glibc's `getaddrinfo` collects the addresses of every line that has
 /// the name, so a forgotten line would still send some clients to the old machine.
-fn shadowing(view: &View, rows: &[Row<'_>], facts: &HostsFacts, step: &StepName) -> Vec<Problem> {
+fn shadowing(view: &View, facts: &HostsFacts, step: &StepName) -> Vec<Problem> {
     let mut ours: BTreeMap<&str, (BTreeSet<IpAddr>, Option<&Pointer>)> = BTreeMap::new();
-    for row in rows {
-        let known = ours.entry(row.name).or_default();
-        known.0.insert(row.address);
-        known.1 = known.1.or(row.origins.first().copied());
+    for host in &view.hosts {
+        for name in host.fqdn.as_deref().into_iter().chain([&*host.name]) {
+            let known = ours.entry(name).or_default();
+            known.0.insert(host.address);
+            known.1 = known.1.or(Some(&host.origin));
+        }
     }
+    let is_own = |name: &str| {
+        let own = |host: &&HostEntry| host.name == view.name.as_str();
+        let fqdn = view
+            .hosts
+            .iter()
+            .find(own)
+            .and_then(|host| host.fqdn.as_deref());
+        name == view.name.as_str() || Some(name) == fqdn
+    };
     let mut problems = Vec::new();
     for line in &facts.outside {
         for name in &line.names {
@@ -207,7 +199,7 @@ fn shadowing(view: &View, rows: &[Row<'_>], facts: &HostsFacts, step: &StepName)
                 continue;
             };
             // Debian's installer writes `127.0.1.1 OWN-NAME`: it leads to the same machine.
-            let is_itself = name == view.name.as_str() && line.address.is_loopback();
+            let is_itself = line.address.is_loopback() && is_own(name);
             if addresses.contains(&line.address) || is_itself {
                 continue;
             }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::{Check, PRODUCTS, SERVERS};
 use crate::fleet::model::{Cache, Database, Fleet, Server, ServerState};
-use crate::fleet::names::{HostName, Name, Port};
+use crate::fleet::names::{HostAlias, Name, Port};
 use crate::fleet::pointer::Pointer;
 
 /// What decides which products' things meet: servers alike in this are alike in their conflicts.
@@ -30,7 +30,7 @@ struct Rivals<'f> {
 impl<'f> Rivals<'f> {
     fn of(fleet: &'f Fleet) -> Self {
         let mut lists: BTreeMap<&str, Vec<&Name>> = BTreeMap::new();
-        let mut aliases: BTreeMap<&HostName, BTreeSet<&Name>> = BTreeMap::new();
+        let mut aliases: BTreeMap<&HostAlias, BTreeSet<&Name>> = BTreeMap::new();
         let mut ports: BTreeMap<Port, Vec<&Name>> = BTreeMap::new();
         for (name, product) in &fleet.products {
             if let Some(cache) = &product.cache {
@@ -245,7 +245,7 @@ impl<'f> Check<'f> {
 
     fn aliases_of(&self, load: &Load<'f>) -> Vec<(Pointer, String)> {
         let mut conflicts = Vec::new();
-        let mut owners: BTreeMap<&HostName, (&Name, &str, &Database)> = BTreeMap::new();
+        let mut owners: BTreeMap<&HostAlias, (&Name, &str, &Database)> = BTreeMap::new();
         for product in &load.products {
             let Some(database) = self
                 .fleet

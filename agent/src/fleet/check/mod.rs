@@ -43,6 +43,7 @@ pub(super) fn check(fleet: &Fleet, findings: &mut Findings) {
         named: roles.chain(products).collect(),
     };
     check.header();
+    check.domain();
     check.servers();
     check.roles();
     check.products();
@@ -99,6 +100,43 @@ impl<'f> Check<'f> {
         }
     }
 
+    fn domain(&mut self) {
+        // A server's name of 63 characters and the dot must fit before it.
+        const LONGEST: usize = 253 - 64;
+        let Some(domain) = &self.fleet.domain else {
+            return;
+        };
+        let length = domain.as_str().len();
+        if length > LONGEST {
+            self.findings.add(&SIGNED.then("domain"), || {
+                format!("expected a domain of at most {LONGEST} characters, so that servers' names fit before it; found {length}")
+            });
+        }
+    }
+
+    fn job(&mut self, job: &CronJob, at: &Place<'_>) {
+        let environment = at.then("environment");
+        self.at_most(job.environment.len(), 50, &environment);
+        for name in job.environment.keys() {
+            let instead = match name.as_str() {
+                "SHELL" => "it is `shell` that says which shell runs the command",
+                "MAILTO" => "it is `mailto` that says who gets what the job prints",
+                "CRON_TZ" => "it is `timezone` that says where the schedule's hours are",
+                "RANDOM_DELAY" => "it is `H` in the schedule that spreads jobs over servers",
+                "LOGNAME" | "USER" => "cron itself sets it, to the job's account",
+                _ => continue,
+            };
+            self.findings.add(&environment.then(name.as_str()), || {
+                format!("`{name}` cannot be set here: {instead}")
+            });
+        }
+        if job.schedule.is_reboot() && job.timezone.is_some() {
+            self.findings.add(&at.then("timezone"), || {
+                "@reboot has no hours: take the time zone out".to_owned()
+            });
+        }
+    }
+
     fn roles(&mut self) {
         for (name, role) in &self.fleet.roles {
             self.cron(&role.cron, &ROLES.place.then(name.as_str()).then("cron"));
@@ -108,6 +146,7 @@ impl<'f> Check<'f> {
     fn cron(&mut self, jobs: &'f BTreeMap<Name, CronJob>, at: &Place<'_>) {
         for (name, job) in jobs {
             let at = at.then(name.as_str());
+            self.job(job, &at);
             let on = at.then("on");
             self.list(&job.on, &on, 64);
             for (index, role) in job.on.iter().enumerate() {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Check, PRODUCTS, RESERVED_HOSTS, SERVERS};
 use crate::fleet::model::{Aliases, CacheList, Database, ServerState, Site};
-use crate::fleet::names::{AbsolutePath, HostName, Name, Port};
+use crate::fleet::names::{AbsolutePath, HostAlias, HostName, Name, Port};
 use crate::fleet::pointer::Place;
 
 /// Files and directories of the system and of the agent: no node list may stand at or under them.
@@ -209,10 +209,14 @@ impl<'f> Check<'f> {
                     self.findings.add(&place_of, || {
                         format!("`{name}` is the name of a server: it cannot be an alias too")
                     });
+                } else if let Some(server) = self.with_domain(text) {
+                    self.findings.add(&place_of, || {
+                        format!("`{name}` is the name of the server `{server}` with the fleet's domain: it cannot be an alias too")
+                    });
                 }
             }
         }
-        let masters: BTreeSet<&HostName> = aliases.master.iter().collect();
+        let masters: BTreeSet<&HostAlias> = aliases.master.iter().collect();
         for (index, name) in aliases.replica.iter().enumerate() {
             if masters.contains(name) {
                 let at = self.findings.item(&replica, index);
@@ -221,6 +225,15 @@ impl<'f> Check<'f> {
                 });
             }
         }
+    }
+}
+
+impl<'f> Check<'f> {
+    /// The server whose name with the fleet's domain `text` is.
+    fn with_domain(&self, text: &str) -> Option<&'f Name> {
+        let domain = self.fleet.domain.as_ref()?;
+        let name = text.strip_suffix(domain.as_str())?.strip_suffix('.')?;
+        self.fleet.servers.get_key_value(name).map(|(name, _)| name)
     }
 }
 

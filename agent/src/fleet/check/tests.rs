@@ -60,6 +60,46 @@ fn products_that_never_meet_may_use_the_same_path_and_port() {
 }
 
 #[test]
+fn variables_that_are_cron_s_own_and_a_boot_in_a_zone() {
+    const TICK: &str = "\"tick\": {\"schedule\"";
+    let cron = format!(
+        "\"a\": {{\"schedule\": \"@reboot\", \"user\": \"root\", \"command\": \"true\", \"timezone\": \"UTC\", \
+         \"environment\": {{\"SHELL\": \"x\", \"MAILTO\": \"x\", \"CRON_TZ\": \"x\", \"LOGNAME\": \"x\", \"RANDOM_DELAY\": \"9\", \"TZ\": \"UTC\"}}}}, {TICK}"
+    );
+    let found = refusals(&[(TICK, &cron)]);
+    assert_eq!(found.len(), 6, "{found:#?}");
+    assert!(
+        found.iter().any(|one| one.ends_with(
+            "`MAILTO` cannot be set here: it is `mailto` that says who gets what the job prints"
+        )),
+        "{found:#?}"
+    );
+    assert!(
+        found
+            .iter()
+            .any(|one| one.ends_with("@reboot has no hours: take the time zone out")),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn names_of_servers_with_the_domain_are_theirs() {
+    const FLEET: &str = "\"fleet\": \"north\"";
+    let text = with(&[]);
+    assert!(text.contains(FLEET), "{text}");
+    let domain = |domain: &str| format!("{FLEET}, \"domain\": \"{domain}\"");
+    assert_eq!(refusals(&[(FLEET, &domain("example.com"))]), [""; 0]);
+    let long = format!("{0}.{0}.{1}", "a".repeat(63), "a".repeat(62));
+    let found = refusals(&[(FLEET, &domain(&long))]);
+    assert!(found[0].ends_with("/signed/domain: expected a domain of at most 189 characters, so that servers' names fit before it; found 190"), "{found:?}");
+    let found = refusals(&[
+        (FLEET, &domain("example.com")),
+        ("\"mysql-master\"", "\"web-1.example.com\""),
+    ]);
+    assert!(found[0].ends_with("`web-1.example.com` is the name of the server `web-1` with the fleet's domain: it cannot be an alias too"), "{found:?}");
+}
+
+#[test]
 fn a_list_cannot_stand_in_another_products_list() {
     let video = video(
         r#""port": 11212, "memory": "64M", "list": {"path": "/etc/shop/memcached.json/video", "format": "json"}"#,

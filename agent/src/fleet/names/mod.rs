@@ -3,7 +3,7 @@
 //! Each type accepts only what is safe wherever the agent writes it, so that control characters,
 //! quotes and path tricks are impossible by type. What a string *refers to* is checked elsewhere.
 
-mod schedule;
+pub mod schedule;
 mod values;
 mod written;
 
@@ -124,6 +124,26 @@ fn is_label(text: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
 }
 
+fn is_host_name(text: &str, is_label: fn(&str) -> bool) -> bool {
+    text.len() <= 253
+        && text != "localhost"
+        && !text.ends_with(".localhost")
+        && text.split('.').all(is_label)
+        // `10.0.0.256` and `1.2` are addresses to some resolvers.
+        && !text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// A label as `/etc/hosts` may have it: also with underscores, which names in DNS cannot have.
+fn is_alias_label(text: &str) -> bool {
+    text.len() <= 63
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+        && !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+}
+
 fn is_printable(text: &str) -> bool {
     text.bytes().all(|b| (0x20..0x7f).contains(&b))
 }
@@ -141,14 +161,15 @@ typed_string!(
     HostName,
     expected: "a lower-case host name such as www.example.com (labels of letters, digits and hyphens; not localhost, not an address)",
     pattern: "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$",
-    accepts: |text| {
-        text.len() <= 253
-            && text != "localhost"
-            && !text.ends_with(".localhost")
-            && text.split('.').all(is_label)
-            // `10.0.0.256` and `1.2` are addresses to some resolvers.
-            && !text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
-    }
+    accepts: |text| is_host_name(text, is_label)
+);
+
+typed_string!(
+    /// A name for `/etc/hosts` only: a host name that may have underscores (`db_master`). Never `localhost`.
+    HostAlias,
+    expected: "a lower-case host name such as mysql-master or db_master (labels of letters, digits, hyphens and underscores; not localhost, not an address)",
+    pattern: "^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$",
+    accepts: |text| is_host_name(text, is_alias_label)
 );
 
 typed_string!(
@@ -184,14 +205,77 @@ typed_string!(
 );
 
 typed_string!(
-    /// A Unix account's name.
+    /// A Unix account's name, as accounts of directories have them too: `www-data`, `Deploy`, `jane.doe@example.com`.
     UserName,
-    expected: "a user name of 1 to 32 lower-case letters, digits, _ and -, starting with a letter or _",
-    pattern: "^[a-z_][a-z0-9_-]{0,31}$",
+    expected: "a user name of 1 to 64 letters, digits and any of _ . @ + - (a letter, digit or _ first, not digits only)",
+    pattern: "^(?:[A-Za-z_]|[0-9]+[A-Za-z_.@+-])[A-Za-z0-9_.@+-]{0,63}$",
     accepts: |text| {
-        text.len() <= 32
-            && text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b == b'_')
-            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
+        text.len() <= 64
+            && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.@+-".contains(&b))
+            // A number is an id to chown and others.
+            && !text.bytes().all(|b| b.is_ascii_digit())
+    }
+);
+
+typed_string!(
+    /// The name of an environment variable.
+    VariableName,
+    expected: "a variable's name of 1 to 64 letters, digits and _, no digit first",
+    pattern: "^[A-Za-z_][A-Za-z0-9_]{0,63}$",
+    accepts: |text| {
+        text.len() <= 64
+            && text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    }
+);
+
+typed_string!(
+    /// The value of an environment variable: cron takes it between quotes, knows no escapes there, and drops spaces at the end.
+    VariableValue,
+    expected: "one line of at most 900 printable ASCII characters, not with both kinds of quotes, no space at the end",
+    pattern: "^([ !#-~]{0,899}[!#-~]|[ -&(-~]{0,899}[!-&(-~])?$",
+    accepts: |text| {
+        text.len() <= 900 && is_printable(text) && !text.ends_with(' ') && !(text.contains('"') && text.contains('\''))
+    }
+);
+
+typed_string!(
+    /// Who gets mail, as cron takes it: accounts and addresses, separated by commas; nobody.
+    MailTo,
+    expected: "mail addresses or accounts, separated by commas without spaces, 256 characters at most; empty for nobody",
+    pattern: "^([A-Za-z0-9_][A-Za-z0-9_.+-]*(@[A-Za-z0-9.-]+)?(,[A-Za-z0-9_][A-Za-z0-9_.+-]*(@[A-Za-z0-9.-]+)?)*)?$",
+    accepts: |text| {
+        // cron itself takes no other characters, so that none means anything to the mailer's shell.
+        let is_account = |text: &str| {
+            text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_')
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.+-".contains(&b))
+        };
+        let is_host = |text: &str| {
+            !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b))
+        };
+        text.is_empty()
+            || text.len() <= 256
+                && text.split(',').all(|one| match one.split_once('@') {
+                    Some((account, host)) => is_account(account) && is_host(host),
+                    None => is_account(one),
+                })
+    }
+);
+
+typed_string!(
+    /// A time zone's name in the system's database.
+    TimeZoneName,
+    expected: "a time zone such as Europe/Berlin or UTC",
+    pattern: "^[A-Za-z][A-Za-z0-9_+-]{0,31}(/[A-Za-z0-9_+-]{1,32}){0,2}$",
+    accepts: |text| {
+        text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())
+            && text.split('/').count() <= 3
+            && text.split('/').all(|part| {
+                !part.is_empty()
+                    && part.len() <= 32
+                    && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+-".contains(&b))
+            })
     }
 );
 
@@ -261,10 +345,10 @@ typed_string!(
 );
 
 typed_string!(
-    /// A crontab schedule: five fields, or one of cron's `@` words. `@reboot` is not one: it is no schedule.
+    /// A crontab schedule: five fields, in which `H` is a value of each server's own, or one of cron's `@` words.
     CronSchedule,
     expected: schedule::EXPECTED,
-    pattern: "^(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|[-0-9*/,A-Za-z]+( [-0-9*/,A-Za-z]+){4})$",
+    pattern: "^(@(hourly|daily|midnight|weekly|monthly|yearly|annually|reboot)|[-0-9*/,()A-Za-z]+( [-0-9*/,()A-Za-z]+){4})$",
     check: schedule::check
 );
 

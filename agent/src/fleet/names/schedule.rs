@@ -1,20 +1,26 @@
-//! The grammar of cron schedules that every cron implementation of CentOS and Debian accepts.
+//! The grammar of cron schedules that every cron implementation of CentOS and Debian accepts, and `H` in it: a value
+//! of each server's own, so that not all servers of a fleet begin at the same moment.
 
+use super::CronSchedule;
 use super::written::InvalidString;
+use crate::system::digest::sha256;
 
 /// What a person should have written.
-pub(super) const EXPECTED: &str =
-    "five cron fields such as */5 * * * *, or @hourly, @daily, @weekly, @monthly or @yearly";
+pub(super) const EXPECTED: &str = "five cron fields such as */5 * * * *, or @hourly, @daily, @weekly, @monthly, @yearly or @reboot";
 
-const WORDS: [&str; 7] = [
-    "@hourly",
-    "@daily",
-    "@midnight",
-    "@weekly",
-    "@monthly",
-    "@yearly",
-    "@annually",
+/// cron's words, and what they stand for.
+const WORDS: [(&str, &str); 7] = [
+    ("@hourly", "0 * * * *"),
+    ("@daily", "0 0 * * *"),
+    ("@midnight", "0 0 * * *"),
+    ("@weekly", "0 0 * * 0"),
+    ("@monthly", "0 0 1 * *"),
+    ("@yearly", "0 0 1 1 *"),
+    ("@annually", "0 0 1 1 *"),
 ];
+
+/// When cron starts a job after a boot.
+const REBOOT: &str = "@reboot";
 
 /// One of the five fields.
 struct Field {
@@ -40,18 +46,87 @@ const WEEKDAY: Field = Field {
     ..Field::numbers("day of week", 0, 7)
 };
 
+/// All, in their order.
+const FIELDS: [Field; 5] = [MINUTE, HOUR, DAY, MONTH, WEEKDAY];
+
 /// The days of the longest month of each kind, January first.
 const DAYS: [u8; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
+impl CronSchedule {
+    /// Whether the job starts once after each boot, at no time of its own.
+    pub fn is_reboot(&self) -> bool {
+        self.as_str() == REBOOT
+    }
+
+    /// The schedule with a value for each `H`: always the same one for the same `seed`, which names the server and
+    /// the job, and evenly spread over all of them.
+    pub fn of_server(&self, seed: &str) -> String {
+        if !self.as_str().contains('H') {
+            return self.as_str().to_owned();
+        }
+        let fields = self.as_str().split(' ').zip(FIELDS);
+        let fields = fields.map(|(text, field)| {
+            let parts = text.split(',').map(|part| field.chosen(part, seed));
+            parts.collect::<Vec<_>>().join(",")
+        });
+        fields.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Whether the job comes on the days of the month *and* on the days of the week that its fields name, where most
+    /// people think that it comes on days that are both.
+    pub fn comes_on_either_day(&self) -> bool {
+        let mut fields = self.as_str().split(' ').skip(2);
+        let (day, weekday) = (fields.next(), fields.nth(1));
+        // So cron tells: by a star at the beginning.
+        let is_said = |field: Option<&str>| field.is_some_and(|field| !field.starts_with('*'));
+        is_said(day) && is_said(weekday)
+    }
+}
+
+/// The times of a schedule without `H`: of each field the values, ascending, in the order of the fields; `None`: all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Times {
+    /// Minutes, hours, days of the month, months, days of the week from 0, Sunday, to 6.
+    pub fields: [Option<Vec<u8>>; 5],
+    /// A day that is one of the days of the month or one of the days of the week will do.
+    pub either_day: bool,
+}
+
+impl Times {
+    /// What cron makes of a schedule. `None`: it has no times (`@reboot`).
+    pub fn of(schedule: &str) -> Option<Self> {
+        let word = WORDS.iter().find(|(word, _)| *word == schedule);
+        let schedule = word.map_or(schedule, |(_, meaning)| meaning);
+        let texts: Vec<&str> = schedule.split(' ').collect();
+        let mut fields = [const { None }; 5];
+        for ((place, field), text) in fields.iter_mut().zip(FIELDS).zip(&texts) {
+            let mut values = field.values(text).ok()?.0;
+            if field.name == WEEKDAY.name {
+                values = (values | values >> 7) & 0x7f;
+            }
+            let high = if field.name == WEEKDAY.name {
+                6
+            } else {
+                field.high
+            };
+            let listed: Vec<u8> = (field.low..=high)
+                .filter(|v| values >> v & 1 == 1)
+                .collect();
+            let all = usize::from(high - field.low) + 1;
+            *place = (listed.len() < all).then_some(listed);
+        }
+        let is_said = |at: usize| texts.get(at).is_some_and(|text| !text.starts_with('*'));
+        (texts.len() == 5).then_some(Self {
+            fields,
+            either_day: is_said(2) && is_said(4),
+        })
+    }
+}
+
 /// Checks a schedule: five fields in range, or one of cron's `@` words. The error says which field is wrong and why.
 pub(super) fn check(text: &str) -> Result<(), InvalidString> {
-    if text.eq_ignore_ascii_case("@reboot") {
-        return Err(InvalidString(
-            "@reboot is no schedule: it names no time at which the job is due".into(),
-        ));
-    }
     if text.starts_with('@') {
-        return if WORDS.contains(&text) {
+        return if text == REBOOT || WORDS.iter().any(|(word, _)| *word == text) {
             Ok(())
         } else {
             Err(shape())
@@ -109,6 +184,12 @@ impl Values {
     }
 }
 
+/// `H`, among which values it chooses, and how far apart its values are.
+struct Hashed {
+    range: (u8, u8),
+    step: Option<usize>,
+}
+
 impl Field {
     const fn numbers(name: &'static str, low: u8, high: u8) -> Self {
         Self {
@@ -124,6 +205,13 @@ impl Field {
     fn values(&self, text: &str) -> Result<Values, InvalidString> {
         let mut values = Values(0);
         for part in text.split(',') {
+            if let Some(Hashed {
+                range: (low, high), ..
+            }) = self.hashed(part)?
+            {
+                (low..=high).for_each(|value| values.0 |= 1 << value);
+                continue;
+            }
             let (range, step) = match part.split_once('/') {
                 Some((range, step)) => (range, Some(step)),
                 None => (part, None),
@@ -159,6 +247,70 @@ impl Field {
                 .for_each(|value| values.0 |= 1 << value);
         }
         Ok(values)
+    }
+
+    /// The values among which `H` alone chooses: days that every month has, and each day of the week once.
+    fn spread(&self) -> (u8, u8) {
+        match self.name {
+            name if name == DAY.name => (1, 28),
+            name if name == WEEKDAY.name => (0, 6),
+            _ => (self.low, self.high),
+        }
+    }
+
+    /// What a part with `H` says; `None`: it has none.
+    fn hashed(&self, part: &str) -> Result<Option<Hashed>, InvalidString> {
+        let Some(rest) = part.strip_prefix('H') else {
+            return Ok(None);
+        };
+        let (range, rest) = match rest.strip_prefix('(').map(|rest| rest.split_once(')')) {
+            Some(Some((range, rest))) => {
+                let (low, high) = range
+                    .split_once('-')
+                    .ok_or_else(|| self.wrong("expected a range in H( ), such as H(0-5)"))?;
+                ((self.value(low)?, self.value(high)?), rest)
+            }
+            Some(None) => return Err(self.wrong("H( needs a range and ) after it, such as H(0-5)")),
+            None => (self.spread(), rest),
+        };
+        if range.0 > range.1 {
+            return Err(self.wrong(&format!("the range {}-{} runs backwards", range.0, range.1)));
+        }
+        let step = match rest.strip_prefix('/') {
+            Some(step) => Some(self.step(step)?),
+            None if rest.is_empty() => None,
+            None => {
+                return Err(self.wrong(&format!(
+                    "expected nothing or a step such as /15 after H, found {rest}"
+                )));
+            }
+        };
+        Ok(Some(Hashed { range, step }))
+    }
+
+    /// A part of this field's text, with a value in the place of `H`.
+    fn chosen(&self, part: &str, seed: &str) -> String {
+        let Ok(Some(Hashed {
+            range: (low, high),
+            step,
+        })) = self.hashed(part)
+        else {
+            return part.to_owned();
+        };
+        let digest = sha256(format!("{seed} {}", self.name).as_bytes());
+        let hash = digest
+            .iter()
+            .take(8)
+            .fold(0u64, |hash, byte| hash << 8 | u64::from(*byte));
+        let among = u64::from(high - low) + 1;
+        let among = step.map_or(among, |step| {
+            among.min(u64::try_from(step).unwrap_or(among))
+        });
+        let value = low + u8::try_from(hash % among).unwrap_or(0);
+        match step {
+            Some(step) => format!("{value}-{high}/{step}"),
+            None => value.to_string(),
+        }
     }
 
     fn value(&self, text: &str) -> Result<u8, InvalidString> {
@@ -238,6 +390,11 @@ mod tests {
             "@monthly",
             "@yearly",
             "@annually",
+            "@reboot",
+            "H * * * *",
+            "H/15 H(0-5) H * H",
+            "H(10-20)/5,40 */2 1 1 mon",
+            "H H(22-23) * JAN H(1-5)",
         ] {
             assert_eq!(check(text), Ok(()), "{text}");
         }
@@ -274,7 +431,20 @@ mod tests {
             "*/05x * * * *",
             "000 * * * *",
             "0~30 * * * *",
-            "H * * * *",
+            "H-5 * * * *",
+            "5-H * * * *",
+            "h * * * *",
+            "H() * * * *",
+            "H(5) * * * *",
+            "H(0-60) * * * *",
+            "H(9-5) * * * *",
+            "H(0-5 * * * *",
+            "H(0-5)) * * * *",
+            "H/0 * * * *",
+            "H/60 * * * *",
+            "HH * * * *",
+            "(0-5) * * * *",
+            "@Reboot",
             "? * * * *",
             "L * L * *",
             "* * * january *",
@@ -291,8 +461,8 @@ mod tests {
     fn refusals_say_which_field_and_why() {
         for (text, message) in [
             (
-                "@reboot",
-                "@reboot is no schedule: it names no time at which the job is due",
+                "H(5) * * * *",
+                "minute: expected a range in H( ), such as H(0-5)",
             ),
             (
                 "0 9 * * * root /bin/true",
@@ -334,6 +504,84 @@ mod tests {
         }
     }
 
+    fn schedule(text: &str) -> CronSchedule {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn servers_are_spread_and_each_keeps_its_time() {
+        let daily = schedule("H H(0-5) * * *");
+        let mut minutes = std::collections::BTreeSet::new();
+        let mut hours = [0; 6];
+        for server in 0..600 {
+            let seed = format!("web-{server}/shop/tick");
+            let of_server = daily.of_server(&seed);
+            assert_eq!(of_server, daily.of_server(&seed));
+            assert_eq!(check(&of_server), Ok(()));
+            let times = Times::of(&of_server).unwrap();
+            let [Some(minute), Some(hour), None, None, None] = times.fields else {
+                panic!("{of_server}");
+            };
+            minutes.insert(minute[0]);
+            hours[usize::from(hour[0])] += 1;
+        }
+        assert_eq!(minutes.len(), 60);
+        assert!(
+            hours.iter().all(|servers| (60..140).contains(servers)),
+            "{hours:?}"
+        );
+        // Once more in another order: hashes must not change between versions, or every job moves.
+        assert_eq!(daily.of_server("web-1/shop/tick"), HASHED);
+        let steps = schedule("H/15 * * * *").of_server("web-1/shop/tick");
+        assert_eq!(
+            Times::of(&steps).unwrap().fields[0].as_ref().unwrap().len(),
+            4,
+            "{steps}"
+        );
+        assert_eq!(schedule("@daily").of_server("web-1"), "@daily");
+        assert_eq!(
+            schedule("0 0 * MAR THU").of_server("web-1"),
+            "0 0 * MAR THU"
+        );
+    }
+
+    #[test]
+    fn times_are_what_cron_makes_of_them() {
+        let times = Times::of("*/30 6-7 1,15 * 1-5").unwrap();
+        assert_eq!(
+            times.fields,
+            [
+                Some(vec![0, 30]),
+                Some(vec![6, 7]),
+                Some(vec![1, 15]),
+                None,
+                Some(vec![1, 2, 3, 4, 5])
+            ]
+        );
+        assert!(times.either_day);
+        assert_eq!(Times::of("0 0 * * 7").unwrap().fields[4], Some(vec![0]));
+        assert_eq!(Times::of("0 0 * * 0-7").unwrap().fields[4], None);
+        assert_eq!(Times::of("@monthly"), Times::of("0 0 1 * *"));
+        assert!(!Times::of("0 0 */2 * sun").unwrap().either_day);
+        assert_eq!(Times::of("@reboot"), None);
+    }
+
+    #[test]
+    fn two_kinds_of_days() {
+        assert!(schedule("0 4 1-7 * sun").comes_on_either_day());
+        for text in [
+            "0 4 1-7 * *",
+            "0 4 * * sun",
+            "0 4 */2 * sun",
+            "@weekly",
+            "@reboot",
+        ] {
+            assert!(!schedule(text).comes_on_either_day(), "{text}");
+        }
+    }
+
+    const HASHED: &str = "55 0 * * *";
+
     proptest! {
         #[test]
         fn any_text_is_judged(text in ".{0,40}") {
@@ -351,7 +599,7 @@ mod tests {
         #[test]
         fn what_is_accepted_has_only_the_characters_of_a_schedule(text in "[-0-9*/, a-z@\n%]{0,20}") {
             if check(&text).is_ok() {
-                prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-*/, @".contains(&b)));
+                prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-*/, @()".contains(&b)));
             }
         }
     }

@@ -82,6 +82,37 @@ fn names() {
 }
 
 #[test]
+fn host_aliases() {
+    agrees::<HostAlias>(
+        &[
+            "a",
+            "db_master",
+            "_db",
+            "db_",
+            "mysql-master",
+            "db_1.shop.example.com",
+            &long(63),
+        ],
+        &[
+            "localhost",
+            "a.localhost",
+            "DB_MASTER",
+            "-db",
+            "db-",
+            "a..b",
+            ".a",
+            "a.",
+            "10.0.0.1",
+            "::1",
+            "db master",
+            "db#master",
+            "db%master",
+            &long(64),
+        ],
+    );
+}
+
+#[test]
 fn host_names() {
     let longest = format!("{}.{}.{}.{}", long(63), long(63), long(63), long(61));
     let too_long = format!("{longest}a");
@@ -178,18 +209,137 @@ fn url_paths() {
 #[test]
 fn user_names() {
     agrees::<UserName>(
-        &["root", "_apt", "www-data", "a", &long(32)],
         &[
-            &long(33),
-            "0a",
+            "root",
+            "_apt",
+            "www-data",
+            "a",
+            "Deploy",
+            "jane.doe",
+            "jane@example.com",
+            "4web",
+            "a+b",
+            &long(64),
+        ],
+        &[
+            &long(65),
+            "0",
+            "1000",
             "-a",
-            "Root",
-            "a.b",
+            ".a",
+            "@a",
+            "+a",
             "a:b",
             "a b",
             "root\n",
             "a$",
             "a/b",
+            "a\\b",
+            "a%b",
+            "a#b",
+            "a\"b",
+        ],
+    );
+}
+
+#[test]
+fn variables() {
+    agrees::<VariableName>(
+        &["PATH", "_", "a1_B", &long(64)],
+        &["1A", "A-B", "A.B", "A=B", "A B", "\"A\"", "%A", &long(65)],
+    );
+    let value = |text: &str| text.parse::<VariableValue>().is_ok();
+    for good in [
+        "",
+        " a",
+        "it's 100% $HOME \\n",
+        "say \"x\" # y",
+        "=",
+        &long(900),
+    ] {
+        assert!(value(good), "{good:?}");
+        assert_fits::<VariableValue>(good, true);
+    }
+    for bad in [
+        " ",
+        "a ",
+        "'\"",
+        "a\nb",
+        "a\tb",
+        "a\0",
+        "\u{fc}",
+        "\u{7f}",
+        &long(901),
+    ] {
+        assert!(!value(bad), "{bad:?}");
+    }
+    assert_fits::<VariableValue>("'\"", false);
+    assert_fits::<VariableValue>("a ", false);
+}
+
+fn assert_fits<T: JsonSchema>(text: &str, wanted: bool) {
+    let schema = serde_json::to_value(T::json_schema(&mut SchemaGenerator::default())).unwrap();
+    let pattern = regex_lite::Regex::new(schema["pattern"].as_str().unwrap()).unwrap();
+    assert_eq!(pattern.is_match(text), wanted, "{text:?}");
+}
+
+#[test]
+fn receivers_of_mail() {
+    for good in [
+        "",
+        "root",
+        "ops@example.com",
+        "root,jane.doe+cron@example.com,_a",
+    ] {
+        assert!(good.parse::<MailTo>().is_ok(), "{good:?}");
+        assert_fits::<MailTo>(good, true);
+    }
+    let long = "a,".repeat(200) + "a";
+    for bad in [
+        " ",
+        "a b",
+        "a, b",
+        ",",
+        "a,",
+        "@example.com",
+        "a@",
+        "-t",
+        "a@b@c",
+        "a;b",
+        "a|b",
+        "a`b`",
+        "$(b)",
+        "a\nb",
+        "\"a\"",
+        &long,
+    ] {
+        assert!(bad.parse::<MailTo>().is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn time_zones() {
+    agrees::<TimeZoneName>(
+        &[
+            "UTC",
+            "Europe/Berlin",
+            "America/Argentina/Buenos_Aires",
+            "Etc/GMT+5",
+            "America/Port-au-Prince",
+        ],
+        &[
+            "/etc/passwd",
+            "Europe/",
+            "/Europe",
+            "Europe//Berlin",
+            "Europe/../x",
+            "a/b/c/d",
+            "Europe/Berlin ",
+            "UTC;id",
+            "$(id)",
+            "a b",
+            ":Europe/Berlin",
+            "1/2",
         ],
     );
 }
@@ -257,7 +407,15 @@ fn signatures() {
 
 #[test]
 fn schedules() {
-    agrees::<CronSchedule>(&["*/5 * * * mon-fri", "@daily"], &["@reboot", "* * * *"]);
+    agrees::<CronSchedule>(
+        &[
+            "*/5 * * * mon-fri",
+            "@daily",
+            "@reboot",
+            "H/15 H(0-5) * * *",
+        ],
+        &["@Reboot", "* * * *"],
+    );
 }
 
 #[test]

@@ -188,7 +188,7 @@ fn the_schema_refuses_what_the_types_refuse() {
             "/signed/products/shop/database/snapshots/every",
             json!("quarterly"),
         ),
-        ("/signed/products/shop/cron/tick/schedule", json!("@reboot")),
+        ("/signed/products/shop/cron/tick/schedule", json!("@every")),
         ("/signed/products/shop/cron/tick/command", json!("a\nb")),
         ("/signed/products/shop/cron/tick/user", json!("root;id")),
         ("/signed/products/shop/cron/digest/run", json!("once")),

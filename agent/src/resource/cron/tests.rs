@@ -15,6 +15,7 @@ fn desired(cron: Vec<CronView>, users: Option<&[&str]>) -> Desired {
                 .map(|user| (*user).to_owned())
                 .collect::<BTreeSet<_>>()
         }),
+        ..CronFacts::default()
     };
     Cron.desired(&View { cron, ..view() }, &platform(), &facts)
 }
@@ -42,6 +43,110 @@ fn a_job_of_a_product() {
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     30 6 * * 1-5 root /srv/shop/current/bin/digest --date=$(date +\%F)
     ");
+}
+
+/// A job with `more` in it.
+fn with(json: &str) -> CronView {
+    let mut view = job("tick", "@daily", "root", "true");
+    view.job = serde_json::from_str(json).unwrap();
+    view
+}
+
+#[test]
+fn a_job_with_all_its_fields() {
+    let job = with(
+        r#"{"schedule": "30 6 * * 1-5", "user": "Deploy.User", "command": "printf '%s\\%' \"$A\"", "shell": "/bin/bash",
+            "mailto": "ops@example.com", "timezone": "Europe/Berlin", "lock": true, "timeout": "4m",
+            "environment": {"A": "it's 100%", "B": "say \"x\"", "EMPTY": "", "PATH": "/opt/bin"}}"#,
+    );
+    let desired = desired(vec![job.clone()], None);
+    assert_eq!(desired.problems, []);
+    let lock = &desired.steps[0].wants[1];
+    assert_eq!(
+        lock.thing.as_path().to_str(),
+        Some("/etc/agentd/cron/shop_tick.lock")
+    );
+    assert_snapshot!(text(job), @r##"
+    # Written by node-agent: job tick of product shop; edit the fleet document instead.
+    # /signed/products/shop/cron/tick
+    # 30 6 * * 1-5 by the time of Europe/Berlin
+    SHELL=/bin/sh
+    MAILTO="ops@example.com"
+    A="it's 100%"
+    B='say "x"'
+    EMPTY=""
+    PATH="/opt/bin"
+    0,15,30,45 * * * * Deploy.User set -- $(TZ=Europe/Berlin /bin/date '+\%-M \%-H \%-d \%-m \%w'); case ,30, in *,$1,*);; *)exit 0;; esac; case ,6, in *,$2,*);; *)exit 0;; esac; case ,1,2,3,4,5, in *,$5,*);; *)exit 0;; esac; exec /usr/bin/flock -n -o /etc/agentd/cron/shop_tick.lock /usr/bin/timeout -k 10 240 /bin/bash -c 'printf '"'"'\%s\''\%'"'"' "$A"'
+    "##);
+}
+
+#[test]
+fn another_shell_and_nothing_else() {
+    let job = with(
+        r#"{"schedule": "@reboot", "user": "root", "command": "date +%F &>> /x", "shell": "/bin/bash", "mailto": ""}"#,
+    );
+    assert_snapshot!(text(job), @r##"
+    # Written by node-agent: job tick of product shop; edit the fleet document instead.
+    # /signed/products/shop/cron/tick
+    SHELL=/bin/bash
+    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+    MAILTO=""
+    @reboot root date +\%F &>> /x
+    "##);
+}
+
+#[test]
+fn what_the_machine_lacks_holds_the_job() {
+    let job = with(
+        r#"{"schedule": "@daily", "user": "root", "command": "true &> x", "shell": "/bin/zsh", "timezone": "Europe/Berlin", "lock": true}"#,
+    );
+    let known = |shells: &[&str], zones: &[&str]| {
+        let set = |all: &[&str]| Some(all.iter().map(|one| (*one).to_owned()).collect());
+        let facts = CronFacts {
+            users: None,
+            shells: set(shells),
+            zones: set(zones),
+            sh_is_no_bash: true,
+        };
+        let cron = vec![job.clone()];
+        Cron.desired(&View { cron, ..view() }, &platform(), &facts)
+    };
+    let there = known(&["/bin/zsh"], &["Europe/Berlin"]);
+    assert_eq!((there.steps.len(), there.problems), (1, vec![]));
+    for (desired, field) in [
+        (known(&[], &["Europe/Berlin"]), "shell"),
+        (known(&["/bin/zsh"], &[]), "timezone"),
+    ] {
+        assert_eq!(desired.steps, []);
+        assert_eq!(desired.claims.len(), 2, "its lock stays too");
+        let origin = desired.problems[0].origin.as_ref().unwrap();
+        assert_eq!(origin.0, format!("/signed/products/shop/cron/tick/{field}"));
+    }
+}
+
+#[test]
+fn what_only_bash_understands_is_told_where_sh_is_another_shell() {
+    let told = |json: &str, sh_is_no_bash| {
+        let facts = CronFacts {
+            sh_is_no_bash,
+            ..CronFacts::default()
+        };
+        let cron = vec![with(json)];
+        let desired = Cron.desired(&View { cron, ..view() }, &platform(), &facts);
+        assert_eq!(desired.steps.len(), 1, "it is a warning");
+        desired
+            .problems
+            .into_iter()
+            .map(|problem| problem.message)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let plain =
+        r#"{"schedule": "@daily", "user": "root", "command": "backup &>> /var/log/backup"}"#;
+    let bash = r#"{"schedule": "@daily", "user": "root", "command": "backup &>> /var/log/backup", "shell": "/bin/bash"}"#;
+    assert_snapshot!(told(plain, true), @r##"the command of the cron job shop_tick has `&>>`, which is bash's, and /bin/sh is another shell here: it does something else. Write `>>FILE 2>&1`, or say "shell": "/bin/bash""##);
+    assert_eq!(told(plain, false), "");
+    assert_eq!(told(bash, true), "");
 }
 
 #[test]
@@ -115,7 +220,7 @@ fn a_command_that_escaping_makes_too_long_is_held() {
 
 #[test]
 fn percent_signs() {
-    let escape = |command| line::escape(command).unwrap();
+    let escape = line::escape;
     assert_eq!(escape("date +%F"), r"date +\%F");
     assert_eq!(escape(r"printf '\n'"), r"printf '\n'");
     assert_eq!(
@@ -161,7 +266,7 @@ fn eval_runs(command: &str) -> Option<String> {
 proptest! {
     #[test]
     fn the_shell_gets_what_was_typed(command in r#"[!-~]([%\\'"a ]{0,40}[!-~])?"#) {
-        let written = line::escape(&command).unwrap();
+        let written = line::escape(&command);
         for halves in [false, true] {
             let read = cron_reads(&written, halves).unwrap();
             if read == command {

@@ -1,0 +1,168 @@
+//! What is no mistake in a document and yet may not mean what its author thinks. Pure.
+
+use std::collections::BTreeMap;
+
+use super::model::{CronJob, Fleet};
+use super::names::Name;
+use super::pointer::Pointer;
+
+/// The most that is said of one document.
+const MOST: usize = 50;
+
+/// Something to think about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advice {
+    /// Where it stands.
+    pub pointer: Pointer,
+    /// What it means, and what to write instead.
+    pub message: String,
+}
+
+/// All that is worth a second look in `fleet`, in its order, at most 50 things.
+pub fn advice(fleet: &Fleet) -> Vec<Advice> {
+    let roles = (fleet.roles.iter()).map(|(name, role)| ("roles", name, &role.cron));
+    let products = (fleet.products.iter()).map(|(name, product)| ("products", name, &product.cron));
+    let mut found = Vec::new();
+    for (kind, name, jobs) in roles.chain(products) {
+        let at = Pointer::of(["signed", kind, name.as_str(), "cron"]);
+        jobs_of(jobs, &at, &mut found);
+    }
+    found.truncate(MOST);
+    found
+}
+
+fn jobs_of(jobs: &BTreeMap<Name, CronJob>, at: &Pointer, found: &mut Vec<Advice>) {
+    for (name, job) in jobs {
+        let at = at.then(name);
+        if job.schedule.comes_on_either_day() {
+            found.push(Advice {
+                pointer: at.then("schedule"),
+                message: format!(
+                    "`{0}` comes on those days of the month and also on those days of the week: cron takes either. For a day that is both, \
+                     leave the day of the week `*` and begin the command with a test such as `[ $(date +%w) = 0 ] && `",
+                    job.schedule
+                ),
+            });
+        }
+        if let Some(sign) = bashism(job) {
+            found.push(Advice {
+                pointer: at.then("command"),
+                message: format!(
+                    "`{sign}` is bash's: /bin/sh is another shell on Debian, which takes it otherwise. {}",
+                    instead_of(sign)
+                ),
+            });
+        }
+    }
+}
+
+/// What to write in the place of what only bash knows.
+pub fn instead_of(sign: &str) -> &'static str {
+    match sign {
+        "&>>" => "Write `>>FILE 2>&1`, or say \"shell\": \"/bin/bash\"",
+        "&>" => "Write `>FILE 2>&1`, or say \"shell\": \"/bin/bash\"",
+        "|&" => "Write `2>&1 |`, or say \"shell\": \"/bin/bash\"",
+        _ => "Say \"shell\": \"/bin/bash\"",
+    }
+}
+
+/// What only bash and its kin understand in the command of `job`, where it goes to `/bin/sh`.
+pub fn bashism(job: &CronJob) -> Option<&'static str> {
+    // Longer ones first. What is only two words to another shell (`{1..5}`) is found by its dots.
+    const SIGNS: [&str; 8] = ["&>>", "&>", "|&", "<<<", "<(", ">(", "$'", "[[ "];
+    if job
+        .shell
+        .as_ref()
+        .is_some_and(|shell| shell.as_str() != "/bin/sh")
+    {
+        return None;
+    }
+    let command = job.command.as_str();
+    let mut quote = None;
+    let mut characters = command.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match (quote, character) {
+            (None | Some('"'), '\\') => {
+                characters.next();
+            }
+            (None, '#')
+                if command
+                    .get(..at)
+                    .is_some_and(|before| before.is_empty() || before.ends_with(' ')) =>
+            {
+                return None;
+            }
+            (Some(open), _) => {
+                if character == open {
+                    quote = None;
+                }
+            }
+            (None, _) => {
+                let rest = command.get(at..).unwrap_or_default();
+                let found = SIGNS.into_iter().find(|sign| rest.starts_with(sign));
+                // `2>&1 >&2` has no `&>`, and `a && >b` has one that is none.
+                let is_and = character == '&'
+                    && command
+                        .get(..at)
+                        .is_some_and(|before| before.ends_with(['&', '>']));
+                if let Some(sign) = found
+                    && !is_and
+                {
+                    return Some(sign.trim_end());
+                }
+                if character == '\'' || character == '"' {
+                    quote = Some(character);
+                }
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(command: &str, more: &str) -> CronJob {
+        let command = serde_json::Value::from(command);
+        let text =
+            format!(r#"{{"schedule": "0 4 * * *", "user": "root", "command": {command}{more}}}"#);
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn what_only_bash_understands() {
+        for (command, sign) in [
+            ("backup &>> /var/log/backup.log", "&>>"),
+            ("backup &>/dev/null", "&>"),
+            ("a |& b", "|&"),
+            ("a <<< b", "<<<"),
+            ("diff <(a) <(b)", "<("),
+            ("a > >(tee b)", ">("),
+            ("echo $'a\\tb'", "$'"),
+            ("[[ -e /x ]] && y", "[["),
+            ("echo 'a' &>> b", "&>>"),
+        ] {
+            assert_eq!(bashism(&job(command, "")), Some(sign), "{command}");
+            assert_eq!(bashism(&job(command, r#", "shell": "/bin/bash""#)), None);
+            assert_eq!(
+                bashism(&job(command, r#", "shell": "/bin/sh""#)),
+                Some(sign)
+            );
+        }
+        for command in [
+            "backup >> /var/log/backup.log 2>&1",
+            "a && b",
+            "a &",
+            "a && >b",
+            "a 2>&1 >/dev/null & b",
+            "a || b & c",
+            "echo 'x &> y' \"a |& b\" \\&\\> z # &>> no",
+            "grep '[[:space:]]' x",
+            "x=$(( 1 + 2 ))",
+            "cat <<EOF",
+        ] {
+            assert_eq!(bashism(&job(command, "")), None, "{command}");
+        }
+    }
+}
