@@ -11,9 +11,17 @@ fn desk() -> std::io::Result<Terminal> {
 #[test]
 fn any_box_of_the_fleet_can_be_planned() {
     let mut desk = desk().unwrap();
-    for (platform, vhost) in [
-        ("centos", "/etc/httpd/agentd/current/shop_www.conf"),
-        ("debian", "/etc/apache2/agentd/current/shop_www.conf"),
+    for (platform, vhost, named) in [
+        (
+            "centos",
+            "/etc/httpd/agentd/current/shop_www.conf",
+            "files as on CentOS",
+        ),
+        (
+            "debian",
+            "/etc/apache2/agentd/current/shop_www.conf",
+            "files as on Debian",
+        ),
     ] {
         let args = [
             "plan",
@@ -28,12 +36,145 @@ fn any_box_of_the_fleet_can_be_planned() {
         assert_eq!(code, 2);
         assert!(
             out.starts_with("web-1: ")
-                && out.contains("(fleet.json, on a machine that has nothing yet)"),
+                && out.contains(&format!(
+                    "(fleet.json, on a machine that has nothing yet; {named})"
+                )),
             "{out}"
         );
         assert!(out.contains(&format!("+++ {vhost}\n")), "{out}");
         assert!(out.contains("+    ServerName shop.example.com\n"), "{out}");
+        // What is reloaded is shown, and how the agent does it is not, unless it is asked for.
+        assert!(out.contains("  then reload "), "{out}");
+        let internal = |out: &str| {
+            let made = |line: &&str| line.starts_with("  create ");
+            let mut made = out.lines().filter(made);
+            made.any(|line| line.contains(".probe") || line.contains("/staged"))
+        };
+        assert!(!internal(&out), "{out}");
+        let args = [&args[..], &["--verbose"]].concat();
+        let (_, out) = desk.run("agentctl", &args, None).unwrap();
+        assert!(internal(&out), "{out}");
+        let args = [&args[..args.len() - 1], &["--summary"]].concat();
+        let (_, out) = desk.run("agentctl", &args, None).unwrap();
+        assert!(
+            out.contains("  create /etc/hosts") && !out.contains("+++"),
+            "{out}"
+        );
     }
+}
+
+#[test]
+fn all_boxes_of_the_fleet_are_planned_in_a_table() {
+    let mut desk = desk().unwrap();
+    let new = HEAVY
+        .replace(
+            "\"port\": 11311, \"memory\": \"128M\"",
+            "\"port\": 11311, \"memory\": \"256M\"",
+        )
+        .replace("shop.example.com\", \"www", "new.example.com\", \"www")
+        .replace("\"version\": 1,", "\"version\": 2,");
+    desk.write("new.json", &new).unwrap();
+    desk.write(
+        "same.json",
+        &new.replace("\"version\": 2,", "\"version\": 1,"),
+    )
+    .unwrap();
+    desk.write(
+        "other.json",
+        &HEAVY.replace("\"fleet\": \"heavy\"", "\"fleet\": \"light\""),
+    )
+    .unwrap();
+    let all = |document: &'static str, against: &'static str| {
+        [
+            "plan",
+            "--all",
+            "--document",
+            document,
+            "--against",
+            against,
+        ]
+    };
+    let args = all("new.json", "fleet.json");
+    let (code, out) = desk.run("agentctl", &args, None).unwrap();
+    assert_eq!(code, 2);
+    assert!(
+        out.contains("restart agentd-memcached@video.service"),
+        "{out}"
+    );
+    assert!(
+        out.lines().skip(1).all(|line| line.chars().count() <= 80),
+        "{out}"
+    );
+    // A version that did not rise, and another fleet's document: no box would take them.
+    for (document, against) in [("same.json", "fleet.json"), ("other.json", "fleet.json")] {
+        let code = desk
+            .run("agentctl", &all(document, against), None)
+            .unwrap()
+            .0;
+        assert_eq!(code & 4, 4, "{document}");
+        let args = ["validate", document, "--against", against];
+        assert_eq!(desk.run("agentctl", &args, None).unwrap().0, 1);
+    }
+    let args = ["validate", "new.json", "--against", "fleet.json"];
+    assert_eq!(desk.run("agentctl", &args, None).unwrap().0, 0);
+    // A restart of a cache says what it means.
+    let args = [
+        "plan",
+        "--as",
+        "cache-1",
+        "--document",
+        "new.json",
+        "--against",
+        "fleet.json",
+        "--summary",
+    ];
+    let (_, out) = desk.run("agentctl", &args, None).unwrap();
+    let restart = "restart agentd-memcached@video.service: the cache is emptied";
+    assert!(out.contains(restart), "{out}");
+    insta::assert_snapshot!(desk.said());
+}
+
+#[test]
+fn what_is_easily_mistyped_is_told_in_words_of_its_own() {
+    let mut desk = desk().unwrap();
+    for (name, from, to) in [
+        (
+            "typographic.json",
+            "\"fleet\": \"heavy\"",
+            "\"fleet\": “heavy”",
+        ),
+        ("half.json", "\"fleet\": \"heavy\"", "\"fleet\": \"heavy”"),
+        ("comma.json", "\"version\": 1,", "\"version\": 1"),
+        (
+            "capitals.json",
+            "\"video.example.com\"",
+            "\"Video.Example.com\"",
+        ),
+        (
+            "unicode.json",
+            "\"video.example.com\"",
+            "\"vidéo.example.com\"",
+        ),
+        (
+            "clash.json",
+            "\"video.example.com\"",
+            "\"shop.example.com\"",
+        ),
+        (
+            "renamed.json",
+            "\"roles\": [\"web\"]",
+            "\"roles\": [\"webserver\"]",
+        ),
+    ] {
+        let mut text = HEAVY.replace(from, to);
+        if name == "renamed.json" {
+            text = text.replace("\"encoder\": {}", "\"encoder\": {}, \"webserver\": {}");
+        }
+        assert_ne!(text, HEAVY, "{name}");
+        desk.write(name, &text).unwrap();
+        desk.run("agentctl", &["validate", name], None).unwrap();
+    }
+    insta::assert_snapshot!(desk.said());
 }
 
 #[test]

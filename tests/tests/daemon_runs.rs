@@ -478,7 +478,7 @@ fn a_fight_is_slowed_and_told() {
         reasons(&status).contains("somebody rewrites /etc/hosts again and again"),
         "{status:#}"
     );
-    assert!(agent.said().contains("event=\"fight\""), "{}", agent.said());
+    assert!(agent.said().contains("(fight)"), "{}", agent.said());
     let said = world.ctl(&["status"]);
     assert!(
         said.code == Some(1) && said.stdout.contains("/etc/hosts"),

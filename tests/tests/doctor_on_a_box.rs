@@ -258,7 +258,11 @@ fn the_status_tells_of_an_apache_that_stopped() {
     see(&web, "agentctl status to be 0", || settled(&web));
     let status = || web.run(&["agentctl", "status"]).unwrap();
 
-    shell(&web, "systemctl stop httpd");
+    // One that could be started would be: see `read_at_night.rs`.
+    shell(
+        &web,
+        "echo Nonsense >>/etc/httpd/conf/httpd.conf; systemctl stop httpd",
+    );
     // At the next look, which a person need not wait for.
     shell(&web, "systemctl reload agentd");
     see(&web, "the status to tell", || {
@@ -267,7 +271,7 @@ fn the_status_tells_of_an_apache_that_stopped() {
             .contains("httpd.service does not run: no site of this box is served")
     });
     assert_eq!(status().code, Some(1));
-    shell(&web, "systemctl start httpd");
+    shell(&web, "sed -i /Nonsense/d /etc/httpd/conf/httpd.conf");
     see(&web, "the status to be good again, by itself", || {
         settled(&web)
     });

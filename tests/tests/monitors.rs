@@ -467,6 +467,13 @@ fn the_journal_has_events_with_fields() {
     );
     let changed = events(&["F_EVENT=step-changed", "F_CAUSE=drift"]);
     assert_eq!(changed[0]["F_STEP"], "hosts");
+    // The message alone says it all: so does what people type.
+    let repaired = "hosts: repaired: update /etc/hosts (somebody else changed it); agentctl show ";
+    let said = web.must(&["journalctl", "--no-pager", "--unit=agentd.service"]);
+    let said = said.unwrap();
+    assert!(said.contains(repaired), "{said}");
+    let accepted = "a new document: test version 1\n";
+    assert!(said.contains(accepted), "{said}");
     // Each line of the daemon's own is an event with a name.
     for event in events(&["_COMM=agentd", "SYSLOG_IDENTIFIER=agentd"]) {
         assert!(event["F_EVENT"].is_string(), "{event}");

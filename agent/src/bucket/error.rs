@@ -62,6 +62,9 @@ pub enum BucketErrorKind {
     /// 403, 401; also a clock so wrong that S3 does not believe the signature.
     #[error("access denied")]
     Denied,
+    /// 403: it is in an archive (Glacier), from which it must be restored first.
+    #[error("it is archived")]
+    Archived,
     /// 412, 409: a condition does not hold, or another write was under way.
     #[error("somebody else changed it first")]
     Conflict,

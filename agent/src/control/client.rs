@@ -77,6 +77,15 @@ pub fn status(root: &Root) -> Result<Status, ControlError> {
     }
 }
 
+/// Has the daemon forget the fights over files that have ended: how the box is then. A run may be going on.
+pub fn acknowledge(root: &Root) -> Result<Status, ControlError> {
+    let answer = ask(root, Ask::Acknowledge, SILENCE_DEADLINE, &mut |_| {})?;
+    match answer {
+        Reply::Status { status } => Ok(*status),
+        other => Err(unexpected(&other)),
+    }
+}
+
 /// Whether a daemon listens. One that hangs does too.
 pub fn is_running(root: &Root) -> bool {
     socket::connect(&root.real(Path::new(SOCKET))).is_ok()

@@ -28,6 +28,8 @@ pub struct Request {
 pub enum Ask {
     /// How the box is. Answered at once.
     Status,
+    /// Forget the fights over files that have ended. Answered at once, with how the box is then.
+    Acknowledge,
     /// Poll the bucket and make a run now. Answered when that has ended, with [`Reply::Progress`] meanwhile.
     Apply {
         /// Whether to try a quarantined document again.

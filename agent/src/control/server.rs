@@ -54,6 +54,7 @@ pub struct OrderRequest {
 enum LongRequest {
     Run { retry_quarantined: bool },
     Order(DatabaseRequest),
+    Acknowledge,
 }
 
 /// What the daemon lets askers see and do.
@@ -67,6 +68,8 @@ pub struct DaemonChannels {
     pub applies: mpsc::Sender<ApplyRequest>,
     /// Where orders to databases go.
     pub orders: mpsc::Sender<OrderRequest>,
+    /// Where a person's word goes that they know of the fights over files; the answer is how the box is then.
+    pub acknowledgements: mpsc::Sender<oneshot::Sender<Reply>>,
 }
 
 /// The listening socket. Dropped: its file is removed.
@@ -133,13 +136,16 @@ impl ControlServer {
                             Ok((LongRequest::Order(ask), stream)) => {
                                 order(ask, stream, &channels).await;
                             }
+                            Ok((LongRequest::Acknowledge, stream)) => {
+                                acknowledge(stream, &channels).await;
+                            }
                             Err(_) => {}
                         }
                     });
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: they come back.
-                    tracing::warn!(event = "socket-trouble", %error, "cannot accept on the control socket");
+                    tracing::warn!(event = "socket-trouble", %error, "cannot accept on the control socket: {error}");
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
             }
@@ -177,6 +183,7 @@ async fn answer(
             return Some((LongRequest::Run { retry_quarantined }, stream));
         }
         Ok(Ask::Database(order)) => return Some((LongRequest::Order(order), stream)),
+        Ok(Ask::Acknowledge) => return Some((LongRequest::Acknowledge, stream)),
         Ok(Ask::Status) => status(channels),
         Err(message) => Reply::Failed { message },
     };
@@ -242,6 +249,21 @@ async fn apply(
                 }
             }
         }
+    };
+    let _ = send(&mut stream, answer).await;
+}
+
+async fn acknowledge(mut stream: UnixStream, channels: &DaemonChannels) {
+    let (reply, answer) = oneshot::channel();
+    let busy = || Reply::Failed {
+        message: "others are acknowledging just now: try again in a moment".into(),
+    };
+    let answer = if channels.acknowledgements.try_send(reply).is_err() {
+        busy()
+    } else {
+        answer.await.unwrap_or_else(|_| Reply::Failed {
+            message: "agentd is stopping: what it knew of fights over files goes with it".into(),
+        })
     };
     let _ = send(&mut stream, answer).await;
 }

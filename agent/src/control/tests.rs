@@ -55,6 +55,8 @@ fn a_status() -> Status {
         problems: Vec::new(),
         steps: StepCounts::default(),
         drift: Vec::new(),
+        services: Vec::new(),
+        retired: None,
         latest_run: None,
         changed: None,
         last_run: None,
@@ -108,6 +110,7 @@ fn with_server<T: Send + 'static>(
             doing: doing_seen,
             applies,
             orders: mpsc::channel(1).0,
+            acknowledgements: mpsc::channel(1).0,
         };
         tokio::spawn(ControlServer::listen(root).unwrap().serve(channels));
         let asked_root = root.clone();

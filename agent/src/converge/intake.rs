@@ -4,16 +4,17 @@ mod advice;
 mod persisted;
 mod rules;
 
+use std::error::Error as _;
 use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::bucket::{Advised, Bucket, BucketError, Fetched, Tag};
+use crate::bucket::{Advised, Bucket, BucketError, BucketErrorKind, Fetched, Tag};
 use crate::fleet::{Document, Name};
 use crate::report::{DocumentId, Refusal};
-use crate::system::clock;
 use crate::system::digest::sha256;
 use crate::system::file::{FileError, Files, Found};
+use crate::system::{chain, clock};
 use persisted::Meta;
 use rules::{Acceptance, Standing};
 
@@ -42,6 +43,38 @@ pub enum Polled {
     Refused(Refusal),
     /// The bucket did not answer; the accepted one stays.
     Unreachable(Advised),
+}
+
+/// Why the last question to the bucket brought no document that could be accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InVain {
+    /// It has none.
+    Missing,
+    /// It did not give it: what went wrong and what to do, and why.
+    Unanswered {
+        /// The error's own words, with the advice.
+        said: String,
+        /// All its causes.
+        cause: Option<String>,
+    },
+    /// It was refused: `version 4`.
+    Refused(String),
+}
+
+impl InVain {
+    fn of(polled: &Polled) -> Option<Self> {
+        match polled {
+            Polled::Unchanged | Polled::New => None,
+            Polled::Refused(refusal) => Some(Self::Refused(refusal.which())),
+            Polled::Unreachable(error) if error.error.kind == BucketErrorKind::Missing => {
+                Some(Self::Missing)
+            }
+            Polled::Unreachable(error) => Some(Self::Unanswered {
+                said: error.to_string(),
+                cause: error.source().map(chain),
+            }),
+        }
+    }
 }
 
 /// One question to the bucket: its document, unless it is still the one that is known.
@@ -90,6 +123,8 @@ pub struct Intake {
     /// Under which tag the accepted document was seen last.
     known: Option<Known>,
     refused: Option<Refused>,
+    /// Why the last answer brought no document.
+    in_vain: Option<InVain>,
     /// A persisted document that cannot be used: set aside when the next one is persisted.
     damaged: Option<Vec<u8>>,
 }
@@ -123,6 +158,7 @@ impl Intake {
             highest,
             known,
             refused: None,
+            in_vain: None,
             damaged: kept.damaged,
         })
     }
@@ -137,6 +173,11 @@ impl Intake {
     /// The last document that was accepted.
     pub const fn accepted(&self) -> Option<&Accepted> {
         self.accepted.as_ref()
+    }
+
+    /// Why the last question to the bucket brought no document that could be accepted. `None`: it did, or none was asked.
+    pub const fn in_vain(&self) -> Option<&InVain> {
+        self.in_vain.as_ref()
     }
 
     /// Takes over the document that another process of the agent has accepted and persisted, where it is newer than this
@@ -194,14 +235,16 @@ impl Intake {
         question: Question,
         answer: Result<Fetched, BucketError>,
     ) -> Result<Polled, FileError> {
-        match answer {
-            Err(error) => Ok(Polled::Unreachable(advice::advised(error))),
-            Ok(Fetched::Unchanged) => Ok(self.unchanged(clock::now())),
+        let polled = match answer {
+            Err(error) => Polled::Unreachable(advice::advised(error)),
+            Ok(Fetched::Unchanged) => self.unchanged(clock::now()),
             Ok(Fetched::Object { bytes, tag }) => {
                 let source = question.source;
-                self.consider(&bytes, Known { tag, source }, clock::now())
+                self.consider(&bytes, Known { tag, source }, clock::now())?
             }
-        }
+        };
+        self.in_vain = InVain::of(&polled);
+        Ok(polled)
     }
 
     /// The tag to ask with: of what the bucket at `source` had last, accepted or not.

@@ -227,11 +227,16 @@ impl Converger {
             let mut done = applier.wave(wave, &plan).await;
             for _ in 0..LONGEST_SEARCH {
                 let blamed = applier.quarantine.members.clone();
-                if !done.iter().any(|row| applier.is_isolated(row)) {
+                let isolated: Vec<StepName> = done
+                    .iter()
+                    .filter(|row| applier.is_isolated(row))
+                    .map(|row| row.step.clone())
+                    .collect();
+                if isolated.is_empty() {
                     break;
                 }
                 plan = self.look_again(intent, applier).await?;
-                done = tried_again(done, applier.wave(wave, &plan).await);
+                done = tried_again(done, applier.wave(wave, &plan).await, &isolated);
                 if applier.quarantine.members == blamed {
                     break;
                 }
@@ -328,7 +333,12 @@ fn essence(run: &RunRecord) -> (&str, Vec<(&StepName, Outcome, String)>) {
         let words = words.filter(|word| !word.is_empty());
         words.collect::<Vec<_>>().join(" ")
     };
-    let failed = failed.map(|step| (&step.step, step.outcome, words(step)));
+    // That it is not tried again is no news to whoever was told how it failed.
+    let outcome = |step: &StepRecord| match step.outcome {
+        Outcome::PutBack | Outcome::Quarantined => Outcome::Failed,
+        other => other,
+    };
+    let failed = failed.map(|step| (&step.step, outcome(step), words(step)));
     (&run.document.digest, failed.collect())
 }
 
@@ -339,8 +349,13 @@ fn outstanding(pending: &Pending) -> Vec<StepName> {
     begun.map(|(name, _)| name.clone()).collect()
 }
 
-/// The rows of a wave, those of a second try in place of the first ones, which say what it had to do without.
-fn tried_again(first: Vec<StepRecord>, second: Vec<StepRecord>) -> Vec<StepRecord> {
+/// The rows of a wave, those of a second try in place of the first ones. `isolated`: steps that failed because of members
+/// that they can do without. Where nothing was left to do without them, the rows of those members tell all.
+fn tried_again(
+    first: Vec<StepRecord>,
+    second: Vec<StepRecord>,
+    isolated: &[StepName],
+) -> Vec<StepRecord> {
     let mut rows = Vec::new();
     let mut second: Vec<_> = second.into_iter().map(Some).collect();
     for row in first {
@@ -349,12 +364,13 @@ fn tried_again(first: Vec<StepRecord>, second: Vec<StepRecord>) -> Vec<StepRecor
             .find(|again| again.as_ref().is_some_and(|again| again.step == row.step));
         match again.and_then(Option::take) {
             Some(mut again) => {
-                let why = row.error.unwrap_or_default();
+                // Why stands in the rows of what did not work.
                 again
                     .notes
-                    .push(format!("tried without what did not work: {why}"));
+                    .push("tried again without what did not work".into());
                 rows.push(again);
             }
+            None if isolated.contains(&row.step) => {}
             None => rows.push(row),
         }
     }

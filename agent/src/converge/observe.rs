@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use super::hands;
 use super::ledger::Ledger;
@@ -120,6 +121,7 @@ impl Converger {
         let things: BTreeSet<Thing> = steps
             .flat_map(|step| step.wants.iter().map(|want| want.thing.clone()))
             .chain(ledger.things.keys().cloned())
+            .chain(self.kept_running(&desired, scope))
             .collect();
         let sight = hands::look(files, &self.platform, things).await;
         if scope == Scope::All {
@@ -136,6 +138,17 @@ impl Converger {
             sight,
             guard,
         })
+    }
+
+    /// Units that are somebody else's, and that must run for what is wanted to be served. While the machine starts they are
+    /// systemd's business.
+    fn kept_running(&self, desired: &Desired, scope: Scope) -> Vec<Thing> {
+        if scope == Scope::Fast || self.booting.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let steps = desired.steps.iter();
+        let units = steps.flat_map(|step| plan::kept_running(step));
+        units.map(|unit| Thing::Unit(unit.to_owned())).collect()
     }
 
     /// What is on disk of the agent's own work.

@@ -13,6 +13,7 @@ use crate::settings::GuardSettings;
 use crate::system::clock;
 use crate::system::file::{Attributes, Found};
 use crate::system::platform::Platform;
+use crate::system::systemd::UnitState;
 
 /// The plan for a server on a machine that has nothing yet or, with `before`, that stands on that document.
 ///
@@ -26,10 +27,21 @@ pub fn plan_offline(
     let desired = wishes(&intent.document, intent, platform)
         .ok_or_else(|| RunError::NotInDocument(intent.node.clone()))?;
     let old = before.and_then(|before| wishes(before, intent, platform));
-    let (ledger, sight) = old
+    let (ledger, mut sight) = old
         .as_ref()
         .map(|old| standing_on(old, before))
         .unwrap_or_default();
+    // Units that nobody has asked for yet are installed, and neither run nor start at boot.
+    for want in desired.steps.iter().flat_map(|step| &step.wants) {
+        if want.thing.unit().is_some() {
+            sight
+                .entry(want.thing.clone())
+                .or_insert(Ok(Seen::Unit(UnitState {
+                    loaded: true,
+                    ..UnitState::default()
+                })));
+        }
+    }
     let fleet = &intent.document.fleet;
     let retired = fleet
         .servers
@@ -78,17 +90,20 @@ fn standing_on(desired: &Desired, document: Option<&Document>) -> (Ledger, Sight
         }
         for want in &step.wants {
             let at = match &want.wish {
-                Wish::File { text, mode } => Found::File {
+                Wish::File { text, mode } => Seen::Path(Found::File {
                     bytes: text.exposed().into(),
                     attributes: Attributes::own(*mode),
-                },
-                Wish::Block { text } => Found::File {
+                }),
+                Wish::Block { text } => Seen::Path(Found::File {
                     bytes: block::splice(b"", text).unwrap_or_default(),
                     attributes: Attributes::own(0o644),
-                },
-                Wish::Link { target } => Found::Link(target.clone()),
-                // Units are left alone: nobody knows how they are there.
-                Wish::Running { .. } => continue,
+                }),
+                Wish::Link { target } => Seen::Path(Found::Link(target.clone())),
+                Wish::Running { .. } => Seen::Unit(UnitState {
+                    loaded: true,
+                    active: true,
+                    enabled: true,
+                }),
             };
             let owned = Owned {
                 kind: step.kind,
@@ -103,7 +118,7 @@ fn standing_on(desired: &Desired, document: Option<&Document>) -> (Ledger, Sight
                 version: document.map_or(0, |document| document.id.version),
             };
             ledger.things.insert(want.thing.clone(), owned);
-            sight.insert(want.thing.clone(), Ok(Seen::Path(at)));
+            sight.insert(want.thing.clone(), Ok(at));
         }
     }
     (ledger, sight)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::follow::{Follower, Round};
-use super::intake::{Accepted, Intake, Polled};
+use super::intake::{Accepted, InVain, Intake, Polled};
 use super::{Converger, Intent};
 use crate::bucket::Bucket;
 use crate::fleet::Document;
@@ -38,8 +38,28 @@ pub struct Session {
 
 /// There is nothing to converge to. `Display` says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct NotReady {
+    /// What is missing, and what to do.
+    pub message: String,
+    /// Why, where the bucket was asked in vain.
+    #[source]
+    pub cause: Option<Cause>,
+}
+
+impl NotReady {
+    fn new(message: String) -> Self {
+        Self {
+            message,
+            cause: None,
+        }
+    }
+}
+
+/// Why the bucket gave no document, as its library or server says it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct NotReady(pub String);
+pub struct Cause(String);
 
 impl Session {
     /// Reads this box's state and gathers clues, within seconds whatever hangs. Asks the bucket nothing; writes nothing.
@@ -138,12 +158,29 @@ impl Session {
     /// What this box should converge to, and how its name was found.
     pub fn intent(&self) -> Result<(Intent, String), NotReady> {
         let Some(Accepted { document, .. }) = self.intake.accepted() else {
-            return Err(NotReady(format!(
-                "there is no document yet: publish one at {}, or correct fleet in agentd.toml",
-                self.bucket.url(super::intake::KEY)
-            )));
+            return Err(self.no_document());
         };
         self.intent_for(document)
+    }
+
+    /// Why no document was ever accepted here: that there is none is said only where the bucket says so.
+    fn no_document(&self) -> NotReady {
+        let url = self.bucket.url(super::intake::KEY);
+        match self.intake.in_vain() {
+            Some(InVain::Refused(which)) => NotReady::new(format!(
+                "no document was accepted on this box yet: {which} in the bucket was refused"
+            )),
+            Some(InVain::Unanswered { said, cause }) => NotReady {
+                message: format!("no document could be had yet: {said}"),
+                cause: cause.clone().map(Cause),
+            },
+            Some(InVain::Missing) => NotReady::new(format!(
+                "there is no document yet: publish one at {url}, or correct fleet in agentd.toml"
+            )),
+            None => NotReady::new(format!(
+                "there is no document on this box yet, and {url} has not been asked for one"
+            )),
+        }
     }
 
     /// What this box should converge to if `document` were accepted, and how its name was found.
@@ -151,7 +188,7 @@ impl Session {
         let (node, found_by) = self
             .clues
             .find(&document.fleet)
-            .ok_or_else(|| NotReady(self.clues.not_found(&document.fleet)))?;
+            .ok_or_else(|| NotReady::new(self.clues.not_found(&document.fleet)))?;
         let intent = Intent {
             document: document.clone(),
             node,

@@ -25,7 +25,7 @@ pub(super) fn load<T: DeserializeOwned>(files: &Files, name: &str) -> Result<Opt
 
 /// Says that a state file cannot be understood.
 pub(super) fn damaged(name: &str, error: &serde_json::Error) {
-    tracing::warn!(event = "state-damaged", path = %path(name).display(), %error, "state file cannot be understood; going on without it");
+    tracing::warn!(event = "state-damaged", path = %path(name).display(), %error, "{} cannot be understood; going on without it: {error}", path(name).display());
 }
 
 /// Replaces a state file.

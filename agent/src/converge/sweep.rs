@@ -35,7 +35,7 @@ impl Converger {
         }
         for dir in dirs {
             if let Err(error) = self.files.sweep(&dir) {
-                tracing::warn!(event = "not-swept", dir = %dir.display(), error = chain(&error), "temporary files may be left");
+                tracing::warn!(event = "not-swept", dir = %dir.display(), error = chain(&error), "temporary files may be left in {}: {}", dir.display(), chain(&error));
             }
         }
     }

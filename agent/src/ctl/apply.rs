@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::args::Global;
+use super::args::{ApplyArgs, Global};
 use super::console::Console;
 use super::failure::Failure;
 use super::place;
@@ -11,7 +11,7 @@ use crate::control::client::{self, ControlError};
 use crate::control::messages::Applied;
 use crate::converge::Session;
 use crate::converge::intake::Polled;
-use crate::report::{Refusal, Trigger, text};
+use crate::report::{Trigger, text};
 use crate::settings::Settings;
 use crate::system::{chain, clock};
 
@@ -19,10 +19,12 @@ use crate::system::{chain, clock};
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Makes this box what the document says.
-pub fn apply(global: &Global, retry: bool, console: Console) -> Result<u8, Failure> {
+pub fn apply(global: &Global, wanted: &ApplyArgs, console: Console) -> Result<u8, Failure> {
+    let retry = wanted.retry;
     let root = place::root(global)?;
     let applied = match client::apply(&root, retry, &mut |doing| console.progress(doing)) {
         Err(ControlError::NotRunning { .. }) => {
+            place::adopt_environment(global);
             let settings = place::settings(global)?;
             console.note("the agent does not run; making the run without it");
             place::block_on(here(settings, retry, &|doing| console.progress(doing)))??
@@ -31,12 +33,21 @@ pub fn apply(global: &Global, retry: bool, console: Console) -> Result<u8, Failu
     };
     say(&applied, console);
     console.print(&applied.run, |paint| {
-        text::run(&applied.run, clock::now(), paint)
+        let detail = if wanted.verbose {
+            text::Detail::All
+        } else {
+            text::Detail::Usual
+        };
+        text::run(&applied.run, detail, clock::now(), paint)
     })?;
     let code = applied.run.exit_code();
     // What was asked for is the newest document; a run for an older one is no success.
     let short = applied.refused.is_some() || applied.unreachable.is_some();
-    Ok(if short { code | 4 } else { code })
+    let code = if short { code | 4 } else { code };
+    Ok(match (wanted.simple_exit, code & 4) {
+        (true, failed) => failed,
+        (false, _) => code,
+    })
 }
 
 /// One run in this process, as the daemon makes one when it is asked to.
@@ -59,18 +70,15 @@ async fn here(
         Polled::Refused(refusal) => (Some(refusal), None),
         Polled::Unreachable(error) => (None, Some(chain(&error))),
     };
-    let (intent, _) = session.intent().map_err(|not_ready| {
-        let why = unreachable.clone().or_else(|| {
-            let errors = |refusal: &Refusal| refusal.errors.join("\n");
-            refused.as_ref().map(errors)
-        });
-        match why {
-            Some(why) if session.intake.accepted().is_none() => {
-                Failure::because(not_ready.0, io::Error::other(why))
-            }
+    let (intent, _) = session
+        .intent()
+        .map_err(|not_ready| match refused.as_ref() {
+            Some(refused) if session.intake.accepted().is_none() => Failure::because(
+                not_ready.message,
+                io::Error::other(refused.errors.join("\n")),
+            ),
             _ => not_ready.into(),
-        }
-    })?;
+        })?;
     if retry {
         session.converger.release_quarantine()?;
     }

@@ -41,6 +41,7 @@ Woken at night? In this order:
   agentctl status          is the box as the document says, and if not, why
   agentctl doctor          what keeps the agent itself from working
   agentctl show last       what the last run did, with diffs and errors
+  agentctl show failed     the same of the last run in which something failed
   agentctl why /etc/hosts  who asked for what stands in a file
   agentctl plan            what a run would change now
   agentctl apply           change it now
@@ -125,9 +126,15 @@ pub enum Command {
             Asks the running agent. Where it does not answer within 2 seconds, shows what it last wrote to \
             /run/agentd/status.json, and says how old that is.",
         after_help = "Exit code: 0 converged; 1 degraded, stale or waiting; 3 the agent is not running.\n\n\
-            Examples:\n  agentctl status\n  agentctl status --output json | jq .document.version"
+            Examples:\n  agentctl status\n  agentctl status --ack    # I know who rewrote that file, and it has ended\n  \
+            agentctl status --output json | jq .document.version"
     )]
-    Status,
+    Status {
+        /// Have the agent forget the fights over files that have ended, so that the box is not degraded for them any
+        /// longer; one that goes on is told again
+        #[arg(long)]
+        ack: bool,
+    },
 
     /// Say what on this box keeps the agent from working, and how to mend it; change nothing
     #[command(
@@ -146,12 +153,14 @@ pub enum Command {
         long_about = "Show what a run would change now, as a diff; change nothing.\n\n\
             The plan is for the document that stands in the bucket now; where the bucket does not answer, for the \
             last good one, and that is said. With --document it is for a file: what would this box do if you \
-            published it? With --as it is for another server of the fleet, on a machine that has nothing yet or, \
-            with --against, that stands on another document: that needs no root, no configuration and no agent.",
+            published it? With --as it is for another server of the fleet, and with --all for each of them, on machines \
+            that have nothing yet or, with --against, that stand on another document: that needs no root, no \
+            configuration and no agent. Files stand where CentOS has them; --platform debian has them where Debian does.",
         after_help = "Exit code: 0 nothing to do; 2 changes are pending; 4 something would fail, or the bucket's document cannot be used; 6 both; 1 no plan could be made.\n\n\
             Examples:\n  agentctl plan\n  agentctl plan --offline\n  agentctl plan --document fleet.json\n  \
             agentctl plan --as web-1 --document fleet.json\n  \
-            agentctl plan --as web-1 --document new.json --against old.json --platform debian"
+            agentctl plan --as web-1 --document new.json --against old.json --platform debian\n  \
+            agentctl plan --all --document new.json --against old.json    # who sees what of it?"
     )]
     Plan(PlanArgs),
 
@@ -160,14 +169,12 @@ pub enum Command {
         long_about = "Make this box what the document says, now.\n\n\
             Asks the running agent to do it and waits for the end; where none runs, does it itself, as \
             `agentd --once` does. A second run never starts while one is going on.",
-        after_help = "Exit code: 0 nothing to do; 2 changed; 4 something failed, or the bucket's document could not be used; 6 both; 1 could not run at all.\n\n\
-            Examples:\n  agentctl apply\n  agentctl apply --retry    # also what failed with this version before"
+        after_help = "Exit code: 0 nothing to do; 2 changed; 4 something failed, or the bucket's document could not be used; 6 both; 1 could not run at all.\n\
+            With --simple-exit: 0 all is as the document says, changed or not; 4 and 1 as above.\n\n\
+            Examples:\n  agentctl apply\n  agentctl apply --retry    # also what failed with this version before\n  \
+            agentctl apply --simple-exit && systemctl start deploy-hooks"
     )]
-    Apply {
-        /// Also try again what this version of the document failed at before (lift the quarantine)
-        #[arg(long)]
-        retry: bool,
-    },
+    Apply(ApplyArgs),
 
     /// List the last runs that did something
     #[command(
@@ -180,9 +187,11 @@ pub enum Command {
     },
 
     /// Show everything of one run: diffs, errors, notes
-    #[command(after_help = "Examples:\n  agentctl show last\n  agentctl show 17")]
+    #[command(
+        after_help = "Examples:\n  agentctl show last\n  agentctl show failed    # the last one in which something failed\n  agentctl show 17"
+    )]
     Show {
-        /// The run's number, as `agentctl history` lists it, or `last`
+        /// The run's number, as `agentctl history` lists it, `last`, or `failed`
         #[arg(value_name = "RUN", default_value = "last")]
         run: RunName,
     },
@@ -233,13 +242,17 @@ pub enum Command {
     #[command(
         long_about = "Check a fleet document with the agent's own check, and list all its mistakes, each as \
             FILE:LINE:COLUMN: POINTER: what is wrong.",
-        after_help = "Exit code: 0 no mistakes; 1 mistakes.\n\n\
-            Examples:\n  agentctl validate fleet.json\n  jq . fleet.json | agentctl validate -"
+        after_help = "Exit code: 0 no mistakes; 1 mistakes, or with --against a document that its boxes would refuse.\n\n\
+            Examples:\n  agentctl validate fleet.json\n  agentctl validate new.json --against published.json\n  jq . fleet.json | agentctl validate -"
     )]
     Validate {
         /// The document; `-`: standard input
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// The document that is published now: boxes that stand on it must take the new one, so it is of the same fleet and
+        /// has a higher version
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
     },
 
     /// Say to Nagios how this box is: a plugin by its guidelines
@@ -305,6 +318,8 @@ Parts: agent, bucket, document, run, drift, database.
 
 The readings that -w and -c can limit are those of the performance data. Without a name it is document_age, the seconds since the bucket last said that the box's document is the present one.
 
+No age is known more exactly than the status file is written, once a minute: below 62 seconds (document_age and bucket_silence: below 62 and the time between two polls, 72 by default; run_age: below 125) a healthy box alarms.
+
 Ranges:
   10      alert below 0 or above 10
   10:     alert below 10
@@ -366,6 +381,20 @@ pub enum MuninAsk {
     Suggest,
 }
 
+/// How this box is made what the document says.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ApplyArgs {
+    /// Also try again what this version of the document failed at before (lift the quarantine)
+    #[arg(long)]
+    pub retry: bool,
+    /// Exit with 0 where all is as the document says, also where something was changed for it: for `apply && …` in scripts
+    #[arg(long)]
+    pub simple_exit: bool,
+    /// Show the agent's own internals too: links to generations, what sites answer its probes with
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
 /// What is planned.
 #[derive(Debug, Clone, clap::Args)]
 pub struct PlanArgs {
@@ -376,29 +405,43 @@ pub struct PlanArgs {
     #[arg(long, value_name = "FILE")]
     pub document: Option<PathBuf>,
     /// Plan for this server instead of this box, on a machine that has nothing yet
-    #[arg(long = "as", value_name = "SERVER", requires = "document")]
+    #[arg(
+        long = "as",
+        value_name = "SERVER",
+        requires = "document",
+        group = "desk"
+    )]
     pub server: Option<crate::fleet::Name>,
-    /// With --as: a server that stands on this document, so that only what differs is shown
-    #[arg(long, value_name = "FILE", requires = "server")]
+    /// Plan for each server of the document, in a table: what its files and services would see
+    #[arg(long, requires = "document", group = "desk")]
+    pub all: bool,
+    /// With --as or --all: servers that stand on this document, so that only what differs is shown
+    #[arg(long, value_name = "FILE", requires = "desk")]
     pub against: Option<PathBuf>,
-    /// With --as: where files stand on that server
+    /// With --as or --all: where files stand on those servers
     #[arg(
         long,
         value_enum,
         value_name = "FAMILY",
-        requires = "server",
+        requires = "desk",
         default_value_t
     )]
     pub platform: FamilyName,
-    /// With --as: which servers stand in its /etc/hosts
+    /// With --as or --all: which servers stand in /etc/hosts
     #[arg(
         long,
         value_enum,
         value_name = "SCOPE",
-        requires = "server",
+        requires = "desk",
         default_value_t
     )]
     pub hosts: Scope,
+    /// Leave the diffs out: a line for each file and service
+    #[arg(long)]
+    pub summary: bool,
+    /// Show the agent's own internals too: links to generations, what sites answer its probes with
+    #[arg(short, long)]
+    pub verbose: bool,
 }
 
 /// The layouts of `--platform`.
@@ -426,6 +469,8 @@ pub enum Scope {
 pub enum RunName {
     /// The newest that is kept.
     Last,
+    /// The newest that is kept in which something failed.
+    Failed,
     /// The one of this number.
     Number(u64),
 }
@@ -436,8 +481,9 @@ impl std::str::FromStr for RunName {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "last" => Ok(Self::Last),
+            "failed" => Ok(Self::Failed),
             _ => text.parse().map(Self::Number).map_err(|_| {
-                "expected the number of a run, as `agentctl history` lists it, or `last`".into()
+                "expected the number of a run, as `agentctl history` lists it, `last` or `failed`".into()
             }),
         }
     }

@@ -30,11 +30,14 @@ pub fn history(global: &Global, number: usize, console: Console) -> Result<u8, F
         if runs.is_empty() {
             String::new()
         } else {
-            text::history(&runs, clock::now(), paint)
+            text::history(&runs, paint)
         }
     })?;
     Ok(0)
 }
+
+/// More than the journal ever keeps.
+const ALL: usize = 100_000;
 
 const NO_RUNS: &str =
     "no run has changed or found anything on this box yet; is the agent running? agentctl status";
@@ -47,11 +50,19 @@ pub fn show(global: &Global, run: RunName, console: Console) -> Result<u8, Failu
             .into_iter()
             .next()
             .ok_or_else(|| Failure::new("there is no run to show").hint(NO_RUNS))?,
+        RunName::Failed => journal::last(&files, ALL)?
+            .into_iter()
+            .find(RunRecord::failed)
+            .ok_or_else(|| {
+                Failure::new("no run that is kept has failed").hint("agentctl history lists them")
+            })?,
         RunName::Number(id) => journal::load(&files, id)?.ok_or_else(|| {
             Failure::new(format!("run {id} is not kept"))
                 .hint("`agentctl history -n 1000` lists those that are; the oldest go first")
         })?,
     };
-    console.print(&record, |paint| text::run(&record, clock::now(), paint))?;
+    console.print(&record, |paint| {
+        text::run(&record, text::Detail::All, clock::now(), paint)
+    })?;
     Ok(0)
 }

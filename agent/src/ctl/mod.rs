@@ -28,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-pub use args::{Args, CheckArgs, Color, Command, DbCommand, Format, MuninAsk};
+pub use args::{ApplyArgs, Args, CheckArgs, Color, Command, DbCommand, Format, MuninAsk};
 use console::Console;
 use failure::Failure;
 
@@ -64,14 +64,16 @@ pub fn main() -> ExitCode {
 fn run(args: &Args, console: Console) -> Result<u8, Failure> {
     let global = &args.global;
     match &args.command {
-        Command::Status => status::status(global, console),
+        Command::Status { ack } => status::status(global, *ack, console),
         Command::Doctor => doctor::doctor(global, console),
         Command::Plan(wanted) => plan::plan(global, wanted, console),
-        Command::Apply { retry } => apply::apply(global, *retry, console),
+        Command::Apply(wanted) => apply::apply(global, wanted, console),
         Command::History { number } => history::history(global, *number, console),
         Command::Show { run } => history::show(global, *run, console),
         Command::Why { subject, name } => why::why(global, subject, name.as_deref(), console),
-        Command::Validate { file } => validate::validate(file, console),
+        Command::Validate { file, against } => {
+            validate::validate(file, against.as_deref(), console)
+        }
         Command::Seal => seal::seal(global, console),
         Command::Check(wanted) => check::check(global, wanted, console),
         Command::Munin { what } => munin::munin(global, *what, console),

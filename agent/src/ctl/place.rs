@@ -6,7 +6,9 @@ use super::args::Global;
 use super::failure::Failure;
 use crate::settings::{CONFIG_FILE, Overrides, Settings, SettingsError, root_of};
 use crate::system::file::Files;
+use crate::system::platform::Platform;
 use crate::system::root::Root;
+use crate::system::unit_environment;
 
 /// The flags, as settings take them.
 fn overrides(global: &Global) -> Overrides {
@@ -48,6 +50,19 @@ pub fn plain_settings(global: &Global) -> Result<Settings, SettingsError> {
 
 fn has_config(root: &Root) -> bool {
     root.real(Path::new(CONFIG_FILE)).exists()
+}
+
+/// Goes on with the environment of the agent's unit, where credentials and proxies stand: what asks the bucket asks it as
+/// the agent does. Not under a root.
+pub fn adopt_environment(global: &Global) {
+    let Ok(root) = root(global) else {
+        return;
+    };
+    if root.is_machine() {
+        // Where the settings are wrong, whoever needs them says so.
+        let platform = plain_settings(global).map(|settings| settings.platform);
+        unit_environment::adopt(&platform.unwrap_or_else(|_| Platform::detect(&root)));
+    }
 }
 
 /// Runs what waits for the network or for commands, in this thread.

@@ -41,8 +41,24 @@ struct PlanResult {
     trouble: Option<String>,
 }
 
+/// What many servers' plans come to.
+#[derive(Serialize)]
+struct PlannedAll<'a> {
+    format: u32,
+    document: &'a DocumentId,
+    basis: &'a str,
+    /// Why machines that stand on the document of --against would not take this one.
+    trouble: Option<&'a str>,
+    changes: bool,
+    failures: bool,
+    servers: &'a [text::Row],
+}
+
 /// Shows what a run would change.
 pub fn plan(global: &Global, wanted: &PlanArgs, console: Console) -> Result<u8, Failure> {
+    if let (true, Some(document)) = (wanted.all, &wanted.document) {
+        return everywhere(document, wanted, console);
+    }
     let PlanResult {
         node,
         plan,
@@ -51,12 +67,19 @@ pub fn plan(global: &Global, wanted: &PlanArgs, console: Console) -> Result<u8, 
     } = match (&wanted.server, &wanted.document) {
         (Some(server), Some(document)) => elsewhere(server, document, wanted, console)?,
         (None, document) => {
+            place::adopt_environment(global);
             let settings = place::settings(global)?;
             place::block_on(here(settings, document.as_deref(), wanted.offline, console))??
         }
         (Some(_), None) => return Err(Failure::new("--as needs --document FILE")),
     };
-    let steps = plan.records();
+    let activates = wanted.server.is_some() || place::root(global)?.is_machine();
+    let steps = plan.records(activates);
+    let detail = match (wanted.verbose, wanted.summary) {
+        (_, true) => text::Detail::Summary,
+        (true, false) => text::Detail::All,
+        (false, false) => text::Detail::Usual,
+    };
     let changes = steps.iter().any(|step| step.outcome == Outcome::Changed);
     // As `apply`: what the bucket asks for would not come true.
     let failures = trouble.is_some() || is_failed(&steps, &plan.problems);
@@ -77,9 +100,78 @@ pub fn plan(global: &Global, wanted: &PlanArgs, console: Console) -> Result<u8, 
             document: &plan.document,
             basis: &basis,
         };
-        text::plan(what, &planned.steps, &plan.problems, paint)
+        text::plan(what, &planned.steps, &plan.problems, detail, paint)
     })?;
     Ok(exit_code(changes, failures))
+}
+
+/// What a desk plans for: a document, what the machines stand on, and how they are.
+struct Desk {
+    document: Document,
+    before: Option<Document>,
+    family: Family,
+    hosts: HostsScope,
+    /// Where the document came from, what it is compared with, and where files stand.
+    basis: String,
+    /// Why machines that stand on `before` would not take the document.
+    trouble: Option<String>,
+}
+
+impl Desk {
+    fn new(file: &Path, wanted: &PlanArgs, console: Console) -> Result<Self, Failure> {
+        let document = validate::document(file, console)?;
+        let before = wanted.against.as_deref();
+        let before = before
+            .map(|file| validate::document(file, console))
+            .transpose()?;
+        let (family, layout) = match wanted.platform {
+            FamilyName::Centos => (Family::Centos, "files as on CentOS"),
+            FamilyName::Debian => (Family::Debian, "files as on Debian"),
+        };
+        let refusals = match (&wanted.against, &before) {
+            (Some(against), Some(before)) => validate::refusals(&document, before, against),
+            _ => Vec::new(),
+        };
+        let stands = match (&wanted.against, &before) {
+            (Some(against), Some(before)) => {
+                format!(
+                    "stands on version {} of {}",
+                    before.id.version,
+                    against.display()
+                )
+            }
+            _ => "has nothing yet".into(),
+        };
+        let trouble = refusals
+            .first()
+            .map(|why| format!("{}: {why}", file.display()));
+        if let Some(trouble) = &trouble {
+            console.note(trouble);
+        }
+        Ok(Self {
+            basis: format!("{}, on a machine that {stands}; {layout}", file.display()),
+            document,
+            before,
+            family,
+            hosts: match wanted.hosts {
+                Scope::Products => HostsScope::Products,
+                Scope::Fleet => HostsScope::Fleet,
+            },
+            trouble,
+        })
+    }
+
+    fn plan(&self, server: &Name) -> Result<Plan, Failure> {
+        let intent = Intent {
+            document: self.document.clone(),
+            node: server.clone(),
+            hosts: self.hosts,
+            // A desk has no leases: the first of each chain.
+            elections: Elections::default(),
+        };
+        let platform = Platform::of(self.family);
+        Ok(plan_offline(&intent, self.before.as_ref(), &platform)?)
+    }
 }
 
 /// Any server of the fleet, at a desk.
@@ -89,43 +181,39 @@ fn elsewhere(
     wanted: &PlanArgs,
     console: Console,
 ) -> Result<PlanResult, Failure> {
-    let document = validate::document(file, console)?;
-    let before = wanted
-        .against
-        .as_deref()
-        .map(|file| validate::document(file, console))
-        .transpose()?;
-    known(server, &document, file)?;
-    let family = match wanted.platform {
-        FamilyName::Centos => Family::Centos,
-        FamilyName::Debian => Family::Debian,
-    };
-    let intent = Intent {
-        document,
-        node: server.clone(),
-        hosts: match wanted.hosts {
-            Scope::Products => HostsScope::Products,
-            Scope::Fleet => HostsScope::Fleet,
-        },
-        // A desk has no leases: the first of each chain.
-        elections: Elections::default(),
-    };
-    let plan = plan_offline(&intent, before.as_ref(), &Platform::of(family))?;
-    let basis = match (&wanted.against, &before) {
-        (Some(against), Some(before)) => format!(
-            "{}, on a machine that stands on version {} of {}",
-            file.display(),
-            before.id.version,
-            against.display()
-        ),
-        _ => format!("{}, on a machine that has nothing yet", file.display()),
-    };
+    let desk = Desk::new(file, wanted, console)?;
+    known(server, &desk.document, file)?;
     Ok(PlanResult {
         node: server.clone(),
-        plan,
-        basis,
-        trouble: None,
+        plan: desk.plan(server)?,
+        basis: desk.basis,
+        trouble: desk.trouble,
     })
+}
+
+/// All servers of the fleet, at a desk.
+fn everywhere(file: &Path, wanted: &PlanArgs, console: Console) -> Result<u8, Failure> {
+    let desk = Desk::new(file, wanted, console)?;
+    let mut rows = Vec::new();
+    for server in desk.document.fleet.servers.keys() {
+        let plan = desk.plan(server)?;
+        rows.push(text::Row::of(server, &plan.records(true), &plan.problems));
+    }
+    let changes = rows.iter().any(|row| row.changes);
+    let failures = desk.trouble.is_some() || rows.iter().any(|row| row.failures);
+    let planned = PlannedAll {
+        format: 1,
+        document: &desk.document.id,
+        basis: &desk.basis,
+        trouble: desk.trouble.as_deref(),
+        changes,
+        failures,
+        servers: &rows,
+    };
+    console.print(&planned, |paint| {
+        text::table(&rows, &desk.document.id, &desk.basis, paint)
+    })?;
+    Ok(exit_code(changes, failures))
 }
 
 /// Says which servers there are, where the one that was asked for is not among them.

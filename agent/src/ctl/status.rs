@@ -31,11 +31,17 @@ struct NoStatusOutput {
     running: bool,
 }
 
-/// Says how this box is.
-pub fn status(global: &Global, console: Console) -> Result<u8, Failure> {
+/// Says how this box is; with `ack`, after the agent has forgotten the fights over files that have ended.
+pub fn status(global: &Global, ack: bool, console: Console) -> Result<u8, Failure> {
     let root = place::root(global)?;
     let files = Files::new(root.clone());
-    let (status, heard) = match client::status(&root) {
+    let asked = if ack {
+        // There is nothing to acknowledge but with the agent: what else it may say of the box is not what was asked for.
+        Ok(client::acknowledge(&root)?)
+    } else {
+        client::status(&root)
+    };
+    let (status, heard) = match asked {
         Ok(status) => (Some(status), Heard::Live),
         Err(error) => {
             let status = local_status::last_written(&files).unwrap_or_else(|why| {

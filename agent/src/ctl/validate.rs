@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::console::Console;
 use super::failure::Failure;
 use crate::fleet::advice::advice;
-use crate::fleet::{Document, Fleet, Mistake};
+use crate::fleet::{Document, Fleet, Mistake, unserved};
 use crate::report::DocumentId;
 use crate::report::text::{Paint, ago, count, shown};
 use crate::system::clock;
@@ -29,31 +29,60 @@ struct ValidationOutput<'a> {
     valid: bool,
     document: Option<&'a DocumentId>,
     mistakes: &'a [Mistake],
+    /// Why no box that stands on the document of --against would take this one.
+    refusals: &'a [String],
     warnings: Vec<String>,
 }
 
-/// Checks a document and lists its mistakes.
-pub fn validate(file: &Path, console: Console) -> Result<u8, Failure> {
+/// Checks a document and lists its mistakes; with `against`, also whether boxes that stand on that one take it.
+pub fn validate(file: &Path, against: Option<&Path>, console: Console) -> Result<u8, Failure> {
     let (name, bytes) = read(file)?;
+    let before = against.map(|file| document(file, console)).transpose()?;
     let read = Document::read(&bytes);
     let (document, mistakes) = match &read {
         Ok(document) => (Some(document), &[][..]),
         Err(mistakes) => (None, mistakes.as_slice()),
     };
+    let refusals = match (document, &before, against) {
+        (Some(document), Some(before), Some(file)) => refusals(document, before, file),
+        _ => Vec::new(),
+    };
     let output = ValidationOutput {
         format: 1,
         file: &name,
-        valid: document.is_some(),
+        valid: document.is_some() && refusals.is_empty(),
         document: document.map(|document| &document.id),
         mistakes,
+        refusals: &refusals,
         warnings: document
             .map_or_else(Vec::new, |document| warnings(&document.fleet, clock::now())),
     };
     console.print(&output, |paint| match document {
-        Some(document) => good(&document.fleet, &output.warnings, &name, paint),
+        Some(document) => good(&document.fleet, &refusals, &output.warnings, &name, paint),
         None => bad(mistakes, &name, &bytes, paint),
     })?;
-    Ok(u8::from(document.is_none()))
+    Ok(u8::from(!output.valid))
+}
+
+/// Why a box that stands on `before` would not take `document`, be it ever so good. None where they are the same.
+pub fn refusals(document: &Document, before: &Document, file: &Path) -> Vec<String> {
+    let (new, old) = (&document.id, &before.id);
+    let file = file.display();
+    if new.fleet != old.fleet {
+        return vec![format!(
+            "it is of the fleet `{}`, and {file} of `{}`: publish it where that fleet's machines look, or correct `fleet`",
+            new.fleet, old.fleet
+        )];
+    }
+    if new.digest != old.digest && new.version <= old.version {
+        return vec![format!(
+            "its version, {}, is not above that of {file}, {}: every box would refuse it; write \"version\": {}",
+            new.version,
+            old.version,
+            old.version.saturating_add(1)
+        )];
+    }
+    Vec::new()
 }
 
 /// A document that must be good: for planning.
@@ -92,7 +121,13 @@ fn read(file: &Path) -> Result<(String, Vec<u8>), Failure> {
     Ok((name, bytes))
 }
 
-fn good(fleet: &Fleet, warnings: &[String], name: &str, paint: Paint) -> String {
+fn good(
+    fleet: &Fleet,
+    refusals: &[String],
+    warnings: &[String],
+    name: &str,
+    paint: Paint,
+) -> String {
     let mut out = format!(
         "{} version {}: {}, {}, {}; {}\n",
         fleet.fleet,
@@ -100,8 +135,20 @@ fn good(fleet: &Fleet, warnings: &[String], name: &str, paint: Paint) -> String 
         count(fleet.servers.len(), "server"),
         count(fleet.roles.len(), "role"),
         count(fleet.products.len(), "product"),
-        paint.green("ok")
+        if refusals.is_empty() {
+            paint.green("ok")
+        } else {
+            paint.alarm("WOULD BE REFUSED")
+        }
     );
+    for refusal in refusals {
+        let _ = writeln!(
+            out,
+            "{}: {} {refusal}",
+            shown(name),
+            paint.alarm("refused:")
+        );
+    }
     for warning in warnings {
         let _ = writeln!(
             out,
@@ -134,6 +181,8 @@ fn warnings(fleet: &Fleet, now: Timestamp) -> Vec<String> {
     }
     let advice = advice(fleet).into_iter();
     warnings.extend(advice.map(|advice| format!("{}: {}", advice.pointer, advice.message)));
+    let unserved = unserved(fleet).into_iter();
+    warnings.extend(unserved.map(|each| format!("{}: {}", each.pointer, each.message)));
     warnings
 }
 
@@ -155,14 +204,18 @@ fn bad(mistakes: &[Mistake], name: &str, bytes: &[u8], paint: Paint) -> String {
             out.push_str(&shown(line));
             out.push('\n');
         }
-        let line = mistake.position.and_then(|(line, column)| {
-            let index = usize::try_from(line).ok()?.checked_sub(1)?;
-            Some((line, column, *lines.get(index)?))
-        });
-        if index < QUOTED
-            && let Some((number, column, line)) = line
-        {
-            quote(&mut out, number, column, line, paint);
+        if index >= QUOTED {
+            continue;
+        }
+        let other = mistake.other.as_ref();
+        for place in [mistake.position, other.and_then(|other| other.position)] {
+            let line = place.and_then(|(line, column)| {
+                let index = usize::try_from(line).ok()?.checked_sub(1)?;
+                Some((line, column, *lines.get(index)?))
+            });
+            if let Some((number, column, line)) = line {
+                quote(&mut out, number, column, line, paint);
+            }
         }
     }
     let _ = writeln!(out, "{}: {}", shown(name), count(mistakes.len(), "mistake"));

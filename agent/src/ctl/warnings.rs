@@ -26,34 +26,19 @@ where
     ) -> fmt::Result {
         let mut text = EventText::default();
         event.record(&mut text);
-        writeln!(
-            out,
-            "{} {}",
-            self.0.yellow("warning:"),
-            shown(&format!("{}{}", text.message, text.details))
-        )
+        let label = self.0.yellow("warning:");
+        writeln!(out, "{label} {}", shown(&text.0))
     }
 }
 
-/// What an event says.
+/// What an event says. Its fields are for programs: the message has all that people need.
 #[derive(Default)]
-struct EventText {
-    message: String,
-    details: String,
-}
+struct EventText(String);
 
 impl Visit for EventText {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.record_debug(field, &format_args!("{value}"));
-    }
-
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let _ = match field.name() {
-            "message" => write!(self.message, "{value:?}"),
-            // A word for programs that read logs.
-            "event" => Ok(()),
-            "path" | "error" | "why" => write!(self.details, ": {value:?}"),
-            name => write!(self.details, ", {name} {value:?}"),
-        };
+        if field.name() == "message" {
+            let _ = write!(self.0, "{value:?}");
+        }
     }
 }

@@ -55,7 +55,9 @@ Exit codes of --once and --noop:
   2   something was changed (--noop: would be)
   4   something asked for is not there, or the newest document could not be had (6: and something changed)
   1   no run could be made
-  64  wrong usage";
+  64  wrong usage
+
+A daemon that stays exits with 78 where its configuration has mistakes; its unit does not start it again then.";
 
 /// Who must vouch for documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

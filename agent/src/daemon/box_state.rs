@@ -8,11 +8,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::converge::intake::{Accepted, Polled};
+use crate::converge::ledger::Ledger;
 use crate::converge::{Intent, Session, journal};
+use crate::fleet::{Pointer, ServerState};
 use crate::report::{
     AgentStatus, BucketStatus, Cause, Counters, DatabaseStatus, DocumentStatus, Health, LatestRun,
-    NodeStatus, Outcome, Problem, Refusal, RunRecord, Severity, Status, StepCounts, StepName,
+    NodeStatus, Outcome, Problem, Refusal, RunRecord, ServiceDown, Severity, Status, StepCounts,
+    StepName,
 };
+use crate::report::{StepRecord, text};
 use crate::settings::RUN_DIR;
 use crate::system::file::{FileError, Files, Found};
 use crate::system::{chain, clock, memory};
@@ -50,7 +54,7 @@ pub(super) struct BoxState {
     /// Why drift is noticed only after seconds. No reason to call the box degraded: it is repaired all the same.
     pub(super) unwatched: Option<String>,
     /// Services that should run and do not.
-    pub(super) services: Vec<String>,
+    pub(super) services: Vec<ServiceDown>,
     pub(super) counters: Counters,
     /// The databases of this box's products, in the order of the products.
     pub(super) databases: Vec<DatabaseStatus>,
@@ -204,12 +208,7 @@ impl BoxState {
                 severity: Severity::Failure,
                 message: step.error.clone().unwrap_or_default()
                     + &outlook(step.outcome, tried + 1, since, now),
-                origin: step
-                    .changes
-                    .iter()
-                    .flat_map(|change| &change.origins)
-                    .next()
-                    .cloned(),
+                origin: only_origin(step),
             });
         }
         self.failing = failing;
@@ -263,8 +262,6 @@ impl BoxState {
                     document.fleet.expires
                 ));
             }
-        } else if let Some(error) = &self.bucket.error {
-            reasons.push(error.clone());
         }
         for problem in self
             .problems
@@ -275,8 +272,7 @@ impl BoxState {
                 .step
                 .as_ref()
                 .map_or_else(|| problem.kind.to_string(), ToString::to_string);
-            let first = problem.message.lines().next().unwrap_or_default();
-            reasons.push(format!("{step}: {first}"));
+            reasons.push(format!("{step}: {}", text::headline(&problem.message)));
         }
         let failing = |step: &StepName| self.failing.contains_key(step);
         let waiting = self.outstanding.iter().filter(|step| !failing(step));
@@ -284,7 +280,7 @@ impl BoxState {
             format!("{step}: written, and not in effect yet: its service has not taken it on; that is tried again")
         }));
         reasons.extend(self.flapping.iter().cloned());
-        reasons.extend(self.services.iter().cloned());
+        reasons.extend(self.services.iter().map(|down| down.message.clone()));
         for database in &self.databases {
             let alarms = database.alarms.iter();
             reasons.extend(alarms.map(|alarm| format!("database {}: {alarm}", database.product)));
@@ -325,12 +321,25 @@ impl BoxState {
                 .chain(&self.unwatched)
                 .cloned()
                 .collect(),
+            services: self.services.clone(),
+            retired: accepted.and_then(|accepted| self.retired(session, accepted)),
             latest_run: self.latest_run,
             changed: self.changed,
             last_run: self.last_run.clone(),
             databases: self.databases.clone(),
             counters: self.counters,
         }
+    }
+
+    /// How many things of the agent's are left on a box that is retired.
+    fn retired(&self, session: &Session, accepted: &Accepted) -> Option<u64> {
+        let servers = &accepted.document.fleet.servers;
+        let server = servers.get(self.node.name.as_ref()?)?;
+        if server.state != ServerState::Retired {
+            return None;
+        }
+        let ledger = Ledger::load(session.converger.files()).ok()?;
+        u64::try_from(ledger.things.len()).ok()
     }
 
     /// Writes the status file where facts changed, or where it is `due` again. Returns the status.
@@ -404,6 +413,13 @@ fn facts(status: &Status) -> Status {
     status
 }
 
+/// Who asked for a step, where that is one place: of many, an innocent one would be named.
+fn only_origin(step: &StepRecord) -> Option<Pointer> {
+    let mut origins = step.changes.iter().flat_map(|change| &change.origins);
+    let first = origins.next()?;
+    origins.all(|other| other == first).then(|| first.clone())
+}
+
 /// Counts a step that is not as it should be.
 fn count(steps: &mut StepCounts, outcome: Outcome, since: Timestamp) {
     match outcome {
@@ -425,10 +441,10 @@ fn outlook(outcome: Outcome, tried: u32, since: Timestamp, now: Timestamp) -> St
         Outcome::Quarantined | Outcome::PutBack => {
             "\nThis version is not tried again here: publish a mended one, or mend the box and run agentctl apply --retry".into()
         }
-        Outcome::Broken => "\nA person must look at this box now: see agentctl show, mend it by hand, then run agentctl apply --retry".into(),
+        Outcome::Broken => "\nA person must look at this box now: see agentctl show failed, mend it by hand, then run agentctl apply --retry".into(),
         _ if tried > 1 => format!(
             "\nTried {tried} times, first {}; it is tried again by itself",
-            crate::report::text::ago(since, now)
+            text::ago(since, now)
         ),
         _ => "\nIt is tried again by itself".into(),
     }

@@ -108,7 +108,9 @@ impl EventLoop {
             Polled::New => {
                 if let Some(accepted) = self.session.intake.accepted() {
                     let id = &accepted.document.id;
-                    tracing::info!(event = "document-accepted", fleet = %id.fleet, version = id.version, "a new document");
+                    tracing::info!(event = "document-accepted", fleet = %id.fleet, version = id.version, "a new document: {} version {}",
+                        id.fleet,
+                        id.version);
                 }
             }
             Polled::Refused(refusal) if refused_before != Some(refusal.since) => {
@@ -116,7 +118,8 @@ impl EventLoop {
                     tracing::error!(
                         event = "document-refused",
                         version = refusal.version,
-                        "{error}"
+                        "{} was refused: {error}",
+                        refusal.which()
                     );
                 }
             }
@@ -126,7 +129,12 @@ impl EventLoop {
                 } else {
                     "there is no document yet"
                 };
-                tracing::warn!(event = "bucket-unreachable", error = chain(error), "{so}");
+                tracing::warn!(
+                    event = "bucket-unreachable",
+                    error = chain(error),
+                    "the bucket does not answer, and {so}: {}",
+                    chain(error)
+                );
             }
             _ => {}
         }
@@ -134,7 +142,7 @@ impl EventLoop {
             tracing::info!(
                 event = "bucket-answers",
                 failures,
-                "the bucket answers again"
+                "the bucket answers again, after {failures} failures"
             );
         }
     }

@@ -154,7 +154,8 @@ impl DriftWatch {
                 tracing::warn!(
                     event = "drift-unwatched",
                     error = chain(error),
-                    "edits are noticed after some seconds"
+                    "edits are noticed after some seconds: {}",
+                    chain(error)
                 );
             }
             (Some(_), None) => {

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::signal::unix::Signal;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::box_state::BoxState;
@@ -26,6 +26,7 @@ use super::operator;
 use super::service_health::ServiceHealth;
 use super::systemd;
 use super::watchdog::Watchdog;
+use crate::control::messages::Reply;
 use crate::control::server::{ApplyRequest, OrderRequest};
 use crate::converge::Session;
 use crate::report::{Status, Trigger};
@@ -55,6 +56,7 @@ pub(super) struct EventLoop {
     pub(super) next_identity_check: Instant,
     pub(super) applies: mpsc::Receiver<ApplyRequest>,
     pub(super) orders: mpsc::Receiver<OrderRequest>,
+    pub(super) acknowledgements: mpsc::Receiver<oneshot::Sender<Reply>>,
     pub(super) status: watch::Sender<Option<Arc<Status>>>,
     pub(super) stopped: watch::Receiver<bool>,
 }
@@ -95,6 +97,7 @@ impl EventLoop {
                     }
                 }
                 Some(order) = self.orders.recv() => operator::dispatch(&self.session, &self.drivers, order),
+                Some(answer) = self.acknowledgements.recv() => self.acknowledge(answer),
                 _ = hup.recv() => {
                     if !self.request_document(Trigger::Signal) {
                         again = again.or(Some(Trigger::Signal));

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
+
+use crate::report::text;
 
 /// So many repairs of one path ...
 const REPAIRS: usize = 5;
@@ -28,6 +31,8 @@ pub(super) struct Flapping {
 struct PathRepairs {
     /// The last repairs, at most [`REPAIRS`].
     repairs: VecDeque<Instant>,
+    /// When the last one was, by the clock.
+    last_at: Option<Timestamp>,
     /// The present pause; zero where it does not flap.
     pause: Duration,
 }
@@ -45,12 +50,13 @@ impl PathRepairs {
 }
 
 impl Flapping {
-    /// A path was repaired. Returns whether it flaps from now on.
-    pub(super) fn repaired(&mut self, path: &Path, now: Instant) -> bool {
+    /// A path was repaired. `at`: the same moment, by the clock. Returns whether it flaps from now on.
+    pub(super) fn repaired(&mut self, path: &Path, now: Instant, at: Timestamp) -> bool {
         self.paths
             .retain(|_, repairs| repairs.last().is_some_and(|last| now < last + CALM_AFTER));
         let recent = self.paths.entry(path.into()).or_default();
         recent.repairs.push_back(now);
+        recent.last_at = Some(at);
         if recent.repairs.len() > REPAIRS {
             recent.repairs.pop_front();
         }
@@ -86,8 +92,11 @@ impl Flapping {
             .iter()
             .filter(|(_, recent)| on(recent))
             .map(|(path, recent)| {
+                let last = recent.last_at.map_or_else(String::new, |at| {
+                    format!(", last at {}", text::moment(at))
+                });
                 format!(
-                    "somebody rewrites {} again and again: find out who (another configuration tool?) and stop it, or take it out of the document; it is repaired only every {} now",
+                    "somebody rewrites {} again and again{last}: find out who (another configuration tool?) and stop it, or take it out of the document; it is repaired only every {} now; where it has ended: agentctl status --ack",
                     path.display(),
                     humantime::format_duration(recent.pause)
                 )
@@ -112,7 +121,7 @@ mod tests {
         let start = Instant::now();
         for minute in 0..20 {
             let now = start + secs(minute * 20);
-            flapping.repaired(Path::new(PATH), now);
+            flapping.repaired(Path::new(PATH), now, Timestamp::UNIX_EPOCH);
             assert_eq!(flapping.repair_at(Path::new(PATH), now), now);
         }
         assert!(flapping.warnings(start + secs(400)).is_empty());
@@ -128,7 +137,7 @@ mod tests {
         while now < end {
             now += secs(1);
             if flapping.repair_at(Path::new(PATH), now) <= now {
-                begun += u32::from(flapping.repaired(Path::new(PATH), now));
+                begun += u32::from(flapping.repaired(Path::new(PATH), now, Timestamp::UNIX_EPOCH));
                 repairs += 1;
             }
         }
@@ -144,7 +153,7 @@ mod tests {
 
         now += CALM_AFTER;
         assert!(flapping.warnings(now).is_empty());
-        flapping.repaired(Path::new(PATH), now);
+        flapping.repaired(Path::new(PATH), now, Timestamp::UNIX_EPOCH);
         assert_eq!(flapping.repair_at(Path::new(PATH), now), now);
     }
 }

@@ -162,11 +162,11 @@ impl LeaseWatch {
             Ok(0) => self.cut_failure = None,
             Ok(number) => {
                 self.cut_failure = None;
-                tracing::info!(event = "connections-cut", %address, number, "connections to the last master were cut");
+                tracing::info!(event = "connections-cut", %address, number, "{number} connections to the last master, {address}, were cut");
             }
             Err(error) => {
                 let error = chain(&error);
-                tracing::warn!(event = "connections-not-cut", %address, error, "connections to the last master stay until they end by themselves");
+                tracing::warn!(event = "connections-not-cut", %address, error, "connections to the last master, {address}, stay until they end by themselves: {error}");
                 self.cut_failure = Some(format!(
                     "connections to the last master, {address}, could not be cut: {error}"
                 ));
@@ -191,7 +191,8 @@ fn take_in(session: &mut Session, answers: Answers) -> bool {
         tracing::error!(
             event = "epochs-not-kept",
             error = chain(&error),
-            "the epochs that were heard would not survive a restart"
+            "the epochs that were heard would not survive a restart: {}",
+            chain(&error)
         );
     }
     before != session.follower.elections()

@@ -50,17 +50,20 @@ pub(super) async fn run_until_stopped(settings: Settings) -> Result<u8, Box<dyn 
     let (doing, doing_seen) = watch::channel(String::from("starting"));
     let (applies_in, applies) = mpsc::channel(8);
     let (orders_in, orders) = mpsc::channel(4);
+    let (acknowledgements_in, acknowledgements) = mpsc::channel(4);
     let channels = DaemonChannels {
         status: status_seen,
         doing: doing_seen,
         applies: applies_in,
         orders: orders_in,
+        acknowledgements: acknowledgements_in,
     };
     let serving = tokio::spawn(ControlServer::listen(&root)?.serve(channels));
     tracing::info!(
         event = "started",
         version = env!("CARGO_PKG_VERSION"),
-        "agentd is up"
+        "agentd {} is up",
+        env!("CARGO_PKG_VERSION")
     );
 
     systemd::status("finding out which server this is");
@@ -92,6 +95,7 @@ pub(super) async fn run_until_stopped(settings: Settings) -> Result<u8, Box<dyn 
         next_identity_check: now + CHECK_INTERVAL,
         applies,
         orders,
+        acknowledgements,
         status,
         watchdog: Rc::new(Watchdog::new(doing)),
         stopped: stopped.clone(),

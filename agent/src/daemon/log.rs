@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod events;
 mod logfmt;
+mod text;
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -37,9 +38,7 @@ fn layer(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
             .with_span_list(false)
             .boxed(),
         LogFormat::Logfmt => stderr.event_format(logfmt::Logfmt).boxed(),
-        LogFormat::Text => stderr
-            .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
-            .boxed(),
+        LogFormat::Text => stderr.event_format(text::Text).boxed(),
         LogFormat::Journal => journal().unwrap_or_else(|| layer(LogFormat::Text)),
         LogFormat::Auto if stderr_is_the_journal() => {
             journal().unwrap_or_else(|| layer(LogFormat::Text))

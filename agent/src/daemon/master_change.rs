@@ -46,22 +46,19 @@ impl EventLoop {
                 }
                 Ok(Followed::Busy) => sleep(BUSY_PAUSE).await,
                 Ok(Followed::ByARun(why)) => {
-                    tracing::debug!(event = "names-by-a-run", why, "left to a whole run");
+                    tracing::debug!(event = "names-by-a-run", why, "left to a whole run: {why}");
                     return;
                 }
                 Err(error) => {
                     let why = chain(&error);
-                    tracing::debug!(event = "names-by-a-run", why, "left to a whole run");
+                    tracing::debug!(event = "names-by-a-run", why, "left to a whole run: {why}");
                     return;
                 }
             }
         }
         // Whoever was cut off now would ask for the name and get the old address again.
-        tracing::debug!(
-            event = "names-by-a-run",
-            why = "they are busy",
-            "left to a whole run"
-        );
+        let why = "they are busy";
+        tracing::debug!(event = "names-by-a-run", why, "left to a whole run: {why}");
     }
 
     async fn cut_former_masters(&mut self) {

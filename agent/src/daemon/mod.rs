@@ -27,8 +27,11 @@ use std::process::ExitCode;
 pub use args::Args;
 use clap::Parser;
 
-use crate::settings::Settings;
+use crate::settings::{Settings, SettingsError};
+use crate::system::unit_environment;
 
+/// `EX_CONFIG` of sysexits.h: systemd does not start the daemon again before somebody has mended the configuration.
+const WRONG_CONFIGURATION: u8 = 78;
 /// Wrong usage (contract).
 const USAGE: u8 = 64;
 
@@ -49,13 +52,17 @@ pub fn main() -> ExitCode {
         Ok(code) => code.into(),
         Err(error) => {
             print_error(error.as_ref());
-            1.into()
+            failure_code(&args, error.as_ref()).into()
         }
     }
 }
 
 fn start(args: &Args) -> Result<u8, Box<dyn std::error::Error>> {
     let settings = Settings::load(&args.overrides())?;
+    if (args.noop || args.once) && settings.root.is_machine() {
+        // A person's shell has not what the unit sets: credentials, proxies.
+        unit_environment::adopt(&settings.platform);
+    }
     log::init(settings.log);
     // One thread: the daemon waits nearly always, and what it does is mostly one after the other.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -69,6 +76,16 @@ fn start(args: &Args) -> Result<u8, Box<dyn std::error::Error>> {
     // A lookup that hangs in a thread of its own must not hold the end up.
     runtime.shutdown_timeout(std::time::Duration::from_millis(100));
     code
+}
+
+/// What a daemon that cannot begin exits with. Only mistakes in a file that is there stay until somebody corrects them: one
+/// that is missing may still be written, by cloud-init or a configuration tool.
+fn failure_code(args: &Args, error: &(dyn std::error::Error + 'static)) -> u8 {
+    let stays = !(args.noop || args.once);
+    match error.downcast_ref() {
+        Some(SettingsError::Mistakes { path, .. }) if stays && path.exists() => WRONG_CONFIGURATION,
+        _ => 1,
+    }
 }
 
 /// The one place where the daemon prints why it cannot go on: the error with the whole chain of its causes.

@@ -30,13 +30,13 @@ pub(super) async fn once(settings: Settings) -> Result<u8, Box<dyn Error>> {
     };
     let mut state = BoxState::new(&session);
     let polled = session.poll().await?;
-    let trouble = tell(&polled);
+    let trouble = tell(&polled, &session);
     state.polled(&session, &polled, None);
     state.databases = session.databases();
     let (intent, found_by) = match session.intent() {
         Ok(intent) => intent,
         Err(error) => {
-            state.waiting(&error.0);
+            state.waiting(&error.message);
             write_status(&state, &session)?;
             return Err(error.into());
         }
@@ -47,7 +47,12 @@ pub(super) async fn once(settings: Settings) -> Result<u8, Box<dyn Error>> {
         .await?;
     state.ran(&intent, &found_by, &record);
     write_status(&state, &session)?;
-    print(&text::run(&record, clock::now(), paint()));
+    print(&text::run(
+        &record,
+        text::Detail::Usual,
+        clock::now(),
+        paint(),
+    ));
     Ok(exit_code(record.changed(), record.failed() || trouble))
 }
 
@@ -64,10 +69,11 @@ fn write_status(state: &BoxState, session: &Session) -> Result<(), FileError> {
 /// What one run would do. Writes nothing.
 pub(super) async fn noop(settings: Settings) -> Result<u8, Box<dyn Error>> {
     let mut session = Session::open(settings).await?.without_writing();
-    let trouble = tell(&session.poll().await?);
+    let polled = session.poll().await?;
+    let trouble = tell(&polled, &session);
     let (intent, _) = session.intent()?;
     let plan = session.converger.plan(&intent).await?;
-    let records = plan.records();
+    let records = plan.records(session.settings.root.is_machine());
     let basis = if trouble {
         "the last good document"
     } else {
@@ -78,14 +84,20 @@ pub(super) async fn noop(settings: Settings) -> Result<u8, Box<dyn Error>> {
         document: &plan.document,
         basis,
     };
-    print(&text::plan(what, &records, &plan.problems, paint()));
+    print(&text::plan(
+        what,
+        &records,
+        &plan.problems,
+        text::Detail::Usual,
+        paint(),
+    ));
     let changes = records.iter().any(|record| !record.outcome.is_failure());
     let failures = is_failed(&records, &plan.problems);
     Ok(exit_code(changes, failures || trouble))
 }
 
 /// Says what is wrong with the newest document, if something is; the run goes on with the last good one.
-fn tell(polled: &Polled) -> bool {
+fn tell(polled: &Polled, session: &Session) -> bool {
     match polled {
         Polled::Unchanged | Polled::New => false,
         Polled::Refused(refusal) => {
@@ -93,11 +105,14 @@ fn tell(polled: &Polled) -> bool {
                 tracing::error!(
                     event = "document-refused",
                     version = refusal.version,
-                    "{error}"
+                    "{} was refused: {error}",
+                    refusal.which()
                 );
             }
             true
         }
+        // Nothing goes on: why ends the process, and is said then.
+        Polled::Unreachable(_) if session.intake.accepted().is_none() => true,
         Polled::Unreachable(error) => {
             let error = crate::system::chain(error);
             tracing::error!(event = "bucket-unreachable", "{error}");

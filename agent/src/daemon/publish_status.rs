@@ -56,7 +56,8 @@ impl EventLoop {
                 tracing::warn!(
                     event = "status-not-written",
                     error = chain(&error),
-                    "the status file is old"
+                    "the status file is old: {}",
+                    chain(&error)
                 );
                 self.status
                     .send_replace(Some(Arc::new(self.state.status(&self.session))));

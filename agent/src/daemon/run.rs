@@ -6,9 +6,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::event_loop::EventLoop;
+use super::flapping::Flapping;
 use super::lease_watch;
 use super::operator;
 use super::service_health::INTERVAL_WHILE_DOWN;
@@ -84,17 +86,14 @@ impl EventLoop {
             released.map_err(|error| chain(&error))?;
         }
         let (intent, found_by) = self.session.intent().map_err(|error| {
-            if self.state.waits_for() != Some(&error.0) {
+            if self.state.waits_for() != Some(&error.message) {
                 tracing::warn!(event = "waiting", "{error}");
             }
-            self.state.waiting(&error.0);
-            match &trouble {
-                Some(trouble) => format!("{error}; {trouble}"),
-                None => error.0,
-            }
+            self.state.waiting(&error.message);
+            chain(&error)
         })?;
         if !self.state.knows_itself() {
-            tracing::info!(event = "identified", node = %intent.node, found_by, "this box is {}", intent.node);
+            tracing::info!(event = "identified", node = %intent.node, found_by, "this box is {}, by {found_by}", intent.node);
         }
         let watchdog = Rc::clone(&self.watchdog);
         let converger = Arc::clone(&self.session.converger);
@@ -103,7 +102,7 @@ impl EventLoop {
         let record = self.serve_during(running).await;
         let record = record.map_err(|error| {
             let error = chain(&error);
-            tracing::error!(event = "run-failed", error, "no run could be made");
+            tracing::error!(event = "run-failed", error, "no run could be made: {error}");
             self.state.failed_to_run(&error);
             self.next_check =
                 Instant::now() + backoff(self.session.settings.poll.max(RETRY_SOON), 1);
@@ -162,7 +161,9 @@ impl EventLoop {
                         event = "document-accepted",
                         fleet = %id.fleet,
                         version = id.version,
-                        "another process of the agent has accepted a new document"
+                        "another process of the agent has accepted a new document: {} version {}",
+                        id.fleet,
+                        id.version
                     );
                 }
             }
@@ -170,7 +171,8 @@ impl EventLoop {
             Err(error) => tracing::warn!(
                 event = "state-not-read",
                 error = chain(&error),
-                "what another process of the agent has accepted is not known"
+                "what another process of the agent has accepted is not known: {}",
+                chain(&error)
             ),
         }
     }
@@ -194,6 +196,7 @@ impl EventLoop {
                     self.master_changed |= self.follow_leases(answers).await;
                 }
                 () = sleep_until(due) => self.lease_watch.do_due(&self.session).await,
+                Some(answer) = self.acknowledgements.recv() => self.acknowledge(answer),
                 Some(order) = self.orders.recv() => operator::dispatch(&self.session, &self.drivers, order),
             }
         }
@@ -216,11 +219,12 @@ impl EventLoop {
         for step in &record.steps {
             if step.cause == Cause::Drift && step.outcome == Outcome::Changed {
                 for change in &step.changes {
-                    if self.flapping.repaired(&change.path, now) {
+                    if self.flapping.repaired(&change.path, now, record.started) {
                         tracing::warn!(
                             event = "fight",
                             path = %change.path.display(),
-                            "somebody rewrites it again and again; it is repaired more slowly now"
+                            "somebody rewrites {} again and again; it is repaired more slowly now",
+                            change.path.display()
                         );
                     }
                 }
@@ -241,7 +245,8 @@ impl EventLoop {
                 Err(error) => tracing::warn!(
                     event = "drift-unwatched",
                     error = chain(&error),
-                    "edits are noticed late"
+                    "edits are noticed late: {}",
+                    chain(&error)
                 ),
             }
         }
@@ -258,6 +263,16 @@ impl EventLoop {
                 )
                 .min(CHECK_INTERVAL * 5);
         }
+    }
+
+    /// A person knows of the fights over files: they are forgotten. One that goes on is told again.
+    pub(super) fn acknowledge(&mut self, answer: oneshot::Sender<Reply>) {
+        self.flapping = Flapping::default();
+        self.state.flapping.clear();
+        self.publish_while_running();
+        let status = Box::new(self.state.status(&self.session));
+        // Nobody waits any more: it is forgotten all the same.
+        let _ = answer.send(Reply::Status { status });
     }
 
     /// Whether what was touched is repaired now; where all of it flaps, later.

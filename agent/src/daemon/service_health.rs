@@ -1,16 +1,18 @@
-//! Health of the services that serve what the agent writes (Apache, cron) and that it does not start: reported while one is
-//! down.
+//! Health of the services that serve what the agent writes: Apache, memcached, cron. Reported while one is down.
 //!
-//! Somebody may have stopped one for a reason, so that is left to people.
+//! Runs start Apache and memcached where the document wants them to serve; who is told here could not be started, or was
+//! not yet. Cron is somebody else's: it is left to people.
 
 use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::report::Trigger;
+use crate::converge::ledger::Ledger;
+use crate::report::{Kind, ServiceDown, Trigger};
 use crate::settings::Settings;
 use crate::system::file::{Files, Found};
+use crate::system::platform::Platform;
 use crate::system::systemd;
 
 /// They are checked this often, or when somebody asks: it costs a command.
@@ -31,7 +33,7 @@ impl ServiceHealth {
         settings: &Settings,
         files: &Files,
         trigger: Trigger,
-    ) -> Option<Vec<String>> {
+    ) -> Option<Vec<ServiceDown>> {
         let now = Instant::now();
         let asked = matches!(trigger, Trigger::Person | Trigger::Signal);
         if !asked && self.next.is_some_and(|next| now < next) {
@@ -50,35 +52,54 @@ impl ServiceHealth {
 }
 
 /// Empty also where systemd does not say.
-async fn down_services(settings: &Settings, files: &Files) -> Vec<String> {
+async fn down_services(settings: &Settings, files: &Files) -> Vec<ServiceDown> {
     if !settings.root.is_machine() {
         return Vec::new();
     }
-    let platform = &settings.platform;
-    let mut wanted = Vec::new();
-    let current = platform.apache.dir.join("current");
-    if matches!(files.read(&current), Ok(Found::Link(_))) {
-        wanted.push((
-            platform.apache.unit.clone(),
-            "no site of this box is served",
-        ));
-    }
-    if has_jobs(files, &platform.cron_dir) {
-        wanted.push((platform.unit("crond"), "no cron job of this box runs"));
-    }
+    let wanted = wanted(&settings.platform, files);
     if wanted.is_empty() {
         return Vec::new();
     }
     let units: Vec<String> = wanted.iter().map(|(unit, _)| unit.clone()).collect();
-    let down = systemd::standing_still(platform, &units).await;
+    let down = systemd::standing_still(&settings.platform, &units).await;
     let down = down.unwrap_or_default();
     wanted
         .into_iter()
         .filter(|(unit, _)| down.contains(unit))
-        .map(|(unit, so)| {
-            format!("{unit} does not run: {so}; systemctl start {unit}, and journalctl -u {unit} says why it stopped")
+        .map(|(unit, serves)| ServiceDown {
+            message: message(&unit, serves),
+            unit,
+            serves,
         })
         .collect()
+}
+
+/// The services that serve something of the agent's, each with what that is.
+fn wanted(platform: &Platform, files: &Files) -> Vec<(String, Kind)> {
+    let mut wanted = Vec::new();
+    let current = platform.apache.dir.join("current");
+    if matches!(files.read(&current), Ok(Found::Link(_))) {
+        wanted.push((platform.apache.unit.clone(), Kind::Sites));
+    }
+    // A ledger that cannot be read is told by the runs.
+    let ledger = Ledger::load(files).unwrap_or_default();
+    let units = ledger.things.iter();
+    wanted.extend(units.filter_map(|(thing, owned)| Some((thing.unit()?.to_owned(), owned.kind))));
+    if has_jobs(files, &platform.cron_dir) {
+        wanted.push((platform.unit("crond"), Kind::Cron));
+    }
+    wanted
+}
+
+fn message(unit: &str, serves: Kind) -> String {
+    let so = match serves {
+        Kind::Sites => "no site of this box is served; the agent tries to start it",
+        Kind::Cron => "no cron job of this box runs",
+        _ => "nobody gets what it serves; the agent tries to start it",
+    };
+    format!(
+        "{unit} does not run: {so}; systemctl start {unit}, and journalctl -u {unit} says why it stopped"
+    )
 }
 
 fn has_jobs(files: &Files, cron_dir: &Path) -> bool {

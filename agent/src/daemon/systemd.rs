@@ -34,6 +34,6 @@ pub(super) fn watchdog_interval() -> Duration {
 fn notify(states: &[NotifyState<'_>]) {
     // Not fatal: without systemd there is nobody to tell.
     if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(event = "systemd-not-told", %error, "systemd was not told");
+        tracing::debug!(event = "systemd-not-told", %error, "systemd was not told: {error}");
     }
 }

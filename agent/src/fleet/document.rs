@@ -81,6 +81,7 @@ fn of_the_file(position: Option<(u32, u32)>, message: impl Into<String>) -> Mist
         pointer: Pointer(String::new()),
         position,
         message: message.into(),
+        other: None,
     }
 }
 
@@ -136,6 +137,7 @@ fn mistakes(text: &str, refusal: &str) -> Vec<Mistake> {
                 pointer: error.pointer,
                 position: Some(line_column(text, error.offset)),
                 message: error.message,
+                other: None,
             }];
         }
     };
@@ -165,6 +167,7 @@ fn another_kind_of_file(text: &str, tree: &Node<'_>) -> Option<Mistake> {
             pointer,
             position: Some(line_column(text, at)),
             message,
+            other: None,
         })
     };
     let top = Pointer(String::new());

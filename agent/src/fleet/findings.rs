@@ -21,6 +21,18 @@ pub struct Mistake {
     pub position: Option<(u32, u32)>,
     /// What is wrong, what was expected, and the nearest right name for a misspelt one.
     pub message: String,
+    /// The other place that matters, where two clash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other: Option<OtherPlace>,
+}
+
+/// The other one of two places that clash: either of them could be what is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct OtherPlace {
+    /// Where, as a JSON pointer into the file.
+    pub pointer: Pointer,
+    /// Its line and column in the file, both from 1, where they are known.
+    pub position: Option<(u32, u32)>,
 }
 
 impl fmt::Display for Mistake {
@@ -32,7 +44,12 @@ impl fmt::Display for Mistake {
             // Keys come from the file: nothing that a terminal obeys may get through.
             write!(out, "{}: ", shown_pointer(&self.pointer))?;
         }
-        out.write_str(&self.message)
+        out.write_str(&self.message)?;
+        let other = self.other.as_ref().and_then(|other| other.position);
+        match other {
+            Some((line, column)) => write!(out, " (there: {line}:{column})"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -58,6 +75,8 @@ struct Found {
     /// Where in the text, in bytes, if that is already known.
     offset: Option<usize>,
     message: String,
+    /// The other place of a clash.
+    other: Option<Pointer>,
 }
 
 impl Findings {
@@ -65,17 +84,27 @@ impl Findings {
     pub fn add_at(&mut self, offset: usize, place: &Place<'_>, message: impl FnOnce() -> String) {
         let pointer = place.pointer();
         self.doubtful.insert(pointer.0.clone());
-        self.push(Some(offset), || pointer, message);
+        self.push(Some(offset), || pointer, message, None);
     }
 
     /// Records a mistake in what the document means.
     pub fn add(&mut self, place: &Place<'_>, message: impl FnOnce() -> String) {
-        self.push(None, || place.pointer(), message);
+        self.push(None, || place.pointer(), message, None);
     }
 
-    /// The same of a place that is known by its pointer.
-    pub fn add_pointer(&mut self, pointer: Pointer, message: impl FnOnce() -> String) {
-        self.push(None, || pointer, message);
+    /// Records that what stands at `place` clashes with what stands at `other`: both are shown.
+    pub fn clash(
+        &mut self,
+        place: &Place<'_>,
+        other: &Place<'_>,
+        message: impl FnOnce() -> String,
+    ) {
+        self.push(None, || place.pointer(), message, Some(other.pointer()));
+    }
+
+    /// The same of places that are known by their pointers.
+    pub fn clash_of(&mut self, pointer: Pointer, other: Pointer, message: impl FnOnce() -> String) {
+        self.push(None, || pointer, message, Some(other));
     }
 
     fn push(
@@ -83,6 +112,7 @@ impl Findings {
         offset: Option<usize>,
         pointer: impl FnOnce() -> Pointer,
         message: impl FnOnce() -> String,
+        other: Option<Pointer>,
     ) {
         if self.found.len() >= MOST {
             self.left_out += 1;
@@ -92,6 +122,7 @@ impl Findings {
             pointer: pointer(),
             offset,
             message: message(),
+            other,
         });
     }
 
@@ -176,13 +207,21 @@ impl Findings {
             let position = Some(line_column(text, offset));
             found.sort_by(|a, b| a.pointer.cmp(&b.pointer));
             for Found {
-                pointer, message, ..
+                pointer,
+                message,
+                other,
+                ..
             } in found
             {
+                let other = other.map(|pointer| OtherPlace {
+                    position: tree.map(|tree| line_column(text, tree.locate(&pointer))),
+                    pointer,
+                });
                 let mistake = Mistake {
                     pointer,
                     position,
                     message,
+                    other,
                 };
                 if mistakes.last() != Some(&mistake) {
                     mistakes.push(mistake);
@@ -197,6 +236,7 @@ impl Findings {
                     "{} more mistakes are left out: mend these first",
                     self.left_out
                 ),
+                other: None,
             });
         }
         mistakes

@@ -13,12 +13,13 @@ mod schema;
 mod shape;
 pub(crate) mod strict;
 mod tree;
+mod unserved;
 mod walk;
 mod wording;
 
 pub use document::{Document, DocumentId};
 pub use envelope::Signature;
-pub use findings::Mistake;
+pub use findings::{Mistake, OtherPlace};
 pub use model::{
     Aliases, Cache, CacheList, CronJob, CronRun, Database, Fleet, ListFormat, Product, Role,
     Server, ServerState, Site, Snapshots,
@@ -26,3 +27,4 @@ pub use model::{
 pub use names::Name;
 pub use pointer::Pointer;
 pub use schema::schema;
+pub use unserved::{Unserved, unserved};

@@ -99,6 +99,11 @@ struct Open<'t> {
     segment: Cow<'t, str>,
 }
 
+/// Quotes as word processors and chats write them.
+const TYPOGRAPHIC_QUOTES: [char; 9] = ['“', '”', '„', '‟', '«', '»', '‘', '’', '‚'];
+const TYPOGRAPHIC: &str =
+    ": that is a typographic quote, as word processors and chats write it; JSON's are straight: \"";
+
 struct Parser<'t> {
     text: &'t str,
     at: usize,
@@ -207,6 +212,7 @@ impl<'t> Parser<'t> {
             Some(b',' | b'}' | b']') => ": is something missing, or is there a comma too many?",
             Some(b'/' | b'#') => ": JSON has no comments",
             Some(b'\'') => ": JSON's strings stand in double quotes",
+            _ if self.is_typographic() => TYPOGRAPHIC,
             _ => ": strings stand in double quotes; the only bare words are true, false and null",
         };
         Err(self.error(format!("expected a value, found {}{hint}", self.found())))
@@ -259,8 +265,12 @@ impl<'t> Parser<'t> {
                 Ok(true)
             }
             Some(byte) => {
+                if let Some(error) = self.comma_missing_before(byte) {
+                    return Err(error);
+                }
                 let hint = match byte {
                     b'"' | b'{' | b'[' | b'-' | b'0'..=b'9' => ": is the comma missing?",
+                    _ if self.is_typographic() => TYPOGRAPHIC,
                     b'/' | b'#' => ": JSON has no comments",
                     _ if byte.is_ascii_alphanumeric() => ": is a double quote missing before it?",
                     _ => "",
@@ -275,6 +285,29 @@ impl<'t> Parser<'t> {
                 )))
             }
         }
+    }
+
+    /// The next entry begins on another line than the last one ends on: that is where the comma is missing.
+    fn comma_missing_before(&self, byte: u8) -> Option<SyntaxError> {
+        let begins = matches!(
+            byte,
+            b'"' | b'{' | b'[' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n'
+        );
+        let before = self.text.get(..self.at).unwrap_or_default();
+        let end = before.trim_end_matches([' ', '\t', '\n', '\r']).len();
+        let between = before.get(end..).unwrap_or_default();
+        (begins && between.contains('\n')).then(|| {
+            let (line, _) = line_column(self.text, self.at);
+            self.error_at(
+                end,
+                format!("a comma is missing here, at the end of this line: another entry follows in line {line}"),
+            )
+        })
+    }
+
+    /// Whether a quote of word processors stands here.
+    fn is_typographic(&self) -> bool {
+        self.rest().starts_with(TYPOGRAPHIC_QUOTES)
     }
 
     fn list(&mut self) -> Result<Value<'t>, SyntaxError> {
@@ -307,6 +340,7 @@ impl<'t> Parser<'t> {
                         let hint = match byte {
                             b'/' | b'#' => ": JSON has no comments",
                             b',' => ": is there a comma too many?",
+                            _ if self.is_typographic() => TYPOGRAPHIC,
                             _ => "",
                         };
                         let found = self.found();
@@ -392,10 +426,17 @@ impl<'t> Parser<'t> {
                     text.push(character);
                 }
                 Some(b'\n' | b'\r') => {
-                    return Err(self.error_at(
-                        quote,
-                        "this string does not end on its line: is the closing quote missing?",
-                    ));
+                    let said = self.text.get(quote..self.at).unwrap_or_default();
+                    let message = match said.chars().find(|c| TYPOGRAPHIC_QUOTES.contains(c)) {
+                        Some(wrong) => format!(
+                            "this string does not end on its line: it has the typographic quote `{wrong}`, and only a straight one (\") ends it"
+                        ),
+                        None => {
+                            "this string does not end on its line: is the closing quote missing?"
+                                .into()
+                        }
+                    };
+                    return Err(self.error_at(quote, message));
                 }
                 _ => {
                     return Err(self.error(format!(

@@ -21,5 +21,5 @@ pub use run::{
 };
 pub use status::{
     AgentStatus, BucketStatus, Counters, DocumentStatus, Health, LatestRun, NodeStatus, Refusal,
-    Status, StepCounts,
+    ServiceDown, Status, StepCounts,
 };

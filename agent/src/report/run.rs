@@ -127,6 +127,9 @@ pub struct ChangeRecord {
     pub backup: Option<PathBuf>,
     /// Who asks for it.
     pub origins: Vec<Pointer>,
+    /// How the agent does it, and nothing that anybody asked for: a link to a generation, the answer to a probe.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub internal: bool,
 }
 
 /// What a run did about one step.

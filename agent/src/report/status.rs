@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::database::DatabaseStatus;
-use super::row::Problem;
+use super::row::{Kind, Problem};
 use super::run::RunRecord;
 use crate::fleet::{DocumentId, Name};
 
@@ -49,6 +49,12 @@ pub struct Status {
     /// What the watch over edits has to say: fights, files that cannot be watched. Each says what to do.
     #[serde(default)]
     pub drift: Vec<String>,
+    /// Services that serve what the document asks for, and do not run.
+    #[serde(default)]
+    pub services: Vec<ServiceDown>,
+    /// Of a server that the document says is retired: how many things of the agent's are left on it. `None`: it is not.
+    #[serde(default)]
+    pub retired: Option<u64>,
     /// The latest run, also one that found nothing to do.
     pub latest_run: Option<LatestRun>,
     /// When the last run began that changed something on this box, as far back as the journal goes.
@@ -115,6 +121,16 @@ pub struct Refusal {
     pub errors: Vec<String>,
 }
 
+impl Refusal {
+    /// Which document it was, as part of a sentence: `version 43`, where that could be read.
+    pub fn which(&self) -> String {
+        self.version.map_or_else(
+            || "the newest document".to_owned(),
+            |version| format!("version {version}"),
+        )
+    }
+}
+
 /// The bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BucketStatus {
@@ -153,6 +169,17 @@ impl StepCounts {
     pub const fn all(self) -> u64 {
         self.failed + self.put_back + self.broken + self.held + self.quarantined
     }
+}
+
+/// A service that should run and does not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceDown {
+    /// Its unit: `httpd.service`.
+    pub unit: String,
+    /// What it serves.
+    pub serves: Kind,
+    /// What that means, and what to do.
+    pub message: String,
 }
 
 /// A run in short.

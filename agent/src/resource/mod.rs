@@ -14,6 +14,7 @@ mod sites;
 mod step;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 pub use cache::{CacheInstances, CacheLists};
 pub use cron::{Cron, CronFacts};
@@ -42,6 +43,11 @@ pub enum ObserveError {
     /// The name service did not tell.
     #[error(transparent)]
     Account(#[from] AccountError),
+}
+
+/// Whether a change of a path is how the agent does it, and nothing that a document asks for. `diff`: of what people read.
+pub fn is_internal(kind: Kind, path: &Path, diff: &str) -> bool {
+    kind == Kind::Sites && Sites::is_internal(path, diff)
 }
 
 /// One kind of thing that the agent keeps.

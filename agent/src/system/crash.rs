@@ -36,7 +36,7 @@ pub fn point(name: &str) {
             event = "crash-asked-for",
             point = name,
             hit,
-            "crashing on request"
+            "crashing on request at {name}, hit {hit}"
         );
         let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
     }
@@ -58,7 +58,11 @@ fn hang(name: &str) {
         return;
     };
     if Path::new(&file).exists() {
-        tracing::error!(event = "hang-asked-for", point = name, "hanging on request");
+        tracing::error!(
+            event = "hang-asked-for",
+            point = name,
+            "hanging on request at {name}"
+        );
     }
     while Path::new(&file).exists() {
         std::thread::sleep(Duration::from_millis(50));

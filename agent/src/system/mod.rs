@@ -23,6 +23,7 @@ pub mod socket;
 pub mod spelling;
 pub mod systemd;
 pub mod tail;
+pub mod unit_environment;
 
 /// An error with all its causes, in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {

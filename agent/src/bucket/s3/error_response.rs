@@ -72,6 +72,7 @@ impl fmt::Display for Shown<'_> {
 impl ErrorResponse {
     fn kind(&self) -> BucketErrorKind {
         match (self.status, self.code.as_str()) {
+            (_, "InvalidObjectState") => BucketErrorKind::Archived,
             (_, "NoSuchBucket") => BucketErrorKind::MissingBucket,
             (
                 _,
@@ -162,12 +163,31 @@ where
                 Ok(connector) => connector.into_source(),
                 Err(source) => source,
             };
+            if kind == BucketErrorKind::Credentials && is_not_loaded(source.as_ref()) {
+                return Failure::new(kind, NO_CREDENTIALS);
+            }
             Failure {
                 kind,
                 source: Some(source),
             }
         }
     }
+}
+
+/// The standard chain, as people know it. What its library says of each link helps nobody.
+const NO_CREDENTIALS: &str = "there are none in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), in a profile, of a \
+    web identity, of the container, nor from the instance's metadata service";
+
+/// Whether no link of the chain had any credentials, which is not an error of one of them.
+fn is_not_loaded(error: &(dyn Error + 'static)) -> bool {
+    let mut link = Some(error);
+    while let Some(cause) = link {
+        if let Some(found) = cause.downcast_ref::<CredentialsError>() {
+            return matches!(found, CredentialsError::CredentialsNotLoaded(_));
+        }
+        link = cause.source();
+    }
+    false
 }
 
 /// The kind of a failure without an answer: refused, reset, late, or never sent.
@@ -219,6 +239,7 @@ mod tests {
             (403, "AccessDenied", Kind::Denied),
             (403, "RequestTimeTooSkewed", Kind::Denied),
             (403, "SignatureDoesNotMatch", Kind::Denied),
+            (403, "InvalidObjectState", Kind::Archived),
             (401, "", Kind::Denied),
             (400, "ExpiredToken", Kind::Denied),
             (412, "PreconditionFailed", Kind::Conflict),

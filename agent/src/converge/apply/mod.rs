@@ -2,6 +2,7 @@
 
 mod activate;
 mod backup;
+mod explain;
 mod fault;
 mod probe;
 mod proof;
@@ -22,7 +23,7 @@ use super::ledger::Ledger;
 use super::pending::Pending;
 use super::plan::{Decision, Plan, PlannedStep};
 use super::quarantine::Quarantine;
-use crate::report::{DocumentId, Outcome, StepName, StepRecord};
+use crate::report::{DocumentId, Outcome, StepName, StepRecord, text};
 use crate::resource::Wave;
 use crate::system::file::Files;
 use crate::system::platform::Platform;
@@ -107,7 +108,7 @@ impl Applier<'_> {
         let clock = std::time::Instant::now();
         self.step(step, &mut row, plan).await;
         row.took_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
-        log(&row);
+        log(&row, self.run);
         row
     }
 
@@ -134,11 +135,13 @@ impl Applier<'_> {
     }
 }
 
-fn log(row: &StepRecord) {
+/// The message alone says it all, for whoever reads the journal; the fields are for programs.
+fn log(row: &StepRecord, run: u64) {
     let (step, cause) = (
         row.step.to_string(),
         format!("{:?}", row.cause).to_lowercase(),
     );
+    let line = text::step_line(row, run);
     match (&row.outcome, &row.error) {
         (Outcome::Changed, _) => {
             tracing::info!(
@@ -147,7 +150,7 @@ fn log(row: &StepRecord) {
                 cause,
                 changes = row.changes.len(),
                 took_ms = row.took_ms,
-                "changed"
+                "{line}"
             );
         }
         (outcome, error) => tracing::error!(
@@ -157,7 +160,7 @@ fn log(row: &StepRecord) {
             outcome = outcome.as_str(),
             took_ms = row.took_ms,
             error = error.as_deref().unwrap_or_default(),
-            "not as the document says"
+            "{line}"
         ),
     }
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use tokio::time::Instant;
 
 use super::super::plan::PlannedStep;
+use super::explain::explain;
 use super::fault::Fault;
 use super::probe::{self, Unproven};
 use super::{Applier, activate};
@@ -38,9 +39,23 @@ impl Applier<'_> {
             return Ok(());
         }
         let said = staged.said();
+        let mut members = step.complained_of(&said);
+        let refused = format!("{} refused the change", check.staged);
+        let Some(explained) = explain(&said, step, self.platform.family) else {
+            return Err(Fault::Change {
+                error: format!("{refused}: {said}"),
+                members,
+            });
+        };
+        // The reason first: what is cut off after a line is the rest.
+        for why in members.values_mut() {
+            why.clone_from(&explained.reason);
+        }
+        let mut lines = vec![explained.headline(), refused];
+        lines.extend(explained.rest);
         Err(Fault::Change {
-            error: format!("{} refused the change: {said}", check.staged),
-            members: step.complained_of(&said),
+            error: lines.join("\n"),
+            members,
         })
     }
 

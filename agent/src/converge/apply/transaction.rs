@@ -67,6 +67,12 @@ impl Applier<'_> {
                 row.outcome = Outcome::Failed;
                 row.error = Some(error);
             }
+            Err(Fault::Change { error, .. } | Fault::Box(error)) if step.only_starts() => {
+                // Nothing was changed that could be put back, and the document is not to blame. It is tried again.
+                self.mark_untrue(&step.name);
+                row.outcome = Outcome::Failed;
+                row.error = Some(error);
+            }
             Err(fault) => self.give_up(step, row, fault, &switched).await,
         }
         crash::point("step done");
@@ -155,7 +161,7 @@ impl Applier<'_> {
         let machine = self.files.root().is_machine();
         let dirs = self.missing_dirs(step)?;
         self.keep_copies(step, row)?;
-        if step.needs_record(machine, &self.ledger) {
+        if !step.only_starts() && step.needs_record(machine, &self.ledger) {
             let interrupted = self.interrupted(step, dirs.clone());
             self.pending.steps.insert(step.name.clone(), interrupted);
             self.pending.record(self.files, &step.name)?;

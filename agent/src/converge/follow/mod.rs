@@ -253,7 +253,7 @@ impl Follower {
         if let Some(trouble) = &mut readings.unanswered {
             trouble.why = why;
         } else {
-            tracing::warn!(event = "lease-unreachable", %product, error = why, "the last known lease is kept");
+            tracing::warn!(event = "lease-unreachable", %product, error = why, "{product}: the lease cannot be read, and the last known one is kept: {why}");
             readings.unanswered = Some(Trouble { since: now, why });
         }
         true
@@ -279,8 +279,9 @@ fn take(
                     %product,
                     epoch = elected.epoch,
                     owner = %elected.owner,
-                    "the master of {product} is {}",
-                    elected.owner
+                    "the master of {product} is {}, epoch {}",
+                    elected.owner,
+                    elected.epoch
                 );
             }
             kept.keep(product, judged);
@@ -292,7 +293,7 @@ fn take(
 
 fn answered(readings: &mut LeaseReadings, product: &Name) {
     if readings.unanswered.take().is_some() {
-        tracing::info!(event = "lease-answers", %product, "the bucket answers again for the lease");
+        tracing::info!(event = "lease-answers", %product, "{product}: the bucket answers again for the lease");
     }
 }
 
@@ -304,7 +305,7 @@ fn refuse(readings: &mut LeaseReadings, product: &Name, why: Option<String>, now
     match &readings.refused {
         Some(refused) if refused.why == why => {}
         _ => {
-            tracing::error!(event = "lease-refused", %product, "{why}");
+            tracing::error!(event = "lease-refused", %product, "{product}: {why}");
             readings.refused = Some(Trouble { since: now, why });
         }
     }

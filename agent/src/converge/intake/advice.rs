@@ -10,9 +10,12 @@ pub(super) const fn advised(error: BucketError) -> Advised {
         BucketErrorKind::Denied => {
             Some("check the credentials or the instance role's policy, and the clock")
         }
-        BucketErrorKind::Credentials => {
-            Some("give the instance a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-        }
+        BucketErrorKind::Archived => Some(
+            "restore it, or upload it again with the storage class STANDARD, and let no lifecycle rule archive it",
+        ),
+        BucketErrorKind::Credentials => Some(
+            "give the instance a role, or put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into /etc/agentd/environment",
+        ),
         BucketErrorKind::Region => {
             Some("correct `region` and `endpoint` under [s3] in agentd.toml")
         }

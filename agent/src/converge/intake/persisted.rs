@@ -80,7 +80,7 @@ pub(super) fn load(files: &Files, pinned: Option<&Name>) -> Result<Persisted, Fi
             tracing::warn!(
                 event = "document-copy-unusable",
                 path = DOCUMENT,
-                "the last good document is no file; going on as if there were none"
+                "the last good document, {DOCUMENT}, is no file; going on as if there were none"
             );
             return Ok(Persisted {
                 meta,
@@ -109,7 +109,7 @@ pub(super) fn load(files: &Files, pinned: Option<&Name>) -> Result<Persisted, Fi
         event = "document-copy-unusable",
         path = DOCUMENT,
         why,
-        "the last good document cannot be used; going on as if there were none"
+        "the last good document, {DOCUMENT}, cannot be used; going on as if there were none: {why}"
     );
     Ok(Persisted {
         document: None,
@@ -126,7 +126,7 @@ pub(super) fn load_meta(files: &Files) -> Result<Option<Meta>, FileError> {
     match serde_json::from_slice::<Meta>(&bytes) {
         Ok(meta) => Ok(Some(meta)),
         Err(error) => {
-            tracing::warn!(event = "document-copy-unusable", path = META, %error, "the record of the last good document cannot be read");
+            tracing::warn!(event = "document-copy-unusable", path = META, %error, "the record of the last good document, {META}, cannot be read: {error}");
             Ok(None)
         }
     }
@@ -172,7 +172,7 @@ pub(super) fn set_aside(files: &Files, bytes: &[u8]) -> Result<(), FileError> {
     tracing::warn!(
         event = "document-set-aside",
         path = BAD,
-        "the document that could not be used was set aside"
+        "the document that could not be used was set aside: {BAD}"
     );
     Ok(())
 }

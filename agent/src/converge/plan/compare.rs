@@ -80,7 +80,9 @@ pub(super) fn step(
     if let Some(interrupted) = situation.pending.unfinished(&step.name) {
         planned.cause = Cause::Pending;
         planned.restore.clone_from(&interrupted.changes);
-    } else if only_drift(&planned) {
+    } else if only_drift(&planned)
+        || (planned.changes.is_empty() && super::stands_still(step, situation))
+    {
         planned.cause = Cause::Drift;
     }
     planned
@@ -130,8 +132,8 @@ pub(super) fn removal(
 /// A row for a member that its step comes true without.
 pub(super) fn left_out(left_out: &LeftOut) -> PlannedStep {
     let said = format!(
-        "{} stays as it was, or away if it is new; the rest of {} is as the document says: {}",
-        left_out.member, left_out.step, left_out.why
+        "{}\n{} stays as it was, or away if it is new; the rest of {} is as the document says",
+        left_out.why, left_out.member, left_out.step
     );
     let name = StepName(format!("{}/{}", left_out.step, left_out.member));
     PlannedStep {

@@ -10,9 +10,9 @@ use super::change::{Change, When};
 use super::ledger::{KnownStep, Ledger};
 use super::pending::Undo;
 use super::quarantine::Quarantine;
-use super::situation::Situation;
+use super::situation::{Seen, Situation};
 use crate::report::{Cause, DocumentId, Kind, Problem, StepName};
-use crate::resource::{Check, Desired, Member, Probe, Step, Thing, Wave};
+use crate::resource::{Check, Desired, Member, Probe, Step, Thing, Verb, Wave};
 use crate::settings::GuardSettings;
 
 /// What a run would do.
@@ -68,6 +68,22 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
+}
+
+/// The units that a step has started where they stand still: what it wants is of use only while they run.
+pub(super) fn kept_running(step: &Step) -> impl Iterator<Item = &str> {
+    let activate = step.activate.iter();
+    let kept = activate.filter(|activation| activation.verb == Verb::ReloadOrStart);
+    kept.map(|activation| activation.unit.as_str())
+}
+
+/// Whether all of a step is there but a service that serves it, which stands still: somebody has stopped it, or it has ended.
+fn stands_still(step: &Step, situation: &Situation<'_>) -> bool {
+    kept_running(step).any(|unit| {
+        let seen = situation.sight.get(&Thing::Unit(unit.to_owned()));
+        // One that is masked is meant to stand still.
+        matches!(seen, Some(Ok(Seen::Unit(state))) if state.loaded && !state.active)
+    })
 }
 
 /// Steps of the document that may not be carried out, and why.
@@ -202,8 +218,14 @@ fn needed_first(mut steps: Vec<Step>) -> Vec<Step> {
 impl PlannedStep {
     fn has_work(&self) -> bool {
         !self.changes.is_empty()
+            || self.only_starts()
             || matches!(self.cause, Cause::Pending | Cause::Unwanted)
             || self.decision != Decision::Do
+    }
+
+    /// Whether all of it is there already, and only a service has to be started that serves it.
+    pub(super) fn only_starts(&self) -> bool {
+        self.cause == Cause::Drift && self.changes.is_empty()
     }
 
     /// Whether a run carries it out.

@@ -10,6 +10,7 @@ use super::super::saved::{Content, Saved};
 use super::{Decision, Plan, PlannedStep};
 use crate::fleet::Pointer;
 use crate::report::{Action, ChangeRecord, Outcome, StepRecord};
+use crate::resource::{self, Activation, Verb};
 use crate::system::file::Attributes;
 
 /// The most bytes of one diff that are kept.
@@ -19,8 +20,18 @@ const SECRET: &str = "(not shown: it has a secret in it)\n";
 
 impl Plan {
     /// What a run of this plan would record, if all went well: a row for each step with something to do, diffs included.
-    pub fn records(&self) -> Vec<StepRecord> {
-        self.steps.iter().map(PlannedStep::record).collect()
+    ///
+    /// `activates`: whether services are asked to take it on; under a root no command is run.
+    pub fn records(&self, activates: bool) -> Vec<StepRecord> {
+        let steps = self.steps.iter();
+        let row = |step: &PlannedStep| {
+            let mut row = step.record();
+            if activates && step.touches() {
+                row.activated = step.known.activate.iter().map(foretold).collect();
+            }
+            row
+        };
+        steps.map(row).collect()
     }
 }
 
@@ -43,12 +54,24 @@ impl PlannedStep {
                 .iter()
                 .filter(|change| !change.hidden)
                 .filter_map(Change::record)
+                .map(|change| ChangeRecord {
+                    internal: resource::is_internal(self.kind(), &change.path, &change.diff),
+                    ..change
+                })
                 .collect(),
             activated: Vec::new(),
             error,
             notes: Vec::new(),
             took_ms: 0,
         }
+    }
+}
+
+/// What an activation will be, as people say it.
+fn foretold(activation: &Activation) -> String {
+    match activation.verb {
+        Verb::ReloadOrStart => format!("reload {}", activation.unit),
+        Verb::ReloadIfRunning => format!("reload {}, where it runs", activation.unit),
     }
 }
 
@@ -67,6 +90,7 @@ impl Change {
             shown_as: self.shown_as.clone(),
             diff: attributes + &text.map_or_else(String::new, |(base, after)| diff(&base, &after)),
             backup: None,
+            internal: false,
             origins: self
                 .origins
                 .iter()

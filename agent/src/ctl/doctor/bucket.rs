@@ -47,6 +47,7 @@ pub(super) fn hint(error: &BucketError, local: bool) -> String {
         }
         BucketErrorKind::Denied if local => "let root read the directory",
         BucketErrorKind::Denied => "the instance's role needs s3:GetObject on this key (packaging/iam has the policies); aws sts get-caller-identity shows who this box is",
+        BucketErrorKind::Archived => "restore the object, or upload it again with the storage class STANDARD; let no lifecycle rule archive it",
         BucketErrorKind::Credentials => "attach a role to the instance; elsewhere put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into /etc/agentd/environment (mode 0600)",
         BucketErrorKind::Region => "set region, and endpoint if it is not AWS's S3, under [s3] in agentd.toml",
         BucketErrorKind::TooLarge => "make the document smaller, or raise document_limit in agentd.toml",

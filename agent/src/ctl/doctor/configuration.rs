@@ -1,16 +1,18 @@
 //! `agentd.toml`: readable, right, and nobody else's to change.
 
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use super::examined_box::ExaminedBox;
 use super::finding::Findings;
 use crate::settings::{BucketUrl, Place, Settings, SettingsError};
-use crate::system::chain;
+use crate::system::{chain, unit_environment};
 
 /// The bucket of the sample that packages install.
 const SAMPLE: &str = "example-fleet";
 
 pub fn check(examined: &ExaminedBox, found: &mut Findings) {
+    environment(examined, found);
     match &examined.settings {
         Ok(settings) => usable(settings, examined.root.is_machine(), found),
         Err(SettingsError::Mistakes { mistakes, path }) => {
@@ -22,7 +24,7 @@ pub fn check(examined: &ExaminedBox, found: &mut Findings) {
                 };
                 found.broken(
                     format!("{}{place}: {}", path.display(), mistake.message),
-                    "correct it (all settings: /usr/share/doc/node-agent/agentd.toml), then systemctl restart agentd",
+                    "correct it (all settings, with comments: /usr/share/doc/node-agent/examples/agentd.toml), then systemctl restart agentd",
                 );
             }
         }
@@ -30,6 +32,27 @@ pub fn check(examined: &ExaminedBox, found: &mut Findings) {
             chain(error),
             "make it a file that root can read; mode 0644 is right, it holds no secrets",
         ),
+    }
+}
+
+/// The file that has credentials is root's alone; who reads it can do with the bucket what the agent can.
+fn environment(examined: &ExaminedBox, found: &mut Findings) {
+    let file = unit_environment::FILE;
+    let Ok(meta) = examined.root.real(Path::new(file)).metadata() else {
+        return;
+    };
+    let mode = meta.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        found.warn(
+            format!("{file} may be read by others than its owner (mode {mode:04o}): credentials stand there"),
+            format!("chmod 0600 {file}; where they were read by somebody, make new ones"),
+        );
+    }
+    if examined.root.is_machine() && meta.uid() != 0 {
+        found.warn(
+            format!("{file} belongs to user {}, not to root: that user decides as whom the agent asks the bucket", meta.uid()),
+            format!("chown root:root {file}"),
+        );
     }
 }
 

@@ -178,7 +178,7 @@ async fn consult(settings: Settings) -> Option<BucketState> {
         document,
         identity: intent.map(|intent| match intent {
             Ok((intent, found_by)) => Ok(format!("{}, by {found_by}", intent.node)),
-            Err(why) => Err(why.0),
+            Err(why) => Err(why.message),
         }),
         view,
         conditional,

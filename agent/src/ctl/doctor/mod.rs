@@ -12,7 +12,6 @@ mod cron;
 mod directories;
 mod disk;
 mod document;
-mod environment;
 mod examined_box;
 mod finding;
 mod identity;
@@ -34,6 +33,7 @@ use std::time::{Duration, Instant};
 use super::args::Global;
 use super::console::Console;
 use super::failure::Failure;
+use super::place;
 use examined_box::ExaminedBox;
 use finding::{Diagnosis, Findings};
 
@@ -68,7 +68,7 @@ const CHECKS: [(&str, Check); 19] = [
 
 /// Examines this box.
 pub fn doctor(global: &Global, console: Console) -> Result<u8, Failure> {
-    environment::adopt(global);
+    place::adopt_environment(global);
     let examined = Arc::new(ExaminedBox::new(global)?);
     let diagnosis = examine(&examined, &CHECKS, DEADLINE);
     console.print(&diagnosis, |paint| text::text(&diagnosis, paint))?;

@@ -565,21 +565,3 @@ fn a_check_that_hangs_or_breaks_off_does_not_hold_the_others_up() {
         ["broken: it is broken", "warning: not done after 1 s"]
     );
 }
-
-#[test]
-fn what_a_unit_sets_is_read_as_systemd_reads_it() {
-    use super::environment::{assignment, words};
-    assert_eq!(
-        words(r#"A=1 "B=two words" C="#),
-        ["A=1", "B=two words", "C="]
-    );
-    let pair = |name: &str, value: &str| Some((name.to_owned(), value.to_owned()));
-    assert_eq!(
-        assignment("AWS_REGION=\"eu-west-1\""),
-        pair("AWS_REGION", "eu-west-1")
-    );
-    assert_eq!(assignment("  A = 'x y' "), pair("A", "x y"));
-    assert_eq!(assignment("# A=1"), None);
-    assert_eq!(assignment("; A=1"), None);
-    assert_eq!(assignment("nothing"), None);
-}

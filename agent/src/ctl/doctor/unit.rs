@@ -8,6 +8,8 @@ use super::finding::Findings;
 const UNIT: &str = "agentd.service";
 /// The unit that belongs to this version.
 const SHIPPED: &str = include_str!("../../../../systemd/agentd.service");
+/// What the agent exits with then.
+const WRONG_CONFIGURATION: &str = "78";
 /// So many restarts since boot are no accident.
 const OFTEN: u32 = 3;
 
@@ -72,14 +74,26 @@ pub(super) fn judge(unit: &Unit, found: &mut Findings) {
         unit.get("Result"),
         unit.get("ExecMainStatus")
     );
-    if unit.get("ActiveState") == "failed" {
+    if unit.get("ActiveState") == "failed" && unit.get("ExecMainStatus") == WRONG_CONFIGURATION {
+        found.broken(
+            format!("{UNIT} has failed, and is not started again: its configuration had mistakes when it was last started"),
+            "correct agentd.toml (journalctl -u agentd -n 30 lists the mistakes), then systemctl restart agentd",
+        );
+    } else if unit.get("ActiveState") == "failed" {
         found.broken(
             format!("{UNIT} has failed ({how})"),
             "journalctl -u agentd -n 30 says why; then systemctl restart agentd",
         );
     } else if unit.get("SubState") == "auto-restart" {
         found.broken(
-            format!("the agent ends again and again: {restarts} restarts since boot ({how})"),
+            match restarts {
+                // The first is still to come, or systemd is one that does not count.
+                0 => format!("the agent has ended, and is about to be started again ({how})"),
+                1 => format!("the agent ends again and again: 1 restart since boot ({how})"),
+                many => {
+                    format!("the agent ends again and again: {many} restarts since boot ({how})")
+                }
+            },
             "journalctl -u agentd -n 30 says why",
         );
     } else if restarts >= OFTEN {

@@ -8,6 +8,7 @@ fn mistake(position: Option<(u32, u32)>, pointer: &str, message: &str) -> Mistak
         pointer: Pointer(pointer.into()),
         position,
         message: message.into(),
+        other: None,
     }
 }
 
@@ -48,7 +49,13 @@ fn an_expired_document_is_good_with_a_warning() {
     let document = Document::read(include_bytes!("../../../../tests/fleets/heavy.json")).unwrap();
     let now = "2099-03-01T00:00:00Z".parse().unwrap();
     let warned = warnings(&document.fleet, now);
-    insta::assert_snapshot!(good(&document.fleet, &warned, "heavy.json", Paint::PLAIN));
+    insta::assert_snapshot!(good(
+        &document.fleet,
+        &[],
+        &warned,
+        "heavy.json",
+        Paint::PLAIN
+    ));
     let then = "2026-11-23T00:00:00Z".parse().unwrap();
     assert_eq!(warnings(&document.fleet, then), Vec::<String>::new());
 }

@@ -75,10 +75,26 @@ fn field(argument: &str) -> Option<String> {
 }
 
 fn in_the_code(dir: &Path, events: &mut Events) {
+    each_call(dir, &mut |file, level, arguments| {
+        let mut arguments = arguments.iter();
+        let first = arguments.next().map_or("", String::as_str);
+        let event = first.strip_prefix("event = \"");
+        let event = event.and_then(|rest| rest.strip_suffix('"'));
+        let Some(event) = event else {
+            panic!("{file}: a line without `event` first: {first}");
+        };
+        let (levels, fields) = events.entry(event.to_owned()).or_default();
+        levels.insert(level.into());
+        fields.extend(arguments.filter_map(|argument| field(argument)));
+    });
+}
+
+/// Calls `look` for each event of the code: with the file, the level, and the macro's arguments.
+fn each_call(dir: &Path, look: &mut dyn FnMut(&str, &str, &[String])) {
     for entry in std::fs::read_dir(dir).unwrap().flatten() {
         let path = entry.path();
         if path.is_dir() {
-            in_the_code(&path, events);
+            each_call(&path, look);
         } else if path.extension().is_some_and(|kind| kind == "rs") {
             let text = std::fs::read_to_string(&path).unwrap();
             if path.file_stem().is_some_and(|stem| stem == "tests") {
@@ -93,22 +109,46 @@ fn in_the_code(dir: &Path, events: &mut Events) {
                     calls.into_iter().map(move |call| (level, call))
                 })
             {
-                if !call.starts_with('(') {
-                    continue;
+                if call.starts_with('(') {
+                    look(&path.display().to_string(), level, &arguments(&call));
                 }
-                let mut arguments = arguments(&call).into_iter();
-                let first = arguments.next().unwrap();
-                let event = first.strip_prefix("event = \"");
-                let event = event.and_then(|rest| rest.strip_suffix('"'));
-                let Some(event) = event else {
-                    panic!("{}: a line without `event` first: {first}", path.display());
-                };
-                let (levels, fields) = events.entry(event.to_owned()).or_default();
-                levels.insert(level.into());
-                fields.extend(arguments.filter_map(|argument| field(&argument)));
             }
         }
     }
+}
+
+/// Fields that a person needs to make sense of an event: whoever reads only the message, as `journalctl` shows it, must
+/// find what they say there too.
+const NEEDED: [&str; 21] = [
+    "address", "after", "before", "dir", "epoch", "error", "failures", "file", "fleet", "findings",
+    "found_by", "node", "order", "owner", "path", "pid", "product", "reason", "server", "what",
+    "why",
+];
+
+#[test]
+fn the_message_alone_says_what_the_fields_say() {
+    let mut wrong = Vec::new();
+    each_call(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut |file, _, arguments| {
+            // A message is a string in quotes, and what is put into it stands behind it.
+            let message = arguments.iter().position(|each| each.starts_with('"'));
+            let Some(message) = message else {
+                return wrong.push(format!("{file}: no message: {arguments:?}"));
+            };
+            let (fields, told) = arguments.split_at(message);
+            let asked: Vec<_> = fields
+                .iter()
+                .filter_map(|argument| field(argument))
+                .filter(|name| NEEDED.contains(&name.as_str()))
+                .collect();
+            let text = told.first().map_or("", String::as_str);
+            if text.matches('{').count() < asked.len() && !text.contains("{line}") {
+                wrong.push(format!("{file}: {text} does not say {asked:?}"));
+            }
+        },
+    );
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

@@ -37,13 +37,20 @@ where
     }
 }
 
+/// What an event says: its message, and its fields beside it.
 #[derive(Default)]
-struct Fields {
-    message: String,
+pub(super) struct Fields {
+    pub(super) message: String,
     others: Vec<(&'static str, String)>,
 }
 
 impl Fields {
+    /// A field beside the message, as text.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        let mut others = self.others.iter();
+        others.find_map(|(key, text)| (*key == name).then_some(text.as_str()))
+    }
+
     fn take(&mut self, field: &Field, text: String) {
         match field.name() {
             "message" => self.message = text,

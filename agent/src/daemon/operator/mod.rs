@@ -43,7 +43,7 @@ pub(super) fn dispatch(session: &Session, drivers: &DatabaseDrivers, request: Or
 
 /// Whether this machine is one of the product's database servers. The error says which are.
 fn check_member(session: &Session, request: &OrderRequest) -> Result<(), String> {
-    let (intent, _) = session.intent().map_err(|error| error.0)?;
+    let (intent, _) = session.intent().map_err(|error| error.message)?;
     let fleet = &intent.document.fleet;
     let product = &request.ask.product;
     let database = fleet
@@ -73,10 +73,12 @@ fn write_hold(session: &Session, request: OrderRequest) {
         };
         let product = &request.ask.product;
         let answer = match node {
-            Err(error) => Reply::Failed { message: error.0 },
+            Err(error) => Reply::Failed {
+                message: error.message,
+            },
             Ok(node) => match Hold::set(&bucket, product, *held, &node, reason.as_deref()).await {
                 Ok(hold) => {
-                    tracing::warn!(event = "hold", %product, held = hold.held, reason = hold.reason, "a person's word");
+                    tracing::warn!(event = "hold", %product, held = hold.held, reason = hold.reason, "a person has {} changes of the master of {product}: {}", if hold.held { "paused" } else { "resumed" }, hold.reason.as_deref().unwrap_or("no reason given"));
                     Reply::Database(DatabaseReply::said(if hold.held {
                         format!(
                             "the master of {product} is not changed by itself any more, until: agentctl db resume {product}"

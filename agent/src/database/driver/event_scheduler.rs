@@ -15,7 +15,8 @@ impl LocalServer {
                 event = "database-events-disabled",
                 product = %self.context.product,
                 count,
-                "events of the server's scheduler run on the master only"
+                "{}: events of the server's scheduler run on the master only ({count})",
+                self.context.product
             ),
             Err(error) => self.events_failed(&error),
         }
@@ -30,11 +31,12 @@ impl LocalServer {
                     self.events_enabled.store(true, Ordering::Relaxed);
                     if count > 0 {
                         tracing::info!(
-                            event = "database-events-enabled",
-                            product = %self.context.product,
-                            count,
-                            "events of the server's scheduler that ran on the master before run here now"
-                        );
+                                    event = "database-events-enabled",
+                                    product = %self.context.product,
+                                    count,
+                                    "{}: events of the server's scheduler that ran on the master before run here now ({count})",
+                        self.context.product
+                                );
                     }
                 }
                 Err(error) => {
@@ -55,7 +57,8 @@ impl LocalServer {
             event = "database-events-failed",
             product = %self.context.product,
             error = %error,
-            "events of the server's scheduler could not be enabled, disabled or noted"
+            "{}: events of the server's scheduler could not be enabled, disabled or noted: {error}",
+                self.context.product
         );
     }
 }

@@ -200,7 +200,8 @@ impl LocalServer {
             event = "database-heartbeat-failed",
             product = %self.context.product,
             error = %error,
-            "a heartbeat was not committed"
+            "{}: a heartbeat was not committed: {error}",
+                self.context.product
         );
         Beat::Failed
     }
@@ -227,7 +228,8 @@ impl LocalServer {
             product = %self.context.product,
             took_ms = ms(closed.took),
             killed = closed.killed,
-            "the database server refuses writes"
+            "{}: the database server refuses writes, after {} ms{}",
+                self.context.product, ms(closed.took), if closed.killed > 0 { " (killed)" } else { "" }
         );
         Ok(())
     }
@@ -246,7 +248,7 @@ impl LocalServer {
                     event = "database-killed",
                     product = %product,
                     pid,
-                    "the database server's process is gone"
+                    "{product}: the database server's process is gone (pid {pid:?})"
                 );
                 Ok(())
             }
@@ -373,7 +375,8 @@ impl LocalServer {
                 event = "database-disarm-failed",
                 product = %self.context.product,
                 error = %error,
-                "the dead-man could not be taken away: clients may not reach this replica"
+                "{}: the dead-man could not be taken away: clients may not reach this replica: {error}",
+                self.context.product
             );
         }
     }

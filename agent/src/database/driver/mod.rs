@@ -107,7 +107,7 @@ impl Driver {
                     Err(error) => tracing::error!(
                         event = "database-driver-failed",
                         error = %error,
-                        "no runtime for a database's driver"
+                        "no runtime for a database's driver: {error}"
                     ),
                 }
             })?;

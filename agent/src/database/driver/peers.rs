@@ -100,7 +100,8 @@ impl Peer {
                 event = "database-old-master-open",
                 server = self.server.name(),
                 error = %error,
-                "the old master could not be told to refuse writes"
+                "the old master, {}, could not be told to refuse writes: {error}",
+                self.server.name()
             );
         }
         self.look(timeout).await

@@ -79,13 +79,13 @@ impl LocalServer {
                     event = "database-writers-freed",
                     product = %product,
                     count,
-                    "a replica's word was lost with its connection, and writers waited for it: their connections were ended"
+                    "{product}: a replica's word was lost with its connection, and {count} writers waited for it: their connections were ended"
                 ),
                 Err(error) => tracing::warn!(
                     event = "database-writers-wait",
                     product = %product,
                     error = %error,
-                    "whether writers wait for a replica's word in vain could not be seen"
+                    "{product}: whether writers wait for a replica's word in vain could not be seen: {error}"
                 ),
             }
         });

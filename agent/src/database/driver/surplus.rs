@@ -53,7 +53,9 @@ pub(super) async fn keep(
         product = %context.product,
         file = %file.display(),
         bytes = length,
-        "transactions that the master lacks were saved"
+        "{}: transactions that the master lacks were saved in {} ({length} bytes)",
+        context.product,
+        file.display()
     );
     if length > LIMIT {
         return Ok(());

@@ -140,16 +140,16 @@ impl<'f> Check<'f> {
         }
         let mut said = BTreeSet::new();
         for (load, name) in &loads {
-            for (at, message) in self.conflicts(load) {
+            for (at, other, message) in self.conflicts(load) {
                 if said.insert((at.clone(), message.clone())) {
                     self.findings
-                        .add_pointer(at, || format!("{message} (they meet on `{name}`)"));
+                        .clash_of(at, other, || format!("{message} (they meet on `{name}`)"));
                 }
             }
         }
     }
 
-    fn conflicts(&self, load: &Load<'f>) -> Vec<(Pointer, String)> {
+    fn conflicts(&self, load: &Load<'f>) -> Vec<(Pointer, Pointer, String)> {
         let mut conflicts = self.lists_of(load);
         conflicts.extend(self.aliases_of(load));
         if load.memcached {
@@ -166,7 +166,7 @@ impl<'f> Check<'f> {
         })
     }
 
-    fn lists_of(&self, load: &Load<'f>) -> Vec<(Pointer, String)> {
+    fn lists_of(&self, load: &Load<'f>) -> Vec<(Pointer, Pointer, String)> {
         let lists: BTreeMap<&str, &Name> = self
             .caches_of(load)
             .filter_map(|(name, cache)| Some((cache.list.as_ref()?.path.as_str(), name)))
@@ -180,6 +180,7 @@ impl<'f> Check<'f> {
                 // The map kept the last product with this path.
                 Some(other) if *other != name => conflicts.push((
                     at(),
+                    pointer(other, ["cache", "list", "path"]),
                     format!("{path} is the node list of the product `{other}` too"),
                 )),
                 _ => {}
@@ -189,6 +190,7 @@ impl<'f> Check<'f> {
             if let Some((directory, other)) = above {
                 conflicts.push((
                     at(),
+                    pointer(other, ["cache", "list", "path"]),
                     format!("{directory} is a file, the node list of the product `{other}`"),
                 ));
             }
@@ -196,7 +198,7 @@ impl<'f> Check<'f> {
         conflicts
     }
 
-    fn ports_of(&self, load: &Load<'f>) -> Vec<(Pointer, String)> {
+    fn ports_of(&self, load: &Load<'f>) -> Vec<(Pointer, Pointer, String)> {
         let mut conflicts = Vec::new();
         let mut by_port: BTreeMap<Port, Vec<(&Name, Option<IpAddr>)>> = BTreeMap::new();
         for (name, cache) in self.caches_of(load) {
@@ -207,6 +209,7 @@ impl<'f> Check<'f> {
             if let Some((other, _)) = other {
                 conflicts.push((
                     pointer(name, ["cache", "port"]),
+                    pointer(other, ["cache", "port"]),
                     format!(
                         "port {} is the port of the product `{other}`'s cache too",
                         cache.port
@@ -232,6 +235,7 @@ impl<'f> Check<'f> {
                 {
                     conflicts.push((
                         pointer(product, ["sites", name.as_str(), "port"]),
+                        pointer(other, ["cache", "port"]),
                         format!(
                             "port {} is the port of the product `{other}`'s cache",
                             site.port
@@ -243,9 +247,9 @@ impl<'f> Check<'f> {
         conflicts
     }
 
-    fn aliases_of(&self, load: &Load<'f>) -> Vec<(Pointer, String)> {
+    fn aliases_of(&self, load: &Load<'f>) -> Vec<(Pointer, Pointer, String)> {
         let mut conflicts = Vec::new();
-        let mut owners: BTreeMap<&HostAlias, (&Name, &str, &Database)> = BTreeMap::new();
+        let mut owners: BTreeMap<&HostAlias, (&Name, &str, usize, &Database)> = BTreeMap::new();
         for product in &load.products {
             let Some(database) = self
                 .fleet
@@ -262,12 +266,14 @@ impl<'f> Check<'f> {
             let aliases = &database.aliases;
             for (kind, names) in [("master", &aliases.master), ("replica", &aliases.replica)] {
                 for (index, name) in names.iter().enumerate() {
-                    let (owner, owner_kind, other) =
-                        *owners.entry(name).or_insert((product, kind, database));
+                    let (owner, owner_kind, at, other) = *owners
+                        .entry(name)
+                        .or_insert((product, kind, index, database));
                     // Within one product the product's own check speaks.
                     if owner != *product && (owner_kind != kind || other.chain != database.chain) {
                         conflicts.push((
                             pointer(product, ["database", "aliases", kind]).item(index),
+                            pointer(owner, ["database", "aliases", owner_kind]).item(at),
                             format!(
                                 "`{name}` would have two addresses: the product `{owner}` has it as an alias of its {owner_kind}"
                             ),

@@ -35,7 +35,7 @@ const RESERVED_PATHS: [&str; 23] = [
 ];
 
 /// Which site answers to a host name on a port.
-type Claims<'f> = BTreeMap<(&'f HostName, Port), (&'f Name, &'f Name)>;
+type Claims<'f> = BTreeMap<(&'f HostName, Port), (&'f Name, &'f Name, usize)>;
 
 impl<'f> Check<'f> {
     pub(super) fn products(&mut self) {
@@ -103,11 +103,21 @@ impl<'f> Check<'f> {
         }
         for (index, domain) in site.domains.iter().enumerate() {
             let port = site.port;
-            let first = *claims.entry((domain, port)).or_insert(owner);
-            if first != owner {
-                let (product, site) = first;
+            let (product, site, first) = *claims
+                .entry((domain, port))
+                .or_insert((owner.0, owner.1, index));
+            if (product, site) != owner {
                 let domains = at.then("domains");
-                self.findings.add(&self.findings.item(&domains, index), || {
+                let sites = PRODUCTS.place.then(product.as_str());
+                let sites = sites.then("sites");
+                let theirs = sites.then(site.as_str());
+                let theirs = theirs.then("domains");
+                let (here, there) = (
+                    self.findings.item(&domains, index),
+                    self.findings.item(&theirs, first),
+                );
+                let (here, there) = (here.pointer(), there.pointer());
+                self.findings.clash_of(here, there, || {
                     format!(
                         "`{domain}` on port {port} already belongs to the site `{site}` of the product `{product}`"
                     )

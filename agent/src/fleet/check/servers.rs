@@ -51,8 +51,9 @@ impl<'f> Check<'f> {
                     SERVERS.place.then(other.as_str()),
                     SERVERS.place.then(name.as_str()),
                 );
-                self.findings.add(&here.then(field), || {
-                    let (value, there) = (show(value), there.then(field));
+                let (here, there) = (here.then(field), there.then(field));
+                self.findings.clash(&here, &there, || {
+                    let value = show(value);
                     format!("{value} is the {field} of `{other}` too ({there})")
                 });
             }

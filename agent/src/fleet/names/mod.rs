@@ -3,6 +3,7 @@
 //! Each type accepts only what is safe wherever the agent writes it, so that control characters,
 //! quotes and path tricks are impossible by type. What a string *refers to* is checked elsewhere.
 
+mod host;
 pub mod schedule;
 mod values;
 mod written;
@@ -159,9 +160,9 @@ typed_string!(
 typed_string!(
     /// A DNS host name in lower case, without a trailing dot. Never `localhost`.
     HostName,
-    expected: "a lower-case host name such as www.example.com (labels of letters, digits and hyphens; not localhost, not an address)",
+    expected: host::EXPECTED,
     pattern: "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$",
-    accepts: |text| is_host_name(text, is_label)
+    check: host::check
 );
 
 typed_string!(

@@ -14,11 +14,11 @@ mod words;
 mod tests;
 
 pub use database::{database, database_line};
-pub use plan::{PlanFor, plan};
+pub use plan::{PlanFor, Row, plan, table};
 pub use run::{history, run, run_line, summary};
 pub use status::{Heard, status};
-pub use step::{Tense, diff, problem, step};
-pub use words::{age, ago, count, moment, shown, took};
+pub use step::{Detail, Tense, diff, problem, step, step_line};
+pub use words::{age, ago, count, headline, moment, shown, took};
 
 /// Whether text is coloured (ANSI escape sequences), and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,10 +2,13 @@
 
 use std::fmt::Write;
 
+use serde::Serialize;
+
+use super::run::wrapped;
 use super::step::problems;
-use super::{Paint, Tense, count, shown, step};
+use super::{Detail, Paint, Tense, count, shown, step};
 use crate::fleet::Name;
-use crate::report::{DocumentId, Outcome, Problem, StepRecord};
+use crate::report::{Action, DocumentId, Outcome, Problem, Severity, StepRecord, is_failed};
 
 /// What a plan is for.
 #[derive(Debug, Clone, Copy)]
@@ -18,8 +21,14 @@ pub struct PlanFor<'a> {
     pub basis: &'a str,
 }
 
-/// A plan in full, diffs included. The first line says it all.
-pub fn plan(what: PlanFor<'_>, steps: &[StepRecord], found: &[Problem], paint: Paint) -> String {
+/// A plan, as far as it is to be told. The first line says it all.
+pub fn plan(
+    what: PlanFor<'_>,
+    steps: &[StepRecord],
+    found: &[Problem],
+    detail: Detail,
+    paint: Paint,
+) -> String {
     let mut out = String::new();
     let changes = steps
         .iter()
@@ -50,11 +59,141 @@ pub fn plan(what: PlanFor<'_>, steps: &[StepRecord], found: &[Problem], paint: P
     );
     for each in steps {
         out.push('\n');
-        out.push_str(&step(each, Tense::Would, paint));
+        out.push_str(&step(each, Tense::Would, detail, paint));
     }
     if !found.is_empty() {
         out.push('\n');
         problems(&mut out, found, paint);
     }
+    out
+}
+
+/// What a plan comes to for one server of many: a row of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// The server.
+    pub node: Name,
+    /// Something would change.
+    pub changes: bool,
+    /// Something asked for would not be there.
+    pub failures: bool,
+    /// The steps that would change.
+    pub steps: Vec<String>,
+    /// How many files would be written or removed.
+    pub files: usize,
+    /// What would be done to services: `reload httpd.service`.
+    pub services: Vec<String>,
+    /// What would not come true: steps and problems.
+    pub not: Vec<String>,
+}
+
+impl Row {
+    /// What this plan comes to.
+    pub fn of(node: &Name, steps: &[StepRecord], found: &[Problem]) -> Self {
+        let changing = || steps.iter().filter(|step| step.outcome == Outcome::Changed);
+        let changes = || changing().flat_map(|step| &step.changes);
+        let units = changes().filter(|change| is_unit(change.action));
+        let mut services: Vec<String> = units
+            .map(|change| format!("{} {}", change.action.verb(), change.path.display()))
+            .chain(changing().flat_map(|step| step.activated.iter().cloned()))
+            .collect();
+        services.sort();
+        services.dedup();
+        let failing = steps.iter().filter(|step| step.outcome.is_failure());
+        let problems = found
+            .iter()
+            .filter(|problem| problem.severity == Severity::Failure)
+            .map(|problem| match &problem.step {
+                Some(step) => step.0.clone(),
+                None => problem.kind.to_string(),
+            });
+        Self {
+            node: node.clone(),
+            changes: changing().next().is_some(),
+            failures: is_failed(steps, found),
+            steps: changing().map(|step| step.step.0.clone()).collect(),
+            files: changes()
+                .filter(|change| !is_unit(change.action) && !change.internal)
+                .count(),
+            services,
+            not: failing
+                .map(|step| step.step.0.clone())
+                .chain(problems)
+                .collect(),
+        }
+    }
+}
+
+const fn is_unit(action: Action) -> bool {
+    match action {
+        Action::Create | Action::Update | Action::Remove => false,
+        Action::Enable | Action::Start | Action::Restart | Action::Stop => true,
+    }
+}
+
+/// Where the last column of the table of servers begins, and the width of the whole.
+const SERVICES_AT: usize = 33;
+const WIDTH: usize = 80;
+
+/// Many servers in a table of 80 columns; those for which there is nothing to do are counted.
+pub fn table(rows: &[Row], document: &DocumentId, basis: &str, paint: Paint) -> String {
+    let told: Vec<&Row> = rows
+        .iter()
+        .filter(|row| row.changes || row.failures)
+        .collect();
+    let failing = rows.iter().filter(|row| row.failures).count();
+    let mut parts = vec![match told.iter().filter(|row| row.changes).count() {
+        0 => paint.green("nothing to do"),
+        some => paint.yellow(&format!(
+            "{} of {} would change",
+            some,
+            count(rows.len(), "server")
+        )),
+    }];
+    if failing > 0 {
+        parts.push(paint.alarm(&format!(
+            "{} would not be as it says",
+            count(failing, "server")
+        )));
+    }
+    let mut out = format!(
+        "{} version {}: {} ({})\n",
+        document.fleet,
+        document.version,
+        parts.join(", "),
+        shown(basis)
+    );
+    if told.is_empty() {
+        return out;
+    }
+    let heading = format!(
+        "{:<18} {:>5} {:>6} {}",
+        "SERVER", "STEPS", "FILES", "SERVICES"
+    );
+    let _ = writeln!(out, "\n{}", paint.bold(&heading));
+    for row in &told {
+        let mut what = row.services.join(", ");
+        if !row.not.is_empty() {
+            let separator = if what.is_empty() { "" } else { "; " };
+            let _ = write!(what, "{separator}NOT: {}", row.not.join(", "));
+        }
+        let lines = wrapped(&shown(&what), WIDTH - SERVICES_AT);
+        let line = format!(
+            "{:<18} {:>5} {:>6} {}",
+            row.node.as_str(),
+            row.steps.len(),
+            row.files,
+            lines.join(&format!("\n{:SERVICES_AT$}", ""))
+        );
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    let idle = rows.len() - told.len();
+    if idle > 0 {
+        let _ = writeln!(out, "{}: nothing to do", count(idle, "other server"));
+    }
+    let _ = writeln!(
+        out,
+        "one in full: agentctl plan --as SERVER, with the same options"
+    );
     out
 }

@@ -5,11 +5,11 @@ use std::fmt::Write;
 use jiff::Timestamp;
 
 use super::step::{did, problems};
-use super::{Paint, Tense, ago, count, moment, step, took};
+use super::{Detail, Paint, Tense, ago, count, moment, step, took};
 use crate::report::{Outcome, RunRecord, Severity, Trigger};
 
-/// Everything of one run, diffs included.
-pub fn run(record: &RunRecord, now: Timestamp, paint: Paint) -> String {
+/// One run, as far as it is to be told.
+pub fn run(record: &RunRecord, detail: Detail, now: Timestamp, paint: Paint) -> String {
     let mut out = String::new();
     if record.id == 0 {
         let idle = record.steps.is_empty() && record.problems.is_empty();
@@ -46,7 +46,7 @@ pub fn run(record: &RunRecord, now: Timestamp, paint: Paint) -> String {
     }
     for each in &record.steps {
         out.push('\n');
-        out.push_str(&step(each, Tense::Did, paint));
+        out.push_str(&step(each, Tense::Did, detail, paint));
     }
     if !record.problems.is_empty() {
         out.push('\n');
@@ -141,12 +141,17 @@ pub fn summary(record: &RunRecord) -> String {
     }
 }
 
-/// The last runs as a table, in the order given.
-pub fn history(records: &[RunRecord], now: Timestamp, paint: Paint) -> String {
+/// The width of tables, in characters: that of a terminal that nobody has widened.
+const WIDTH: usize = 80;
+/// Where the last column of the table of runs begins.
+const WHAT_AT: usize = 54;
+
+/// The last runs as a table of 80 columns, in the order given.
+pub fn history(records: &[RunRecord], paint: Paint) -> String {
     let mut out = String::new();
     let heading = format!(
-        "{:>5}  {:<20}  {:<12}  {:<7}  {:>7}  {:<7}  {}",
-        "RUN", "WHEN", "", "TRIGGER", "VERSION", "RESULT", "WHAT"
+        "{:>5}  {:<20}  {:<6}  {:>7}  {:<7} {}",
+        "RUN", "WHEN", "BY", "VERSION", "RESULT", "WHAT"
     );
     let _ = writeln!(out, "{}", paint.bold(&heading));
     for record in records {
@@ -164,16 +169,33 @@ pub fn history(records: &[RunRecord], now: Timestamp, paint: Paint) -> String {
         } else {
             paint.green(&result)
         };
+        let when = moment(record.started);
+        let what = wrapped(&summary(record), WIDTH - WHAT_AT);
         let _ = writeln!(
             out,
-            "{:>5}  {:<20}  {:<12}  {:<7}  {:>7}  {result}  {}",
+            "{:>5}  {when:<20}  {:<6}  {:>7}  {result} {}",
             record.id,
-            moment(record.started),
-            ago(record.started, now),
             trigger_word(record.trigger),
             record.document.version,
-            summary(record)
+            what.join(&format!("\n{:WHAT_AT$}", ""))
         );
     }
     out
+}
+
+/// Lines of at most so many characters, broken between words; a longer word stands alone.
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let Some(last) = lines.last_mut() else { break };
+        if !last.is_empty() && last.chars().count() + 1 + word.chars().count() > width {
+            lines.push(word.to_owned());
+            continue;
+        }
+        if !last.is_empty() {
+            last.push(' ');
+        }
+        last.push_str(word);
+    }
+    lines
 }

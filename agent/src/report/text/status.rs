@@ -5,10 +5,11 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::words::split_headline;
 use super::{
     Paint, age, ago, count, database_line, moment, problem, push_indented, run_line, shown,
 };
-use crate::report::{BucketStatus, DocumentStatus, Health, Refusal, Status};
+use crate::report::{BucketStatus, DocumentStatus, Health, Problem, Refusal, Severity, Status};
 
 /// Mistakes of a refused document that are shown; the rest is counted.
 const ERRORS_SHOWN: usize = 10;
@@ -31,9 +32,25 @@ pub enum Heard {
 pub fn status(status: &Status, heard: Heard, now: Timestamp, paint: Paint) -> String {
     let mut out = String::new();
     verdict(&mut out, status, heard, now, paint);
+    let mut told = Vec::new();
     for reason in &status.reasons {
         out.push_str("  - ");
         push_indented(&mut out, reason, 4);
+        // The same reason stands once: the rest of it follows here, and not again among the problems.
+        if let Some((index, rest)) = behind(reason, &status.problems) {
+            for line in rest {
+                let _ = writeln!(out, "    {}", paint.dim(&shown(line)));
+            }
+            if let Some(origin) = status
+                .problems
+                .get(index)
+                .and_then(|each| each.origin.as_ref())
+            {
+                let asked = format!("asked for by {}", shown(&origin.0));
+                let _ = writeln!(out, "    {}", paint.dim(&asked));
+            }
+            told.push(index);
+        }
     }
     out.push('\n');
     let found_by = &status.node.found_by;
@@ -80,6 +97,8 @@ pub fn status(status: &Status, heard: Heard, now: Timestamp, paint: Paint) -> St
         row(&mut out, paint, "last run", &run_line(last, now));
         if last.failed() {
             more(&mut out, &format!("see `agentctl show {}`", last.id));
+        } else if status.steps.all() > 0 {
+            more(&mut out, "see `agentctl show failed` for what has failed");
         }
     }
     let counters = status.counters;
@@ -96,12 +115,35 @@ pub fn status(status: &Status, heard: Heard, now: Timestamp, paint: Paint) -> St
             counted(counters.failures, "failure"),
         ),
     );
-    for (index, each) in status.problems.iter().enumerate() {
+    // Those that make the box degraded stand among the reasons already.
+    let drift = status
+        .drift
+        .iter()
+        .filter(|each| !status.reasons.contains(each));
+    for (index, each) in drift.enumerate() {
+        row(&mut out, paint, if index == 0 { "drift" } else { "" }, each);
+    }
+    let problems = status.problems.iter().enumerate();
+    let others = problems.filter(|(index, _)| !told.contains(index));
+    for (index, (_, each)) in others.enumerate() {
         let label = if index == 0 { "problems" } else { "" };
         let text = problem(each, paint).replace("\n         ", "\n                    ");
         let _ = write!(out, "{}  {text}", paint.bold(&format!("{label:<9}")));
     }
     out
+}
+
+/// The problem that a reason is the headline of: which, and what else it says.
+fn behind<'a>(reason: &str, problems: &'a [Problem]) -> Option<(usize, Vec<&'a str>)> {
+    problems.iter().enumerate().find_map(|(index, problem)| {
+        let whose = problem
+            .step
+            .as_ref()
+            .map_or_else(|| problem.kind.to_string(), ToString::to_string);
+        let (headline, rest) = split_headline(&problem.message);
+        (problem.severity == Severity::Failure && reason == format!("{whose}: {headline}"))
+            .then_some((index, rest))
+    })
 }
 
 /// The first line: all that somebody needs who only glances.
@@ -125,6 +167,24 @@ fn verdict(out: &mut String, status: &Status, heard: Heard, now: Timestamp, pain
     let _ = match heard {
         Heard::Live | Heard::File => {
             let _ = match status.health {
+                Health::Converged if status.retired.is_some() => {
+                    let left = status.retired.unwrap_or_default();
+                    let left = usize::try_from(left).unwrap_or(usize::MAX);
+                    if left == 0 {
+                        write!(
+                            out,
+                            "{name}: {} by {on}: nothing of the agent's is left, may be switched off",
+                            paint.green("retired")
+                        )
+                    } else {
+                        write!(
+                            out,
+                            "{name}: {} by {on}, and {} of the agent's still here",
+                            paint.alarm("retired"),
+                            count(left, "thing")
+                        )
+                    }
+                }
                 Health::Converged => {
                     write!(
                         out,

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{Paint, count, push_indented, shown, took};
+use super::{Paint, count, headline, push_indented, shown, took};
 use crate::fleet::Pointer;
-use crate::report::{Action, Cause, ChangeRecord, Outcome, Problem, Severity, StepRecord};
+use crate::report::{Action, Cause, ChangeRecord, Kind, Outcome, Problem, Severity, StepRecord};
 
 /// Origins named for one change; the rest is counted.
 const ORIGINS_SHOWN: usize = 3;
@@ -18,8 +18,19 @@ pub enum Tense {
     Did,
 }
 
-/// A step with everything that is known of it, diffs included.
-pub fn step(record: &StepRecord, tense: Tense, paint: Paint) -> String {
+/// How much of a step is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// A line for each file and service.
+    Summary,
+    /// Diffs too, but not how the agent does it.
+    Usual,
+    /// Everything.
+    All,
+}
+
+/// A step as far as it is to be told.
+pub fn step(record: &StepRecord, tense: Tense, detail: Detail, paint: Paint) -> String {
     let mut out = String::new();
     let _ = write!(
         out,
@@ -46,8 +57,17 @@ pub fn step(record: &StepRecord, tense: Tense, paint: Paint) -> String {
         let _ = write!(out, "  {} ", paint.yellow("note:"));
         push_indented(&mut out, note, 8);
     }
-    for each in &record.changes {
-        change(&mut out, each, paint);
+    let told = |change: &&ChangeRecord| detail == Detail::All || !change.internal;
+    for each in record.changes.iter().filter(told) {
+        change(&mut out, each, record, detail, paint);
+    }
+    let left_out = record.changes.iter().filter(|change| !told(change)).count();
+    if left_out > 0 && left_out == record.changes.len() {
+        let _ = writeln!(
+            out,
+            "  only {} of the agent's own: -v shows them",
+            count(left_out, "change")
+        );
     }
     for activated in &record.activated {
         let verb = match tense {
@@ -59,12 +79,89 @@ pub fn step(record: &StepRecord, tense: Tense, paint: Paint) -> String {
     out
 }
 
-fn ending(record: &StepRecord, tense: Tense, paint: Paint) -> String {
-    let because = match record.cause {
+/// What it means for others that a unit is treated so; nothing, where that is plain.
+fn consequence(kind: Kind, action: Action) -> &'static str {
+    match (kind, action) {
+        (Kind::Cache, Action::Restart) => ": the cache is emptied",
+        (Kind::Cache, Action::Stop) => ": what is in the cache is lost",
+        _ => "",
+    }
+}
+
+/// Changes that a step's line names; the others are counted.
+const CHANGES_NAMED: usize = 3;
+
+/// A step in a line of a log, with all that whoever reads it needs: `hosts: repaired: update /etc/hosts (somebody else
+/// changed it); agentctl show 7`. `run`: the run's number.
+pub fn step_line(record: &StepRecord, run: u64) -> String {
+    let mut out = format!("{}: ", record.step);
+    match record.outcome {
+        Outcome::Changed => {
+            let told = || record.changes.iter().filter(|change| !change.internal);
+            let named = told().take(CHANGES_NAMED).map(|change| {
+                let path = change.shown_as.as_ref().unwrap_or(&change.path);
+                format!("{} {}", change.action.verb(), path.display())
+            });
+            let mut what: Vec<String> = named.collect();
+            let more = told().count().saturating_sub(CHANGES_NAMED);
+            if more > 0 {
+                what.push(format!("{more} more"));
+            }
+            let units = |did: &&String| !what.contains(did);
+            let activated: Vec<_> = record.activated.iter().filter(units).cloned().collect();
+            what.extend(activated);
+            out.push_str(did(record.cause));
+            if !what.is_empty() {
+                let _ = write!(out, ": {}", what.join(", "));
+            }
+            match record.cause {
+                Cause::Intended => {}
+                Cause::Drift if record.changes.is_empty() => {
+                    out.push_str(" (its service did not run)");
+                }
+                cause => {
+                    let _ = write!(out, " ({})", because(cause));
+                }
+            }
+            let _ = write!(out, "; agentctl show {run}");
+        }
+        failure => {
+            let why = headline(record.error.as_deref().unwrap_or("no reason is known"));
+            // Not its number: a run that only fails as the one before is not kept.
+            let _ = write!(out, "{}: {why}; agentctl show failed", failed(failure));
+        }
+    }
+    shown(&out).into_owned()
+}
+
+/// How a step failed, in a few words.
+const fn failed(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Changed => "changed",
+        Outcome::Failed => "FAILED",
+        Outcome::PutBack => "FAILED and put back",
+        Outcome::Broken => "BROKEN, and could not be put back",
+        Outcome::Held => "HELD",
+        Outcome::Quarantined => "QUARANTINED",
+    }
+}
+
+/// Why a step had something to do.
+const fn because(cause: Cause) -> &'static str {
+    match cause {
         Cause::Intended => "the document asks for it",
         Cause::Drift => "somebody else changed it",
         Cause::Pending => "an earlier run was interrupted before activating it",
         Cause::Unwanted => "nothing asks for it any more",
+    }
+}
+
+fn ending(record: &StepRecord, tense: Tense, paint: Paint) -> String {
+    // That the document asks for what is done goes without saying.
+    let why = match record.cause {
+        Cause::Intended => String::new(),
+        Cause::Drift if record.changes.is_empty() => ": its service does not run".to_owned(),
+        cause => format!(": {}", because(cause)),
     };
     match (record.outcome, tense) {
         (Outcome::Changed, Tense::Would) => {
@@ -74,16 +171,13 @@ fn ending(record: &StepRecord, tense: Tense, paint: Paint) -> String {
                 Cause::Pending => "would be activated",
                 Cause::Unwanted => "would be removed",
             };
-            format!("{verb}: {because}")
+            format!("{verb}{why}")
         }
         (Outcome::Changed, Tense::Did) => {
-            format!("{}: {because}", paint.green(did(record.cause)))
+            format!("{}{why}", paint.green(did(record.cause)))
         }
-        (Outcome::Failed, _) => format!(
-            "{}; what was there still is ({because})",
-            paint.alarm("FAILED")
-        ),
-        (Outcome::PutBack, _) => format!("{} ({because})", paint.alarm("FAILED and put back")),
+        (Outcome::Failed, _) => format!("{}; what was there still is{why}", paint.alarm("FAILED")),
+        (Outcome::PutBack, _) => format!("{}{why}", paint.alarm("FAILED and put back")),
         (Outcome::Broken, _) => format!(
             "{}: it failed, and putting back failed too; look at it now",
             paint.alarm("BROKEN")
@@ -109,7 +203,13 @@ pub(super) const fn did(cause: Cause) -> &'static str {
     }
 }
 
-fn change(out: &mut String, change: &ChangeRecord, paint: Paint) {
+fn change(
+    out: &mut String,
+    change: &ChangeRecord,
+    step: &StepRecord,
+    detail: Detail,
+    paint: Paint,
+) {
     let verb = match change.action {
         Action::Create => "create",
         Action::Update => "update",
@@ -124,8 +224,16 @@ fn change(out: &mut String, change: &ChangeRecord, paint: Paint) {
         .shown_as
         .as_ref()
         .map_or(path.clone(), |path| path.to_string_lossy());
-    let _ = write!(out, "  {verb} {}", paint.bold(&shown(&known)));
-    out.push_str(&paint.dim(&asked(&change.origins)));
+    let _ = write!(
+        out,
+        "  {verb} {}{}",
+        paint.bold(&shown(&known)),
+        consequence(step.kind, change.action)
+    );
+    // Of what nothing asks for any more, who once asked is no reason.
+    if step.cause != Cause::Unwanted && change.action != Action::Remove {
+        out.push_str(&paint.dim(&asked(&change.origins)));
+    }
     out.push('\n');
     if let Some(backup) = &change.backup {
         let _ = writeln!(
@@ -134,7 +242,7 @@ fn change(out: &mut String, change: &ChangeRecord, paint: Paint) {
             shown(&backup.to_string_lossy())
         );
     }
-    if !change.diff.is_empty() {
+    if !change.diff.is_empty() && detail != Detail::Summary {
         let (old, new) = match change.action {
             Action::Create => ("/dev/null", &*known),
             Action::Remove => (&*known, "/dev/null"),

@@ -40,6 +40,7 @@ fn hosts_step() -> StepRecord {
             shown_as: None,
             diff: "@@ -2,3 +2,3 @@\n 10.77.0.11 web-1\n-10.77.0.99 mysql-master\n+10.77.0.31 mysql-master\n 10.77.0.32 db-2\n".into(),
             backup: Some("/var/lib/agentd/backups/17/etc/hosts".into()),
+            internal: false,
             origins: ["db-1", "db-2", "web-1", "web-2", "web-3"]
                 .map(|name| Pointer(format!("/signed/servers/{name}")))
                 .into(),
@@ -64,6 +65,7 @@ fn sites_step() -> StepRecord {
                 shown_as: Some("/etc/httpd/agentd/current/shop_www.conf".into()),
                 diff: "@@ -0,0 +1,2 @@\n+<VirtualHost *:80>\n+</VirtualHost>\n".into(),
                 backup: None,
+                internal: false,
                 origins: vec![Pointer("/signed/products/shop/sites/www".into())],
             },
             ChangeRecord {
@@ -72,6 +74,7 @@ fn sites_step() -> StepRecord {
                 shown_as: None,
                 diff: String::new(),
                 backup: None,
+                internal: false,
                 origins: vec![],
             },
         ],
@@ -165,6 +168,8 @@ fn converged() -> Status {
         problems: vec![],
         steps: StepCounts::default(),
         drift: vec![],
+        services: vec![],
+        retired: None,
         latest_run: None,
         changed: None,
         last_run: Some(good_run()),
@@ -261,7 +266,7 @@ fn status_of_a_box_that_does_not_know_itself() {
 
 #[test]
 fn run_with_everything() {
-    insta::assert_snapshot!(run(&bad_run(), now(), Paint::PLAIN));
+    insta::assert_snapshot!(run(&bad_run(), Detail::All, now(), Paint::PLAIN));
 }
 
 #[test]
@@ -272,7 +277,7 @@ fn run_without_anything() {
         problems: vec![],
         ..bad_run()
     };
-    insta::assert_snapshot!(run(&idle, now(), Paint::PLAIN), @"
+    insta::assert_snapshot!(run(&idle, Detail::All, now(), Paint::PLAIN), @"
     web-1: nothing to do, for heavy version 42
     ");
 }
@@ -287,7 +292,12 @@ fn every_outcome_of_a_step() {
             Cause::Pending,
             Cause::Unwanted,
         ] {
-            out += &step(&bare(cause, Outcome::Changed), tense, Paint::PLAIN);
+            out += &step(
+                &bare(cause, Outcome::Changed),
+                tense,
+                Detail::All,
+                Paint::PLAIN,
+            );
         }
     }
     for outcome in [
@@ -297,7 +307,12 @@ fn every_outcome_of_a_step() {
         Outcome::Held,
         Outcome::Quarantined,
     ] {
-        out += &step(&bare(Cause::Intended, outcome), Tense::Did, Paint::PLAIN);
+        out += &step(
+            &bare(Cause::Intended, outcome),
+            Tense::Did,
+            Detail::All,
+            Paint::PLAIN,
+        );
     }
     insta::assert_snapshot!(out);
 }
@@ -315,7 +330,7 @@ fn bare(cause: Cause, outcome: Outcome) -> StepRecord {
 #[test]
 fn table_of_runs() {
     let runs = [bad_run(), good_run()];
-    insta::assert_snapshot!(history(&runs, now(), Paint::PLAIN));
+    insta::assert_snapshot!(history(&runs, Paint::PLAIN));
 }
 
 #[test]
@@ -351,12 +366,15 @@ fn hostile_lines_do_not_drive_the_terminal() {
 fn nothing_is_coloured_unless_asked() {
     let all = [
         status(&degraded(), Heard::Live, now(), Paint::PLAIN),
-        run(&bad_run(), now(), Paint::PLAIN),
-        history(&[bad_run()], now(), Paint::PLAIN),
+        run(&bad_run(), Detail::All, now(), Paint::PLAIN),
+        history(&[bad_run()], Paint::PLAIN),
     ]
     .concat();
     assert!(!all.contains('\x1b'));
-    assert!(run(&bad_run(), now(), Paint::COLOR).contains("\x1b[1;31mFAILED and put back\x1b[0m"));
+    assert!(
+        run(&bad_run(), Detail::All, now(), Paint::COLOR)
+            .contains("\x1b[1;31mFAILED and put back\x1b[0m")
+    );
 }
 
 #[test]

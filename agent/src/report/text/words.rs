@@ -52,6 +52,36 @@ pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{plural}")
 }
 
+/// The characters of a headline: as many as a log's line or a status's bullet can take.
+const HEADLINE_CHARS: usize = 400;
+
+/// What a text of many lines comes to, in one: its first line, with the next ones for as long as each only announces
+/// what follows (`Syntax error on line 3 of …:`). Cut where it is longer than 400 characters. Control characters stay.
+pub fn headline(text: &str) -> String {
+    split_headline(text).0
+}
+
+/// The same, and the lines that it does not have.
+pub(super) fn split_headline(text: &str) -> (String, Vec<&str>) {
+    let mut out = String::new();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    for line in lines.by_ref() {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(line);
+        if !line.ends_with(':') {
+            break;
+        }
+    }
+    let rest = lines.collect();
+    if let Some((at, _)) = out.char_indices().nth(HEADLINE_CHARS) {
+        out.truncate(at);
+        out.push('…');
+    }
+    (out, rest)
+}
+
 /// Text of unknown origin, one line: control characters, and those that reorder text, are shown escaped. Tabs stay.
 pub fn shown(text: &str) -> Cow<'_, str> {
     let harmless = |character: char| character == '\t' || !is_unsafe(character);

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Area, Graph, Kind, Range, Reading, Seen, Unit, Value, What};
-use crate::report::{Outcome, Problem, Severity, Status, StepCounts};
+use crate::report::{Outcome, Problem, ServiceDown, Severity, Status, StepCounts, row};
 
 static RUNS_GRAPH: Graph = Graph {
     name: "agentd_runs",
@@ -153,6 +153,29 @@ trouble!(
     &[]
 );
 
+trouble!(
+    SERVICES,
+    Area::Run,
+    "services_down",
+    "services_down",
+    "services down",
+    "Services of this machine's sites and caches that do not run: nobody is served",
+    |it| it.first("a service does not run"),
+    "agentctl status",
+    &[]
+);
+trouble!(
+    CRON_DOWN,
+    Area::Run,
+    "cron_down",
+    "cron_down",
+    "cron down",
+    "Whether cron does not run, and this machine has jobs",
+    |it| it.first("cron does not run"),
+    "systemctl start it",
+    &[]
+);
+
 static FAILING: What = What {
     area: Area::Run,
     name: "failing_time",
@@ -289,10 +312,20 @@ pub(super) fn readings(seen: Seen<'_>, now: Timestamp) -> Vec<Reading> {
     let failing = [because(Outcome::Failed), because(Outcome::Broken)].concat();
     let latest = status.and_then(|status| status.latest_run);
     let unmet = status.map(unmet);
+    let down = status.map(down);
     vec![
         Reading::count(&BROKEN, known(|steps| steps.broken))
             .alarms(Range::at_most(0.0))
             .because(because(Outcome::Broken)),
+        Reading::count(
+            &SERVICES,
+            down.as_ref().map(|(serving, _)| serving.len() as u64),
+        )
+        .alarms(Range::at_most(0.0))
+        .because(
+            down.as_ref()
+                .map_or_else(Vec::new, |(serving, _)| serving.clone()),
+        ),
         Reading::new(&FAILING, steps.map(|steps| failing_for(steps, now)))
             .alarms(Range::at_most(FAILING_CRITICAL))
             .because(failing),
@@ -301,6 +334,8 @@ pub(super) fn readings(seen: Seen<'_>, now: Timestamp) -> Vec<Reading> {
         should_be_none(&QUARANTINED, known(|steps| steps.quarantined))
             .because(because(Outcome::Quarantined)),
         should_be_none(&HELD, known(|steps| steps.held)).because(because(Outcome::Held)),
+        should_be_none(&CRON_DOWN, down.as_ref().map(|(_, cron)| cron.len() as u64))
+            .because(down.map_or_else(Vec::new, |(_, cron)| cron)),
         should_be_none(&UNMET, unmet.as_ref().map(|unmet| unmet.len() as u64))
             .because(unmet.unwrap_or_default()),
         should_be_none(&FIGHTS, status.map(|status| status.drift.len() as u64))
@@ -316,6 +351,16 @@ pub(super) fn readings(seen: Seen<'_>, now: Timestamp) -> Vec<Reading> {
         Reading::count(&FAILURES, counters.map(|counters| counters.failures)),
         Reading::count(&REFUSALS, counters.map(|counters| counters.refusals)),
     ]
+}
+
+/// What is said of the services that serve people and do not run, and of cron.
+fn down(status: &Status) -> (Vec<String>, Vec<String>) {
+    let (cron, serving): (Vec<_>, Vec<_>) = status
+        .services
+        .iter()
+        .partition(|down| down.serves == row::Kind::Cron);
+    let said = |downs: Vec<&ServiceDown>| downs.iter().map(|down| down.message.clone()).collect();
+    (said(serving), said(cron))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seconds since a failure")]

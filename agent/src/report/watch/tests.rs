@@ -57,6 +57,8 @@ pub(in crate::report) fn converged() -> Status {
         problems: vec![],
         steps: StepCounts::default(),
         drift: vec![],
+        services: vec![],
+        retired: None,
         latest_run: Some(LatestRun {
             started: at("2026-11-23T02:59:10Z"),
             took_ms: 7,

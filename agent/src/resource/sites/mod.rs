@@ -52,6 +52,19 @@ const STEP: &str = "sites";
 pub struct Sites;
 
 impl Sites {
+    /// Whether a file is how the agent switches and probes its sites, and nothing that a document asks for.
+    pub fn is_internal(path: &Path, diff: &str) -> bool {
+        let name = path.file_name().and_then(std::ffi::OsStr::to_str);
+        let is = |names: &[&str]| name.is_some_and(|name| names.contains(&name));
+        let probe = path.extension().is_some_and(|kind| kind == "probe");
+        let changed = || diff.lines().filter(|line| line.starts_with(['+', '-']));
+        // The generation's name stands in it, which is another one with each change.
+        let renamed = is(&[server::FILE])
+            && !diff.is_empty()
+            && changed().all(|line| server::is_generation_line(line.get(1..).unwrap_or_default()));
+        probe || renamed || is(&["current", "staged", server::HEALTH_FILE])
+    }
+
     /// Whether Apache's own configuration reads the agent's include file, or would if it were there. `None`: there is
     /// no such configuration.
     pub fn is_included(files: &Files, apache: &Apache) -> Option<bool> {

@@ -49,6 +49,12 @@ pub(super) fn first(
 }
 
 /// The line that tells Apache which generation it is reading.
+/// Whether a line of the server's file only names the generation.
+pub(super) fn is_generation_line(line: &str) -> bool {
+    line.strip_prefix("Define ")
+        .is_some_and(|rest| rest.starts_with(GENERATION))
+}
+
 pub(super) fn generation_line(generation: &str) -> String {
     format!("Define {GENERATION} {generation}\n")
 }

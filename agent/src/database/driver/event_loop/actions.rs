@@ -107,7 +107,8 @@ impl DriverLoop {
             product = %self.context.product,
             order = what,
             why,
-            "a person's order was not carried out and is not waited for any longer"
+            "{}: the {what} that a person ordered was not carried out and is not waited for any longer: {why}",
+            self.context.product
         );
         self.report.note(format!(
             "{}: the {what} that was ordered was not carried out, and will not be unless it is ordered again: {why}",

@@ -237,7 +237,8 @@ impl DriverLoop {
         tracing::info!(
             event = "database-driver-started",
             product = %self.context.product,
-            "the database of this product is looked after"
+            "{}: the database of this product is looked after",
+            self.context.product
         );
     }
 
@@ -340,7 +341,9 @@ impl DriverLoop {
                 event = "database-candidate-waits",
                 product = %self.context.product,
                 why = why.join("; "),
-                "the master is silent, and this server does not take over yet"
+                "{}: the master is silent, and this server does not take over yet: {}",
+                self.context.product,
+                why.join("; ")
             );
         }
     }
@@ -417,14 +420,16 @@ impl DriverLoop {
             product = %self.context.product,
             before = ?before,
             after = ?after,
-            "the database's state here has changed"
+            "{}: the database's state here has changed from {before:?} to {after:?}",
+            self.context.product
         );
         if let State::Fencing { why, .. } = after {
             tracing::error!(
                 event = "database-fenced",
                 product = %self.context.product,
                 why = %why,
-                "the database server is being closed"
+                "{}: the database server is being closed: {why}",
+                self.context.product
             );
             self.report.fenced = Some((clock::now(), why));
         }
@@ -515,7 +520,8 @@ impl DriverLoop {
             event = "database-driver-stopped",
             product = %self.context.product,
             state = ?self.machine.state(),
-            "the driver ends; a master stays open until its dead-man closes it, or the agent is back"
+            "{}: the driver ends; a master stays open until its dead-man closes it, or the agent is back",
+            self.context.product
         );
         self.peers.drop_locks();
         let (own, _) = self.peers.own_lock();

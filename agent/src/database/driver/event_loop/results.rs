@@ -134,7 +134,8 @@ impl DriverLoop {
                 event = "database-settings",
                 product = %self.context.product,
                 what,
-                "a setting or an account of the database server is not as it must be"
+                "{}: a setting or an account of the database server is not as it must be: {what}",
+                self.context.product
             );
         }
         self.report.audit = Some(audit);
@@ -147,7 +148,8 @@ impl DriverLoop {
                 event = "database-semi-sync",
                 product = %self.context.product,
                 wanted = self.context.semi_sync,
-                "semi-synchronous replication was switched as the document says"
+                "{}: semi-synchronous replication was switched {} as the document says",
+                self.context.product, if self.context.semi_sync { "on" } else { "off" }
             ),
             Err(why) => self.report.note(why),
         }
@@ -200,10 +202,11 @@ impl DriverLoop {
                 product = %self.context.product,
                 task = ?task,
                 error = %why,
-                "work on the database server was not done"
+                "{}: work on the database server was not done ({task:?}): {why}",
+                self.context.product
             );
         } else {
-            tracing::info!(event = "database-task", product = %self.context.product, task = ?task, "done");
+            tracing::info!(event = "database-task", product = %self.context.product, task = ?task, "{}: done: {task:?}", self.context.product);
         }
         self.report.task_ended(task, result);
         self.failover_record.task_ended(task, result.is_ok());
@@ -228,7 +231,8 @@ impl DriverLoop {
                 product = %self.context.product,
                 server = %from,
                 transactions = count,
-                "another replica had received more of the dead master: it was fetched"
+                "{}: {from} had received more of the dead master: {count} transactions were fetched",
+                self.context.product
             );
         }
         for (name, why) in &fetched.missed {
@@ -237,7 +241,8 @@ impl DriverLoop {
                 product = %self.context.product,
                 server = %name,
                 error = %why,
-                "whether this replica had received more of the dead master is not known, or it could not be fetched"
+                "{}: whether {name} had received more of the dead master is not known, or it could not be fetched: {why}",
+                self.context.product
             );
         }
         self.failover_record.fetched(fetched);
@@ -292,7 +297,8 @@ impl DriverLoop {
                 event = "database-deadman-lost",
                 product = %self.context.product,
                 error = %why,
-                "the dead-man is not fed: it is armed anew"
+                "{}: the dead-man is not fed: it is armed anew: {why}",
+                self.context.product
             );
             self.report.deadman = Some(why);
             self.step(Event::Armed(false));
@@ -308,7 +314,9 @@ impl DriverLoop {
                 event = "database-bucket-unfit",
                 product = %self.context.product,
                 findings = findings.join("; "),
-                "this bucket's conditional writes are wrong: no master changes by itself"
+                "{}: this bucket's conditional writes are wrong: no master changes by itself: {}",
+                self.context.product,
+                findings.join("; ")
             );
         }
         if self.semantics.as_ref() != Some(&semantics) {
@@ -316,7 +324,8 @@ impl DriverLoop {
                 event = "database-bucket-tried",
                 product = %self.context.product,
                 verdict = ?semantics,
-                "the bucket's conditional writes were tried"
+                "{}: the bucket's conditional writes were tried: {semantics:?}",
+                self.context.product
             );
         }
         self.semantics = Some(semantics.clone());

@@ -1,0 +1,116 @@
+//! What a document asks for and nobody does: sites, caches and cron jobs that no server serves. No mistakes, for a fleet
+//! may be about to grow, and yet rarely meant: a role that was renamed takes everything away that hung on its name.
+
+use std::collections::BTreeSet;
+
+use super::Pointer;
+use super::model::{Fleet, Server, ServerState};
+use super::names::Name;
+use crate::system::spelling::nearest;
+
+/// The role whose servers serve sites.
+pub const WEB: &str = "web";
+/// The role whose servers run memcached.
+pub const MEMCACHED: &str = "memcached";
+
+/// The most that is said of one document.
+const MOST: usize = 50;
+
+/// Something of the document that no server does.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Unserved {
+    /// Where the document asks for it.
+    pub pointer: Pointer,
+    /// What nobody does, and what to do about it.
+    pub message: String,
+}
+
+/// What nobody does, at most 50 things. Pure, and linear in the size of the fleet.
+pub fn unserved(fleet: &Fleet) -> Vec<Unserved> {
+    let mut roles: BTreeSet<&str> = BTreeSet::new();
+    // Which product meets which role on a server that is not retired; a draining one goes on serving sites.
+    let mut pairs: BTreeSet<(&Name, &str)> = BTreeSet::new();
+    // The products whose caches an active server is a node of.
+    let mut cached: BTreeSet<&Name> = BTreeSet::new();
+    let mut products: BTreeSet<&Name> = BTreeSet::new();
+    let servers = fleet.servers.values();
+    for server in servers.filter(|server| server.state != ServerState::Retired) {
+        if server.state == ServerState::Active && has(server, MEMCACHED) {
+            cached.extend(&server.products);
+        }
+        roles.extend(server.roles.iter().map(Name::as_str));
+        products.extend(&server.products);
+        for product in &server.products {
+            pairs.extend(server.roles.iter().map(|role| (product, role.as_str())));
+        }
+    }
+    let mut found = Vec::new();
+    let mut add = |path: &[&str], message: String| {
+        let signed = ["signed"].into_iter().chain(path.iter().copied());
+        found.push(Unserved {
+            pointer: Pointer::of(signed),
+            message,
+        });
+    };
+    for (name, product) in &fleet.products {
+        let at = name.as_str();
+        let (sites, cache) = (!product.sites.is_empty(), product.cache.is_some());
+        for (part, role, unserved) in [
+            ("sites", WEB, sites && !pairs.contains(&(name, WEB))),
+            ("cache", MEMCACHED, cache && !cached.contains(name)),
+        ] {
+            if unserved {
+                add(
+                    &["products", at, part],
+                    format!(
+                        "nobody serves the {part} of `{name}`: no active server carries it and has the role `{role}`{}",
+                        renamed(role, &roles, fleet)
+                    ),
+                );
+            }
+        }
+        for (job_name, job) in &product.cron {
+            let runs = if job.on.is_empty() {
+                products.contains(name)
+            } else {
+                job.on
+                    .iter()
+                    .any(|role| pairs.contains(&(name, role.as_str())))
+            };
+            if !runs {
+                add(
+                    &["products", at, "cron", job_name.as_str()],
+                    format!(
+                        "nobody runs this job: no active server carries `{name}` and has one of its roles"
+                    ),
+                );
+            }
+        }
+    }
+    for (name, role) in &fleet.roles {
+        if !role.cron.is_empty() && !roles.contains(name.as_str()) {
+            add(
+                &["roles", name.as_str(), "cron"],
+                format!("nobody runs these jobs: no active server has the role `{name}`"),
+            );
+        }
+    }
+    found.truncate(MOST);
+    found
+}
+
+fn has(server: &Server, role: &str) -> bool {
+    server.roles.iter().any(|name| name.as_str() == role)
+}
+
+/// A role of the document that might be the one that was meant: names alone decide what a role does.
+fn renamed(role: &str, used: &BTreeSet<&str>, fleet: &Fleet) -> String {
+    let others = || used.iter().copied().filter(|used| *used != role);
+    let alike = others().find(|used| used.contains(role) || role.contains(used));
+    match alike.or_else(|| nearest(role, others())) {
+        Some(other) if !fleet.roles.contains_key(role) || !used.contains(role) => {
+            format!("; there is the role `{other}`, but only one of the name `{role}` does that")
+        }
+        _ => String::new(),
+    }
+}
