@@ -1,5 +1,7 @@
 //! What is no mistake in a document and yet may not mean what its author thinks. Pure.
 
+mod sites;
+
 use std::collections::BTreeMap;
 
 use super::model::{CronJob, Fleet};
@@ -27,6 +29,7 @@ pub fn advice(fleet: &Fleet) -> Vec<Advice> {
         let at = Pointer::of(["signed", kind, name.as_str(), "cron"]);
         jobs_of(jobs, &at, &mut found);
     }
+    sites::advise(fleet, &mut found);
     found.truncate(MOST);
     found
 }

@@ -11,6 +11,7 @@ mod pointer;
 mod position;
 mod schema;
 mod shape;
+mod site;
 pub(crate) mod strict;
 mod tree;
 mod unserved;
@@ -22,9 +23,10 @@ pub use envelope::Signature;
 pub use findings::{Mistake, OtherPlace};
 pub use model::{
     Aliases, Cache, CacheList, CronJob, CronRun, Database, Fleet, ListFormat, Product, Role,
-    Server, ServerState, Site, Snapshots,
+    Server, ServerState, Snapshots,
 };
 pub use names::Name;
 pub use pointer::Pointer;
 pub use schema::schema;
+pub use site::{BasicAuth, DirectoryOption, Override, Redirect, Satisfy, Scheme, Site};
 pub use unserved::{Unserved, unserved};

@@ -7,10 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::names::{
-    AbsolutePath, ByteSize, CronSchedule, HeaderName, HeaderValue, HostAlias, HostName, MailTo,
-    Name, Network, Port, ShellCommand, Span, Stamp, TimeZoneName, UrlPath, UserName, VariableName,
-    VariableValue, ZoneName,
+    AbsolutePath, ByteSize, CronSchedule, HostAlias, HostName, MailTo, Name, Port, ShellCommand,
+    Span, Stamp, TimeZoneName, UserName, VariableName, VariableValue, ZoneName,
 };
+use super::site::Site;
 use super::strict;
 
 /// What the fleet should be: the operator's intent, one version of it.
@@ -116,32 +116,6 @@ pub struct Product {
     /// Cron jobs of the product, by name.
     #[serde(default, deserialize_with = "strict::objects")]
     pub cron: BTreeMap<Name, CronJob>,
-}
-
-/// One Apache virtual host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Site {
-    /// Host names it answers to. The first is its `ServerName`.
-    #[schemars(length(min = 1))]
-    pub domains: Vec<HostName>,
-    /// The directory it serves.
-    pub root: AbsolutePath,
-    /// The TCP port it listens on (default 80).
-    #[serde(default = "Port::http")]
-    pub port: Port,
-    /// Networks and addresses that may use it. Empty: everyone.
-    #[serde(default)]
-    pub allow: Vec<Network>,
-    /// URL paths served from other directories.
-    #[serde(default, deserialize_with = "strict::map")]
-    pub aliases: BTreeMap<UrlPath, AbsolutePath>,
-    /// Response headers set on every answer.
-    #[serde(default, deserialize_with = "strict::map")]
-    pub headers: BTreeMap<HeaderName, HeaderValue>,
-    /// An override template of this name in the machine's template directory, for those who need their own vhost.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub template: Option<Name>,
 }
 
 /// A product's memcached cluster.

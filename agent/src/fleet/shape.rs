@@ -4,9 +4,10 @@
 use super::envelope::Signature;
 use super::model::{
     Aliases, Cache, CacheList, CronJob, CronRun, Database, Fleet, ListFormat, Product, Role,
-    Server, ServerState, Site, Snapshots,
+    Server, ServerState, Snapshots,
 };
 use super::pointer::Place;
+use super::site::{BasicAuth, DirectoryOption, Override, Redirect, Satisfy, Scheme, Site};
 use super::tree::Node;
 use super::walk::{Field, Walk, Walker, any_text, of, word};
 
@@ -53,8 +54,17 @@ object!(Product,
     optional: [sites, cache, database, cron],
     later: ["users", "groups", "packages", "services", "files", "release", "smoke", "dns"]);
 object!(Site,
-    required: [domains, root],
-    optional: [port, allow, aliases, headers, template],
+    required: [domains],
+    optional: [root, redirect, port, ports, scheme, trusted_proxies, allow, auth, aliases, no_php,
+        allow_override, options, error_documents, headers, access_log, template],
+    later: ["tls"]);
+object!(Redirect,
+    required: [to],
+    optional: [status, keep_path],
+    later: []);
+object!(BasicAuth,
+    required: [file],
+    optional: [realm, satisfy],
     later: []);
 object!(Cache,
     required: [port, memory],
@@ -84,7 +94,15 @@ object!(Signature,
     required: [key, signature],
     optional: [],
     later: []);
-words!(ServerState, ListFormat, CronRun);
+words!(
+    ServerState,
+    ListFormat,
+    CronRun,
+    Scheme,
+    Satisfy,
+    Override,
+    DirectoryOption
+);
 
 /// Walks the whole file, envelope included.
 pub(super) fn walk_file(node: &Node<'_>, walker: &mut Walker<'_>) -> bool {

@@ -81,6 +81,24 @@ where
     deserializer.deserialize_str(Word(PhantomData))
 }
 
+/// A list of an enumeration's words, or `null`.
+pub(crate) fn optional_words<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct One<T>(T);
+
+    impl<'de, T: Deserialize<'de>> Deserialize<'de> for One<T> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            word(deserializer).map(Self)
+        }
+    }
+
+    let words: Option<Vec<One<T>>> = Option::deserialize(deserializer)?;
+    Ok(words.map(|words| words.into_iter().map(|One(word)| word).collect()))
+}
+
 struct StrictMap<K, V, W>(PhantomData<(K, V)>, fn(W) -> V);
 
 impl<'de, K, V, W> Visitor<'de> for StrictMap<K, V, W>

@@ -10,7 +10,7 @@ use serde::de::{self, Deserialize, IntoDeserializer};
 use serde_json::Map;
 
 use super::findings::Findings;
-use super::names::{Port, Written};
+use super::names::{Port, RedirectStatus, Written};
 use super::pointer::Place;
 use super::position::line_column;
 use super::tree::{Node, Value};
@@ -293,6 +293,14 @@ fn number(
 }
 
 impl Walk for Port {
+    fn walk(node: &Node<'_>, at: &Place<'_>, walker: &mut Walker<'_>) -> bool {
+        number(node, at, walker, Self::EXPECTED, |text| {
+            text.parse().ok().and_then(Self::new).is_some()
+        })
+    }
+}
+
+impl Walk for RedirectStatus {
     fn walk(node: &Node<'_>, at: &Place<'_>, walker: &mut Walker<'_>) -> bool {
         number(node, at, walker, Self::EXPECTED, |text| {
             text.parse().ok().and_then(Self::new).is_some()

@@ -72,7 +72,9 @@ fn show(view: &View) -> String {
             site,
             origin,
         } = site;
-        writeln!(out, "site  {product}/{name} port {} {origin}", site.port).unwrap();
+        let ports: Vec<String> = site.ports().map(|port| port.to_string()).collect();
+        let ports = ports.join(" ");
+        writeln!(out, "site  {product}/{name} port {ports} {origin}").unwrap();
     }
     for cron in &view.cron {
         writeln!(

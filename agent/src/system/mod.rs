@@ -18,6 +18,7 @@ pub mod platform;
 pub mod ports;
 pub mod process;
 pub mod random;
+pub mod readable;
 pub mod root;
 pub mod socket;
 pub mod spelling;

@@ -57,5 +57,9 @@ fn an_expired_document_is_good_with_a_warning() {
         Paint::PLAIN
     ));
     let then = "2026-11-23T00:00:00Z".parse().unwrap();
-    assert_eq!(warnings(&document.fleet, then), Vec::<String>::new());
+    let warned = warnings(&document.fleet, then);
+    assert_eq!(warned.len(), 1);
+    assert!(warned[0].starts_with(
+        "/signed/products/shop/sites/admin/allow/0: the fleet's own servers are in 10.0.0.0/8"
+    ));
 }

@@ -61,7 +61,7 @@ impl<'f> Rivals<'f> {
         }
         for (name, product) in &fleet.products {
             for site in product.sites.values() {
-                if let Some(caches) = ports.get(&site.port) {
+                for caches in site.ports().filter_map(|port| ports.get(&port)) {
                     rivals.on_memcached.insert(name);
                     rivals.on_memcached.extend(caches);
                 }
@@ -229,18 +229,19 @@ impl<'f> Check<'f> {
             for (name, site) in &parts.sites {
                 let of = PRODUCTS.place.then(product.as_str());
                 let sites = of.then("sites");
-                let taken = by_port.get(&site.port).and_then(|caches| caches.first());
-                if let Some((other, _)) = taken
-                    && !self.findings.is_doubtful(&sites.then(name.as_str()))
-                {
-                    conflicts.push((
-                        pointer(product, ["sites", name.as_str(), "port"]),
-                        pointer(other, ["cache", "port"]),
-                        format!(
-                            "port {} is the port of the product `{other}`'s cache",
-                            site.port
-                        ),
-                    ));
+                if self.findings.is_doubtful(&sites.then(name.as_str())) {
+                    continue;
+                }
+                for (index, port) in site.ports().enumerate() {
+                    let taken = by_port.get(&port).and_then(|caches| caches.first());
+                    if let Some((other, _)) = taken {
+                        let at = pointer(product, ["sites", name.as_str()]);
+                        conflicts.push((
+                            site.port_pointer(&at, index),
+                            pointer(other, ["cache", "port"]),
+                            format!("port {port} is the port of the product `{other}`'s cache"),
+                        ));
+                    }
                 }
             }
         }

@@ -5,6 +5,7 @@
 mod boxes;
 mod products;
 mod servers;
+pub(super) mod sites;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;

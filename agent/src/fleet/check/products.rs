@@ -1,10 +1,11 @@
-//! Products, each by itself: its sites, its node list, its database.
+//! Products, each by itself: its node list, its database.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use super::sites::Claims;
 use super::{Check, PRODUCTS, RESERVED_HOSTS, SERVERS};
-use crate::fleet::model::{Aliases, CacheList, Database, ServerState, Site};
-use crate::fleet::names::{AbsolutePath, HostAlias, HostName, Name, Port};
+use crate::fleet::model::{Aliases, CacheList, Database, ServerState};
+use crate::fleet::names::{AbsolutePath, HostAlias, Name};
 use crate::fleet::pointer::Place;
 
 /// Files and directories of the system and of the agent: no node list may stand at or under them.
@@ -34,21 +35,12 @@ const RESERVED_PATHS: [&str; 23] = [
     "/var/run",
 ];
 
-/// Which site answers to a host name on a port.
-type Claims<'f> = BTreeMap<(&'f HostName, Port), (&'f Name, &'f Name, usize)>;
-
 impl<'f> Check<'f> {
     pub(super) fn products(&mut self) {
         let mut claims = Claims::new();
         for (name, product) in &self.fleet.products {
             let at = PRODUCTS.place.then(name.as_str());
-            let sites = at.then("sites");
-            self.at_most(product.sites.len(), 1_000, &sites);
-            for (site_name, site) in &product.sites {
-                let at = sites.then(site_name.as_str());
-                self.site(site, &at);
-                self.claim(&mut claims, (name, site_name), site, &at);
-            }
+            self.sites(&mut claims, name, product);
             if let Some(list) = product.cache.as_ref().and_then(|cache| cache.list.as_ref()) {
                 self.node_list(list, &at.then("cache").then("list").then("path"));
             }
@@ -56,73 +48,6 @@ impl<'f> Check<'f> {
                 self.database(name, database, &at.then("database"));
             }
             self.cron(&product.cron, &at.then("cron"));
-        }
-    }
-
-    fn site(&mut self, site: &'f Site, at: &Place<'_>) {
-        let domains = at.then("domains");
-        if site.domains.is_empty() && !self.findings.is_doubtful(&domains) {
-            self.findings.add(&domains, || {
-                "expected at least one host name; found an empty list".to_owned()
-            });
-        }
-        self.list(&site.domains, &domains, 100);
-        self.list(&site.allow, &at.then("allow"), 1_000);
-        let aliases = at.then("aliases");
-        self.at_most(site.aliases.len(), 100, &aliases);
-        let mut paths = BTreeSet::new();
-        for path in site.aliases.keys() {
-            if !paths.insert(path.as_str().trim_end_matches('/')) {
-                self.findings.add(&aliases.then(path.as_str()), || {
-                    format!("`{path}` stands here with and without a slash at its end: keep one")
-                });
-            }
-        }
-        let headers = at.then("headers");
-        self.at_most(site.headers.len(), 100, &headers);
-        let mut names = BTreeSet::new();
-        for header in site.headers.keys() {
-            if !names.insert(header.as_str().to_ascii_lowercase()) {
-                self.findings.add(&headers.then(header.as_str()), || {
-                    format!("the header `{header}` stands here twice, in another case: keep one")
-                });
-            }
-        }
-    }
-
-    fn claim(
-        &mut self,
-        claims: &mut Claims<'f>,
-        owner: (&'f Name, &'f Name),
-        site: &'f Site,
-        at: &Place<'_>,
-    ) {
-        // The port may be the part that could not be read.
-        if self.findings.is_doubtful(at) {
-            return;
-        }
-        for (index, domain) in site.domains.iter().enumerate() {
-            let port = site.port;
-            let (product, site, first) = *claims
-                .entry((domain, port))
-                .or_insert((owner.0, owner.1, index));
-            if (product, site) != owner {
-                let domains = at.then("domains");
-                let sites = PRODUCTS.place.then(product.as_str());
-                let sites = sites.then("sites");
-                let theirs = sites.then(site.as_str());
-                let theirs = theirs.then("domains");
-                let (here, there) = (
-                    self.findings.item(&domains, index),
-                    self.findings.item(&theirs, first),
-                );
-                let (here, there) = (here.pointer(), there.pointer());
-                self.findings.clash_of(here, there, || {
-                    format!(
-                        "`{domain}` on port {port} already belongs to the site `{site}` of the product `{product}`"
-                    )
-                });
-            }
         }
     }
 

@@ -113,6 +113,12 @@ macro_rules! typed_string {
     };
 }
 
+mod web;
+
+pub use web::{
+    DirectoryPath, ErrorStatus, LogFormat, Realm, RedirectStatus, RedirectUrl, SiteDomain,
+};
+
 fn is_label(text: &str) -> bool {
     let edge =
         |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
@@ -331,9 +337,10 @@ typed_string!(
 typed_string!(
     /// An HTTP header's value: one line of printable ASCII. How Apache quotes it is the sites resource's work.
     HeaderValue,
-    expected: "one line of 1 to 1024 printable ASCII characters, no space at either end",
-    pattern: "^[!-~]([ -~]{0,1022}[!-~])?$",
-    accepts: |text| !text.is_empty() && text.len() <= 1024 && is_printable(text) && text.trim() == text
+    expected: "one line of 1 to 8190 printable ASCII characters, no space at either end",
+    pattern: "^[!-~]([ -~]*[!-~])?$",
+    // What Apache itself takes in one header of a request, and what content security policies grow to.
+    accepts: |text| !text.is_empty() && text.len() <= 8190 && is_printable(text) && text.trim() == text
 );
 
 typed_string!(

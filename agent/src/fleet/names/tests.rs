@@ -386,9 +386,163 @@ fn headers() {
             "max-age=31536000; includeSubDomains",
             "\"quoted\\\" % $\"",
             "a",
+            &long(8190),
         ],
-        &[&long(1025)],
+        &[&long(8191)],
     );
+}
+
+#[test]
+fn names_of_sites() {
+    agrees::<SiteDomain>(
+        &["a", "www.example.com", "*.example.com", "*.com", "*"],
+        &[
+            "**",
+            "*example.com",
+            "www.*.example.com",
+            "www.*",
+            "*.",
+            "*.*",
+            "*..com",
+            "*.localhost",
+            "Www.example.com",
+            "*.1",
+            &format!("*.{}", ["a"; 130].join(".")),
+        ],
+    );
+    let error = "w*.example.com".parse::<SiteDomain>().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "a * stands for whole labels and only at the front: *.example.com, or * alone"
+    );
+    let exactness = |text: &str| text.parse::<SiteDomain>().unwrap().exactness();
+    assert!(exactness("a.b") > exactness("*.b.c"));
+    assert!(exactness("*.b.c") > exactness("*.c"));
+    assert!(exactness("*.c") > exactness("*"));
+}
+
+#[test]
+fn directories_of_sites() {
+    agrees::<DirectoryPath>(
+        &["/a", "/srv/My Sites/it's (new), a=b & c!/x~1", "/a b/c d"],
+        &[
+            "/",
+            "a",
+            "/a/",
+            "//a",
+            "/..",
+            "/a/../b",
+            "/a/.",
+            "/a /b",
+            "/ a",
+            "/a/ b",
+            "/a\"b",
+            "/a\\b",
+            "/a$b",
+            "/${a}",
+            "/a%b",
+            "/a*",
+            "/a?",
+            "/a[b]",
+            "/a;b",
+            "/a#b",
+            "/a<b>",
+            &format!("/{}", long(256)),
+        ],
+    );
+}
+
+#[test]
+fn redirects_lead_to_plain_urls() {
+    agrees::<RedirectUrl>(
+        &[
+            "https://www.example.com",
+            "http://a",
+            "https://www.example.com/",
+            "https://www.example.com:8443/a/b_c~d-e.f",
+            "https://www.example.com/a?b=c&d=e+f",
+            "https://www.example.com?b",
+        ],
+        &[
+            "www.example.com",
+            "ftp://www.example.com",
+            "//www.example.com",
+            "https://",
+            "https:///a",
+            "https://user@www.example.com",
+            "https://www.example.com:0",
+            "https://www.example.com:+1",
+            "https://www.example.com:65536",
+            "https://www.example.com:",
+            "https://10.0.0.1/",
+            "https://www.example.com/a b",
+            "https://www.example.com/$1",
+            "https://www.example.com/%{HTTP_HOST}",
+            "https://www.example.com/%20",
+            "https://www.example.com/\"",
+            "https://www.example.com/a#b",
+            "https://www.example.com/../a",
+            "https://www.example.com/a?b?c",
+            "HTTPS://www.example.com/",
+        ],
+    );
+}
+
+#[test]
+fn realms() {
+    agrees::<Realm>(
+        &[
+            "Restricted",
+            "The shop's (new) office: 2nd, #1"
+                .replace('#', "no. ")
+                .as_str(),
+            &long(64),
+        ],
+        &["a\"b", "a\\b", "%{x}", "${x}", "<x>", &long(65)],
+    );
+}
+
+#[test]
+fn formats_of_logs() {
+    agrees::<LogFormat>(
+        &["combined", "common", "off", "%h %a \"%r\" %>s \\t${x}", "%"],
+        &[
+            "vhost_combined",
+            "none",
+            "Combined",
+            " %h",
+            "%h ",
+            &format!("%{}", long(1024)),
+        ],
+    );
+}
+
+#[test]
+fn statuses_of_errors() {
+    agrees::<ErrorStatus>(
+        &["400", "403", "404", "417", "429", "500", "503", "511"],
+        &[
+            "200", "302", "399", "418", "421", "451", "509", "512", "600", "40", "4040", "+40",
+            "٤04", "4xx",
+        ],
+    );
+}
+
+#[test]
+fn statuses_of_redirects() {
+    for good in [301, 302, 307, 308] {
+        let status: RedirectStatus = serde_json::from_value(json!(good)).unwrap();
+        assert_eq!(json!(status), json!(good));
+    }
+    for bad in [
+        json!(300),
+        json!(303),
+        json!(200),
+        json!("301"),
+        json!(null),
+    ] {
+        assert!(serde_json::from_value::<RedirectStatus>(bad).is_err());
+    }
 }
 
 #[test]
@@ -559,6 +713,12 @@ proptest! {
             within_the_schema::<Name>(text)?;
             within_the_schema::<HostName>(text)?;
             within_the_schema::<AbsolutePath>(text)?;
+            within_the_schema::<DirectoryPath>(text)?;
+            within_the_schema::<SiteDomain>(text)?;
+            within_the_schema::<RedirectUrl>(text)?;
+            within_the_schema::<Realm>(text)?;
+            within_the_schema::<LogFormat>(text)?;
+            within_the_schema::<ErrorStatus>(text)?;
             within_the_schema::<UrlPath>(text)?;
             within_the_schema::<UserName>(text)?;
             within_the_schema::<UnitName>(text)?;

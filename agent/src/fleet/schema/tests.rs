@@ -38,6 +38,7 @@ fn fits(root: &Value, schema: &Value, value: &Value) -> bool {
             "anyOf" => each(&|schema| fits(root, schema, value)) > 0,
             "oneOf" => each(&|schema| fits(root, schema, value)) == 1,
             "const" => wanted == value,
+            "enum" => wanted.as_array().unwrap().contains(value),
             "pattern" => value.as_str().is_none_or(|text| {
                 regex_lite::Regex::new(wanted.as_str().unwrap())
                     .unwrap()
@@ -172,7 +173,7 @@ fn the_schema_refuses_what_the_types_refuse() {
         ("/signed/products/shop/sites/www/domains", json!([])),
         (
             "/signed/products/shop/sites/www/domains/0",
-            json!("*.example.com"),
+            json!("www.*.example.com"),
         ),
         ("/signed/products/shop/sites/www/root", json!("srv")),
         ("/signed/products/shop/sites/admin/port", json!(0)),
@@ -180,6 +181,44 @@ fn the_schema_refuses_what_the_types_refuse() {
         (
             "/signed/products/shop/sites/admin/allow",
             json!(["everyone"]),
+        ),
+        ("/signed/products/shop/sites/www/root", json!("/srv/a\"b")),
+        ("/signed/products/shop/sites/www/root", json!({})),
+        (
+            "/signed/products/shop/sites/www",
+            json!({"domains": ["a.example.com"], "redirect": {"to": "https://a.example.com", "status": 303}}),
+        ),
+        (
+            "/signed/products/shop/sites/www",
+            json!({"domains": ["a.example.com"], "redirect": {"to": "a.example.com"}}),
+        ),
+        (
+            "/signed/products/shop/sites/www",
+            json!({"domains": ["a.example.com"], "root": "/srv/a", "options": [{"Indexes": null}]}),
+        ),
+        (
+            "/signed/products/shop/sites/www",
+            json!({"domains": ["a.example.com"], "root": "/srv/a", "options": ["All"]}),
+        ),
+        (
+            "/signed/products/shop/sites/www",
+            json!({"domains": ["a.example.com"], "root": "/srv/a", "allow_override": "All"}),
+        ),
+        (
+            "/signed/products/shop/sites/www",
+            json!({"domains": ["a.example.com"], "root": "/srv/a", "auth": {"realm": "a"}}),
+        ),
+        (
+            "/signed/products/shop/sites/www",
+            json!({"domains": ["a.example.com"], "root": "/srv/a", "error_documents": {"200": "/a"}}),
+        ),
+        (
+            "/signed/products/shop/sites/www",
+            json!({"domains": ["a.example.com"], "root": "/srv/a", "access_log": "none"}),
+        ),
+        (
+            "/signed/products/shop/sites/www",
+            json!({"domains": ["a.example.com"], "root": "/srv/a", "scheme": "ftp"}),
         ),
         ("/signed/products/shop/cache/memory", json!("64MB")),
         ("/signed/products/shop/cache/list/format", json!("yaml")),

@@ -11,9 +11,14 @@
 //! /etc/httpd/agentd/3f2a…/server.first   ports and unknown hosts
 //! /etc/httpd/agentd/3f2a…/shop_www.conf  a vhost
 //! /etc/httpd/agentd/3f2a…/shop_www.probe what it answers the agent's probe with
+//! /etc/httpd/agentd/3f2a…/~126_shop_www.conf  its wildcard names of two labels: read after all exact ones
 //! ```
 
+mod access;
+mod directories;
 mod lines;
+mod names;
+mod needs;
 mod quote;
 mod scan;
 mod server;
@@ -28,11 +33,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use self::names::Part;
+pub use self::needs::Needs;
 use self::vhost::Guarded;
 use super::{
     Activation, Check, Desired, GuardedList, LineOrigin, Member, MemberName, ObserveError, Phase,
     Probe, Question, Resource, Step, Text, Thing, Unfit, Verb, Want, Wish,
 };
+use crate::fleet::Pointer;
+use crate::fleet::names::Port;
 use crate::node::{SiteView, View};
 use crate::report::{Kind, Problem, Severity, StepName};
 use crate::system::command::CommandLine;
@@ -85,6 +94,8 @@ pub struct ApacheFacts {
     pub taken: BTreeSet<u16>,
     /// Override templates of vhosts, by name.
     pub templates: BTreeMap<String, String>,
+    /// What sites need besides.
+    pub needs: Needs,
 }
 
 impl Resource for Sites {
@@ -103,7 +114,8 @@ impl Resource for Sites {
         Ok(if view.sites.is_empty() {
             ApacheFacts::default()
         } else {
-            observe(&view.sites, platform, files)
+            // On the heap: a command may be run in it, and a run's future holds this one.
+            Box::pin(observe(&view.sites, platform, files)).await
         })
     }
 
@@ -127,9 +139,21 @@ impl Resource for Sites {
         }
         let mut vhosts = Vec::new();
         for site in &view.sites {
-            if facts.taken.contains(&site.site.port.get()) {
-                let message = taken(site, &platform.apache);
-                desired.unfit.push(unfit(site, message, "port"));
+            let taken = site
+                .site
+                .ports()
+                .enumerate()
+                .find(|(_, port)| facts.taken.contains(&port.get()));
+            if let Some((index, port)) = taken {
+                let origin = site.site.port_pointer(&site.origin, index);
+                let message = taken_port(site, port, &platform.apache);
+                desired.unfit.push(unfit(site, message, origin));
+                continue;
+            }
+            if let Some((message, field)) = needs::lacks(site, &facts.needs, platform) {
+                desired
+                    .unfit
+                    .push(unfit(site, message, site.origin.then(field)));
                 continue;
             }
             match Vhost::render(site, platform, facts) {
@@ -139,7 +163,10 @@ impl Resource for Sites {
                     }
                     vhosts.push(vhost);
                 }
-                Err(mistake) => desired.unfit.push(unfit(site, mistake, "template")),
+                Err(mistake) => {
+                    let origin = site.origin.then("template");
+                    desired.unfit.push(unfit(site, mistake, origin));
+                }
             }
         }
         // Sites are one transaction: they are wished for without those that cannot be.
@@ -183,13 +210,13 @@ fn member_name(site: &SiteView) -> MemberName {
     MemberName(format!("{}/{}", site.product, site.name))
 }
 
-fn unfit(site: &SiteView, message: String, field: &str) -> Unfit {
+fn unfit(site: &SiteView, message: String, origin: Pointer) -> Unfit {
     Unfit {
         kind: Kind::Sites,
         step: StepName(STEP.into()),
         member: member_name(site),
         message,
-        origin: Some(site.origin.then(field)),
+        origin: Some(origin),
     }
 }
 
@@ -205,8 +232,7 @@ impl ApacheFacts {
 }
 
 /// Apache would not refuse the port in its configuration test: it would end at the reload.
-fn taken(site: &SiteView, apache: &Apache) -> String {
-    let port = site.site.port;
+fn taken_port(site: &SiteView, port: Port, apache: &Apache) -> String {
     format!(
         "site {} of {} wants port {port}, on which a process other than {} listens: stop that one (ss -ltnp 'sport = :{port}' shows it) or give the site another port",
         site.name, site.product, apache.unit
@@ -226,7 +252,7 @@ fn unproven(site: &SiteView) -> Problem {
     }
 }
 
-fn observe(sites: &[SiteView], platform: &Platform, files: &Files) -> ApacheFacts {
+async fn observe(sites: &[SiteView], platform: &Platform, files: &Files) -> ApacheFacts {
     let apache = &platform.apache;
     let found = scan::scan(files, apache);
     let machine = files.root().is_machine();
@@ -252,6 +278,11 @@ fn observe(sites: &[SiteView], platform: &Platform, files: &Files) -> ApacheFact
             }
         })
         .collect();
+    let loaded = found.as_ref().map(|found| &found.modules);
+    let needs = match loaded {
+        Some(loaded) if installed => needs::look(sites, loaded, apache, files).await,
+        _ => Needs::default(),
+    };
     // Under a root that has no Apache yet, one as the distributions install it will be put there.
     let base = match found {
         Some(found) => ApacheFacts {
@@ -270,6 +301,7 @@ fn observe(sites: &[SiteView], platform: &Platform, files: &Files) -> ApacheFact
         installed,
         taken,
         templates,
+        needs,
         ..base
     }
 }
@@ -281,7 +313,11 @@ fn taken_ports(
     apache: &Apache,
     files: &Files,
 ) -> BTreeSet<u16> {
-    let mut ports: BTreeSet<u16> = sites.iter().map(|site| site.site.port.get()).collect();
+    let mut ports: BTreeSet<u16> = sites
+        .iter()
+        .flat_map(|site| site.site.ports())
+        .map(Port::get)
+        .collect();
     ports.retain(|port| !listens.contains_key(port));
     if !ports.is_empty() {
         let own = server::ports_of_current(files, apache);
@@ -299,12 +335,13 @@ fn template_path(platform: &Platform, name: &str) -> PathBuf {
     platform.templates_dir.join(format!("{name}.conf.j2"))
 }
 
-/// A site's vhost as text.
+/// A site as text: its vhosts, each a file. The first has its exact names.
 struct Vhost {
-    text: String,
-    origins: Vec<LineOrigin>,
+    files: Vec<Piece>,
     /// It answers the agent's probe: always, save where an override template leaves that out.
     answers: bool,
+    /// What is asked of it besides its first name: a name for each of its wildcards.
+    wildcards: Vec<String>,
 }
 
 impl Vhost {
@@ -312,16 +349,7 @@ impl Vhost {
     fn render(site: &SiteView, platform: &Platform, facts: &ApacheFacts) -> Result<Self, String> {
         let apache = &platform.apache;
         let Some(name) = &site.site.template else {
-            let vhost = vhost::whole(site, apache, Guarded::Plain);
-            let mut lines = vhost::heading(site);
-            lines.add(quote::defines_for(vhost.text()));
-            lines.append(vhost);
-            let (text, origins) = lines.finish([site.origin.clone()]);
-            return Ok(Self {
-                text,
-                origins,
-                answers: true,
-            });
+            return Ok(Self::usual(site, apache));
         };
         let origin = site.origin.then("template");
         let path = template_path(platform, name.as_str());
@@ -347,14 +375,52 @@ impl Vhost {
         let answers = vhost::answers_probe(lines.text(), site, apache);
         let (text, origins) = lines.finish([site.origin.clone(), origin]);
         Ok(Self {
-            text,
-            origins,
+            files: vec![Piece {
+                name: Part::whole(site).file(site),
+                text,
+                origins,
+            }],
             answers,
+            wildcards: Vec::new(),
         })
+    }
+
+    /// Without a template.
+    fn usual(site: &SiteView, apache: &Apache) -> Self {
+        let parts = Part::all(site);
+        let elsewhere: Vec<String> = (parts.iter().skip(1))
+            .flat_map(|part| part.names.iter().map(|(_, name)| name.to_string()))
+            .collect();
+        let files = parts.iter().map(|part| {
+            let vhost = vhost::whole(site, part, apache, Guarded::Plain);
+            let mut lines = vhost::heading(site);
+            if !elsewhere.is_empty() {
+                lines.add(&format!(
+                    "# {} of this site: in files of their own, read after the exact names of all sites.",
+                    elsewhere.join(" ")
+                ));
+            }
+            lines.add(quote::defines_for(vhost.text()));
+            lines.append(vhost);
+            let (text, origins) = lines.finish([site.origin.clone()]);
+            Piece {
+                name: part.file(site),
+                text,
+                origins,
+            }
+        });
+        let files = files.collect();
+        let wildcards = site.site.domains.iter().filter(|name| name.is_wildcard());
+        Self {
+            files,
+            answers: true,
+            wildcards: wildcards.map(names::example).collect(),
+        }
     }
 }
 
 /// A file of a generation.
+#[derive(Clone)]
 struct Piece {
     name: String,
     text: String,
@@ -383,11 +449,7 @@ fn step(
         origins: Vec::new(),
     }];
     for (site, vhost) in sites.iter().zip(vhosts) {
-        pieces.push(Piece {
-            name: format!("{}.conf", vhost::stem(site)),
-            text: vhost.text.clone(),
-            origins: vhost.origins.clone(),
-        });
+        pieces.extend(vhost.files.iter().cloned());
         if vhost.answers {
             pieces.push(Piece {
                 name: format!("{}.probe", vhost::stem(site)),
@@ -474,13 +536,12 @@ fn step(
     step.probes = sites
         .iter()
         .zip(vhosts)
-        .map(|(site, vhost)| probe(site, vhost, &generation, facts))
+        .flat_map(|(site, vhost)| probes(site, vhost, &generation, facts))
         .collect();
-    step.members = sites
-        .iter()
-        .map(|site| Member {
+    step.members = (sites.iter().zip(vhosts))
+        .map(|(site, vhost)| Member {
             name: member_name(site),
-            file: format!("{}.conf", vhost::stem(site)),
+            file: (vhost.files.first()).map_or_else(String::new, |file| file.name.clone()),
         })
         .collect();
     step
@@ -504,34 +565,35 @@ fn probe_answer(site: &SiteView) -> String {
     format!("{}/{}\n", site.product, site.name)
 }
 
-/// Asks the vhost by its first name for what only it, in this generation, has: a reload is asynchronous,
-/// and an answer of the old generation, or of another vhost that took the name, must not pass.
-fn probe(site: &SiteView, vhost: &Vhost, generation: &str, facts: &ApacheFacts) -> Probe {
-    let port = site.site.port.get();
-    let question = Question::Http {
-        address: facts
-            .listens
-            .get(&port)
-            .copied()
-            .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        port,
-        host: site
-            .site
-            .domains
-            .first()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
-        path: if vhost.answers {
-            format!("{}/{generation}", vhost::WELL_KNOWN)
-        } else {
-            "/".into()
-        },
-        body: vhost.answers.then(|| probe_answer(site)),
-    };
-    Probe {
-        member: Some(member_name(site)),
-        question,
-    }
+/// Asks the vhost by its first name, and by a name of each wildcard, for what only it, in this generation, has: a reload is
+/// asynchronous, and an answer of the old generation, or of another vhost that took the name, must not pass.
+fn probes(site: &SiteView, vhost: &Vhost, generation: &str, facts: &ApacheFacts) -> Vec<Probe> {
+    let first = site.site.domains.first().map(ToString::to_string);
+    let hosts: Vec<String> = first.into_iter().chain(vhost.wildcards.clone()).collect();
+    let ports = site.site.ports();
+    ports
+        .flat_map(|port| hosts.iter().map(move |host| (port, host)))
+        .map(|(port, host)| Probe {
+            member: Some(member_name(site)),
+            question: Question::Http {
+                address: asked_at(port, facts),
+                port: port.get(),
+                host: host.clone(),
+                path: if vhost.answers {
+                    format!("{}/{generation}", vhost::WELL_KNOWN)
+                } else {
+                    "/".into()
+                },
+                body: vhost.answers.then(|| probe_answer(site)),
+            },
+        })
+        .collect()
+}
+
+/// The address at which the box itself reaches a port of Apache's.
+fn asked_at(port: Port, facts: &ApacheFacts) -> IpAddr {
+    let listens = facts.listens.get(&port.get()).copied();
+    listens.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
 /// The name of a generation: its content's hash, so that equal wishes are the same generation.

@@ -32,6 +32,8 @@ pub(super) struct Scan {
     pub listens: BTreeMap<u16, IpAddr>,
     /// The agent's own file is read, or would be if it were there.
     pub included: bool,
+    /// Modules that are loaded, by both of their names: `remoteip_module`, `mod_remoteip.c`.
+    pub modules: BTreeSet<String>,
     /// Ports that have a vhost for all addresses before the agent's include file: it answers unknown hosts.
     pub defaults: BTreeSet<u16>,
 }
@@ -51,6 +53,7 @@ pub(super) fn scan(files: &Files, apache: &Apache) -> Option<Scan> {
     let text = scanner.read(&apache.main_config)?;
     scanner.file(&text, 0);
     scanner.scan.included = scanner.past_own;
+    scanner.scan.modules = scanner.modules;
     Some(scanner.scan)
 }
 

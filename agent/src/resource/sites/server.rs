@@ -30,9 +30,11 @@ pub(super) fn first(
 ) -> (String, Vec<LineOrigin>) {
     let mut ports: BTreeMap<u16, Pointer> = BTreeMap::new();
     for site in sites {
-        ports
-            .entry(site.site.port.get())
-            .or_insert_with(|| site.origin.then("port"));
+        for (index, port) in site.site.ports().enumerate() {
+            ports
+                .entry(port.get())
+                .or_insert_with(|| site.site.port_pointer(&site.origin, index));
+        }
     }
 
     let mut lines = Lines::default();
@@ -94,6 +96,21 @@ fn default_vhost(port: u16, theirs: bool, apache: &Apache) -> String {
         SetHandler None
     </Location>
 </VirtualHost>
+"
+    )
+}
+
+/// What the default vhost has for load balancers, for a site whose name is every name.
+pub(super) fn health_of_catch_all(apache: &Apache) -> String {
+    let file = format!("{}/${{{GENERATION}}}/{HEALTH_FILE}", apache.dir.display());
+    let url = WELL_KNOWN.replace('.', "\\.");
+    format!(
+        "    AliasMatch \"^{url}$\" \"{file}\"
+    <LocationMatch \"^{url}$\">
+        AuthMerging Off
+        Require all granted
+        SetHandler None
+    </LocationMatch>
 "
     )
 }

@@ -2,15 +2,17 @@
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 
+use super::names::Part;
 use super::quote::{header_value, quoted};
 use super::vhost::{self, Guarded};
+use crate::fleet::names::Port;
 use crate::node::SiteView;
 use crate::system::platform::Apache;
 
 /// The vhost that the template `source` makes of a site, or what is wrong with it.
 ///
-/// A template sees `product`, `site`, `server_name`, `domains`, `alias_names` (the domains after the first), `root`, `port`,
-/// `allow`, `aliases` (each `.url`, `.path`), `headers` (each `.name`, `.value`), `log_dir`, and as text: `default`
+/// A template sees `product`, `site`, `server_name`, `domains`, `alias_names` (the domains after the first), `root` (empty where
+/// the site has none), `port` (the first), `ports`, `listen` (all of them as `<VirtualHost>` has them), `scheme`, `allow`, `aliases` (each `.url`, `.path`), `headers` (each `.name`, `.value`), `log_dir`, and as text: `default`
 /// (the whole vhost that the site would have without a template), `body` (what stands within its `<VirtualHost>`), `probe`
 /// (the part that lets the agent see that the vhost serves: before aliases, rewriting and proxying, after any `<Location>` that closes
 /// things; a `Redirect` of everything must leave `/.well-known/` out). Filters: `quoted` for any argument of a directive,
@@ -60,6 +62,9 @@ fn context(site: &SiteView, apache: &Apache) -> Value {
 
     let wish = &site.site;
     let guarded = Guarded::Rewriting;
+    let part = &Part::whole(site);
+    let ports: Vec<u16> = wish.ports().map(Port::get).collect();
+    let root = wish.root.as_ref().map(ToString::to_string);
     let others = wish.domains.get(1..).unwrap_or_default();
     let name = wish.domains.first().map(ToString::to_string);
     Value::from_pairs([
@@ -68,19 +73,29 @@ fn context(site: &SiteView, apache: &Apache) -> Value {
         ("server_name", Value::from(name)),
         ("domains", list(&wish.domains)),
         ("alias_names", list(others)),
-        ("root", Value::from(wish.root.as_str())),
-        ("port", Value::from(wish.port.get())),
+        ("root", Value::from(root.unwrap_or_default())),
+        ("port", Value::from(ports.first().copied())),
+        ("ports", Value::from(ports)),
+        ("listen", Value::from(vhost::sockets(site))),
+        (
+            "scheme",
+            Value::from(if wish.scheme.is_http() {
+                "http"
+            } else {
+                "https"
+            }),
+        ),
         ("allow", list(&wish.allow)),
         ("aliases", pairs(&wish.aliases, ["url", "path"])),
         ("headers", pairs(&wish.headers, ["name", "value"])),
         ("log_dir", Value::from(apache.log_dir.display().to_string())),
         (
             "default",
-            Value::from(vhost::whole(site, apache, guarded).text()),
+            Value::from(vhost::whole(site, part, apache, guarded).text()),
         ),
         (
             "body",
-            Value::from(vhost::body(site, apache, guarded).text()),
+            Value::from(vhost::body(site, part, apache, guarded).text()),
         ),
         ("probe", Value::from(vhost::probe(site, apache, guarded))),
     ])

@@ -7,6 +7,7 @@ use crate::fleet::{Document, Pointer};
 use crate::node::{Elections, HostsScope};
 use crate::resource::fixtures;
 use crate::system::platform::Family;
+use crate::system::readable::Readable;
 use crate::system::root::Root;
 
 const HEAVY: &str = include_str!("../../../../tests/fleets/heavy.json");
@@ -128,6 +129,68 @@ fn a_site_with_everything() {
     });
     let step = only_step(&view_of(vec![site("www", wish)]), &debian(), &installed());
     insta::assert_snapshot!(show(&step));
+}
+
+#[test]
+fn a_site_behind_a_balancer_with_wildcards_and_a_password() {
+    let wish = json!({
+        "domains": ["a.example.com", "*.a.example.com", "b.example.com", "*"],
+        "root": "/srv/My Sites/a", "ports": [80, 8081], "scheme": "https",
+        "trusted_proxies": ["192.0.2.0/24"], "allow": ["10.0.0.0/8"],
+        "auth": {"file": "/etc/a/users", "realm": "The office"},
+        "aliases": {"/uploads/media": "/srv/media"}, "no_php": ["/uploads/"],
+        "allow_override": ["AuthConfig", "FileInfo"], "options": [],
+        "error_documents": {"403": "/errors/403.html", "503": "/errors/503.html"},
+        "access_log": "%a \"%r\" %>s"
+    });
+    let step = only_step(&view_of(vec![site("www", wish)]), &debian(), &installed());
+    insta::assert_snapshot!(show(&step));
+}
+
+#[test]
+fn a_site_that_redirects() {
+    let moved = json!({"domains": ["old.example.com"], "redirect": {"to": "https://a.example.com/b/", "status": 301}, "access_log": "off"});
+    let gone = json!({"domains": ["gone.example.com"], "redirect": {"to": "https://a.example.com/?b=c", "keep_path": false}});
+    let view = view_of(vec![site("moved", moved), site("gone", gone)]);
+    let step = only_step(&view, &debian(), &installed());
+    insta::assert_snapshot!(format!(
+        "{}\n{}",
+        text(&step, "shop_moved.conf"),
+        text(&step, "shop_gone.conf")
+    ));
+}
+
+#[test]
+fn what_a_site_needs_and_the_box_lacks_is_told_with_its_remedy() {
+    let wish = json!({
+        "domains": ["a.example.com"], "root": "/srv/a", "trusted_proxies": ["192.0.2.0/24"],
+        "auth": {"file": "/etc/a/users"}
+    });
+    let view = view_of(vec![site("www", wish)]);
+    let said = |needs: Needs, platform: &Platform| {
+        let facts = ApacheFacts {
+            needs,
+            ..installed()
+        };
+        let desired = Sites.desired(&view, platform, &facts);
+        assert_eq!(desired.steps, []);
+        let [problem] = desired.unfit.try_into().unwrap();
+        problem.message
+    };
+    let modules = |names: &[&str]| Needs {
+        missing_modules: names.iter().map(ToString::to_string).collect(),
+        ..Needs::default()
+    };
+    insta::assert_snapshot!(said(modules(&["remoteip"]), &debian()), @"site www of shop: `trusted_proxies` needs mod_remoteip of Apache, not loaded here: a2enmod remoteip");
+    insta::assert_snapshot!(said(modules(&["auth_basic", "authz_user"]), &fixtures::platform()), @"site www of shop: `auth` needs mod_auth_basic, mod_authz_user of Apache, not loaded here: add to a file in conf.modules.d: LoadModule auth_basic_module modules/mod_auth_basic.so; LoadModule authz_user_module modules/mod_authz_user.so");
+    let password = |found: Readable| Needs {
+        passwords: [("/etc/a/users".to_owned(), found)].into(),
+        ..Needs::default()
+    };
+    insta::assert_snapshot!(said(password(Readable::Missing), &debian()), @"site www of shop: /etc/a/users is not there: make it with htpasswd -c /etc/a/users NAME, or bring it with the image");
+    insta::assert_snapshot!(said(password(Readable::Empty), &debian()), @"site www of shop: /etc/a/users has no users in it: htpasswd /etc/a/users NAME adds one");
+    insta::assert_snapshot!(said(password(Readable::OnlyRoot("/etc/a".into())), &debian()), @"site www of shop: Apache cannot read /etc/a/users: /etc/a is for root alone; chgrp www-data /etc/a && chmod 750 /etc/a");
+    insta::assert_snapshot!(said(password(Readable::OnlyRoot("/etc/a/users".into())), &fixtures::platform()), @"site www of shop: Apache cannot read /etc/a/users: /etc/a/users is for root alone; chgrp apache /etc/a/users && chmod 640 /etc/a/users");
 }
 
 #[test]
@@ -413,13 +476,13 @@ fn centoss_configuration_is_understood() {
     assert_eq!(defaults, [] as [u16; 0]);
 }
 
-#[test]
-fn under_a_root_without_apache_one_as_installed_is_taken() {
+#[tokio::test]
+async fn under_a_root_without_apache_one_as_installed_is_taken() {
     let (_dir, files) = root_with(&[("/etc/agentd/templates/own.conf.j2", "text")]);
     let mut view = heavy();
     view.sites[0].site.template = Some(fixtures::name("own"));
     view.sites[1].site.template = Some(fixtures::name("other"));
-    let facts = observe(&view.sites, &debian(), &files);
+    let facts = observe(&view.sites, &debian(), &files).await;
     assert!(facts.installed);
     assert_eq!(facts.listens.keys().collect::<Vec<_>>(), [&80]);
     assert_eq!(

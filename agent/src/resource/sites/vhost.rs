@@ -1,10 +1,10 @@
 //! One site as an Apache virtual host.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::lines::Lines;
+use super::names::Part;
 use super::quote::{header_value, quoted};
-use crate::fleet::Pointer;
+use super::{access, directories, server};
+use crate::fleet::{Redirect, Scheme};
 use crate::node::SiteView;
 use crate::system::platform::Apache;
 
@@ -71,27 +71,55 @@ pub(super) fn probe(site: &SiteView, apache: &Apache, guarded: Guarded) -> Strin
     )
 }
 
-/// The lines within `<VirtualHost>`.
-pub(super) fn body(site: &SiteView, apache: &Apache, guarded: Guarded) -> Lines {
+/// The lines within a `<VirtualHost>` with these of the site's names.
+pub(super) fn body(site: &SiteView, part: &Part<'_>, apache: &Apache, guarded: Guarded) -> Lines {
     let wish = &site.site;
     let mut lines = Lines::default();
-
-    let domains = site.origin.then("domains");
-    for (index, domain) in wish.domains.iter().enumerate() {
-        let directive = if index == 0 {
-            "ServerName"
-        } else {
-            "ServerAlias"
-        };
-        lines.add_for(domains.item(index), &format!("    {directive} {domain}"));
+    names(site, part, &mut lines);
+    if let Some(root) = &wish.root {
+        let root = quoted(root.as_str());
+        lines.add_for(
+            site.origin.then("root"),
+            &format!("    DocumentRoot {root}"),
+        );
+        lines.add("    DirectoryIndex index.php index.html");
     }
-    let root = quoted(wish.root.as_str());
-    lines.add_for(
-        site.origin.then("root"),
-        &format!("    DocumentRoot {root}"),
-    );
-    lines.add("    DirectoryIndex index.php index.html\n    ServerSignature Off\n");
+    lines.add("    ServerSignature Off\n");
+    logs(site, apache, &mut lines);
+    lines.append(access::lines(site));
+    lines.add(&probe(site, apache, guarded));
+    if part.catches_all() {
+        // Balancers that send no host name get here, and not to the server's default vhost.
+        lines.add(&server::health_of_catch_all(apache));
+    }
+    match &wish.redirect {
+        Some(redirect) => redirects(site, redirect, &mut lines),
+        None => lines.add("\n    # Hidden files (.git, .env, .htpasswd) are no part of a site.\n    RedirectMatch 404 \"/\\.(?!well-known(/|$))\"\n"),
+    }
+    lines.append(directories::aliases(site));
+    lines.append(directories::directories(site));
+    error_documents(site, &mut lines);
+    headers(site, &mut lines);
+    lines
+}
 
+fn names(site: &SiteView, part: &Part<'_>, lines: &mut Lines) {
+    let domains = site.origin.then("domains");
+    let https = site.site.scheme == Scheme::Https;
+    if let Some(first) = site.site.domains.first() {
+        let scheme = if https { "https://" } else { "" };
+        lines.add_for(domains.item(0), &format!("    ServerName {scheme}{first}"));
+    }
+    for (index, domain) in part.names.iter().filter(|(index, _)| *index > 0) {
+        lines.add_for(domains.item(*index), &format!("    ServerAlias {domain}"));
+    }
+    if https {
+        // What applications look at where the server does not speak TLS itself.
+        lines.add_for(site.origin.then("scheme"), "    SetEnv HTTPS on");
+    }
+}
+
+fn logs(site: &SiteView, apache: &Apache, lines: &mut Lines) {
     // Named "…log" at the end: both distributions' logrotate takes them with the server's own.
     // No LogLevel: who turns the server's up to look for something wants it here too.
     let log = |what: &str| {
@@ -101,52 +129,66 @@ pub(super) fn body(site: &SiteView, apache: &Apache, guarded: Guarded) -> Lines 
             stem(site)
         ))
     };
-    lines.add(&format!(
-        "\n    ErrorLog {}\n    CustomLog {} combined\n\n",
-        log("error"),
-        log("access")
-    ));
-    if !wish.allow.is_empty() {
-        // A Location, so that no .htaccess can widen it; And, so that it opens nothing that was closed. Before the probe's: the later one counts.
-        lines.add("    <Location \"/\">\n        AuthMerging And\n        <RequireAny>\n");
-        let allow = site.origin.then("allow");
-        for (index, network) in wish.allow.iter().enumerate() {
-            lines.add_for(
-                allow.item(index),
-                &format!("            Require ip {network}"),
-            );
-        }
-        lines.add("        </RequireAny>\n    </Location>\n\n");
+    lines.add(&format!("\n    ErrorLog {}\n", log("error")));
+    let format = &site.site.access_log;
+    let origin = site.origin.then("access_log");
+    if format.is_off() {
+        // A vhost without a log writes to the server's own: this one writes where nobody reads, and never.
+        lines.add_for(
+            origin,
+            "    CustomLog \"/dev/null\" common env=AGENTD_NEVER",
+        );
+    } else if format.is_combined() {
+        lines.add(&format!("    CustomLog {} combined", log("access")));
+    } else {
+        let format = match format.as_str() {
+            "common" => "common".to_owned(),
+            own => quoted(own),
+        };
+        lines.add_for(origin, &format!("    CustomLog {} {format}", log("access")));
     }
-    lines.add(&probe(site, apache, guarded));
-    lines.add("\n    # Hidden files (.git, .env, .htpasswd) are no part of a site.\n    RedirectMatch 404 \"/\\.(?!well-known(/|$))\"\n");
+    lines.add("\n");
+}
 
-    let (aliases, directories) = aliases(site);
-    if !aliases.is_empty() {
+/// Everything goes elsewhere but what the agent and load balancers ask.
+fn redirects(site: &SiteView, redirect: &Redirect, lines: &mut Lines) {
+    let (rest, to) = if redirect.keep_path {
+        let base = redirect.to.as_str().trim_end_matches('/');
+        ("(.*)$", format!("{base}/$1"))
+    } else {
+        ("", redirect.to.to_string())
+    };
+    lines.add("\n");
+    lines.add_for(
+        site.origin.then("redirect"),
+        &format!(
+            "    RedirectMatch {} \"(?s)^/(?!\\.well-known/node-agent(?:/|$)){rest}\" {}",
+            redirect.status,
+            quoted(&to)
+        ),
+    );
+}
+
+fn error_documents(site: &SiteView, lines: &mut Lines) {
+    let documents = &site.site.error_documents;
+    if !documents.is_empty() {
         lines.add("\n");
     }
-    for alias in aliases {
-        lines.add_for(alias.origin, &alias.line);
+    let origin = site.origin.then("error_documents");
+    for (status, path) in documents {
+        lines.add_for(
+            origin.then(status),
+            &format!("    ErrorDocument {status} {}", quoted(path.as_str())),
+        );
     }
+}
 
-    // AllowOverride All: products ship .htaccess files that close directories; ignoring those would open them.
-    // FollowSymLinks: "current" is a symlink, and IfOwnerMatch would fail on it and only seem safer.
-    lines.add(&format!(
-        "\n    <Directory {root}>\n        Options FollowSymLinks\n        AllowOverride All\n        Require all granted\n    </Directory>\n"
-    ));
-    for directory in directories {
-        // No overrides: such directories tend to be where uploads land.
-        lines.add(&format!(
-            "    <Directory {}>\n        Options FollowSymLinks\n        AllowOverride None\n        Require all granted\n    </Directory>\n",
-            quoted(directory)
-        ));
-    }
-
-    if !wish.headers.is_empty() {
+fn headers(site: &SiteView, lines: &mut Lines) {
+    if !site.site.headers.is_empty() {
         lines.add("\n");
     }
     let headers = site.origin.then("headers");
-    for (name, value) in &wish.headers {
+    for (name, value) in &site.site.headers {
         // "always" alone would send the header twice where the site's code sets it too: Apache keeps two tables.
         let origin = headers.then(name);
         lines.add_for(
@@ -161,19 +203,24 @@ pub(super) fn body(site: &SiteView, apache: &Apache, guarded: Guarded) -> Lines 
             ),
         );
     }
-    lines
 }
 
-/// The whole default vhost, from `<VirtualHost>` to `</VirtualHost>`.
-pub(super) fn whole(site: &SiteView, apache: &Apache, guarded: Guarded) -> Lines {
+/// The whole default vhost of these names, from `<VirtualHost>` to `</VirtualHost>`.
+pub(super) fn whole(site: &SiteView, part: &Part<'_>, apache: &Apache, guarded: Guarded) -> Lines {
     let mut vhost = Lines::default();
     vhost.add_for(
-        site.origin.then("port"),
-        &format!("<VirtualHost *:{}>", site.site.port),
+        site.site.port_pointer(&site.origin, 0),
+        &format!("<VirtualHost {}>", sockets(site)),
     );
-    vhost.append(body(site, apache, guarded));
+    vhost.append(body(site, part, apache, guarded));
     vhost.add("</VirtualHost>\n");
     vhost
+}
+
+/// Where a site listens, as `<VirtualHost>` has it.
+pub(super) fn sockets(site: &SiteView) -> String {
+    let sockets: Vec<String> = site.site.ports().map(|port| format!("*:{port}")).collect();
+    sockets.join(" ")
 }
 
 /// The comment that a vhost's file begins with.
@@ -184,38 +231,4 @@ pub(super) fn heading(site: &SiteView) -> Lines {
         site.name, site.product
     ));
     lines
-}
-
-struct AliasLine {
-    origin: Pointer,
-    line: String,
-}
-
-/// A site's aliases, the longer first (Apache takes the first that fits), and the directories to open for them.
-fn aliases(site: &SiteView) -> (Vec<AliasLine>, BTreeSet<&str>) {
-    let origin = site.origin.then("aliases");
-    let mut by_url = BTreeMap::new();
-    let mut directories = BTreeSet::new();
-    for (written, directory) in &site.site.aliases {
-        let directory = directory.as_str();
-        // "/media/" and "/srv/media" would glue together to "/srv/mediafile": both with the slash, or both without.
-        let url = written.as_str().trim_end_matches('/');
-        let line = if url.is_empty() {
-            format!("    Alias \"/\" {}", quoted(&format!("{directory}/")))
-        } else {
-            format!("    Alias {} {}", quoted(url), quoted(directory))
-        };
-        let pointer = origin.then(written);
-        by_url.insert(
-            (std::cmp::Reverse(url.len()), url, written.as_str()),
-            AliasLine {
-                origin: pointer,
-                line,
-            },
-        );
-        if directory != site.site.root.as_str() {
-            directories.insert(directory);
-        }
-    }
-    (by_url.into_values().collect(), directories)
 }
