@@ -147,7 +147,7 @@ impl Converger {
             return Vec::new();
         }
         let steps = desired.steps.iter();
-        let units = steps.flat_map(|step| plan::kept_running(step));
+        let units = steps.flat_map(plan::kept_running);
         units.map(|unit| Thing::Unit(unit.to_owned())).collect()
     }
 

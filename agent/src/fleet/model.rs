@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::names::{
-    AbsolutePath, ByteSize, CronSchedule, HostAlias, HostName, MailTo, Name, Port, ShellCommand,
-    Span, Stamp, TimeZoneName, UserName, VariableName, VariableValue, ZoneName,
+    AbsolutePath, Addresses, ByteSize, Connections, CronSchedule, HostAlias, HostName, ItemSize,
+    MailTo, Name, Port, ShellCommand, Span, Stamp, Threads, TimeZoneName, UserName, VariableName,
+    VariableValue, Weight, ZoneName,
 };
 use super::site::Site;
 use super::strict;
@@ -106,6 +107,13 @@ pub struct Product {
         skip_serializing_if = "Option::is_none"
     )]
     pub cache: Option<Cache>,
+    /// More memcached clusters of the product, by name: sessions beside pages.
+    #[serde(
+        default,
+        deserialize_with = "strict::objects",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub caches: BTreeMap<Name, Cache>,
     /// The product's database servers and their aliases.
     #[serde(
         default,
@@ -122,14 +130,33 @@ pub struct Product {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cache {
-    /// The TCP port of the product's instance on each memcached server.
-    pub port: Port,
+    /// The TCP port of the product's instance on each memcached server; none where it has a Unix socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<Port>,
     /// Memory of each instance.
     pub memory: ByteSize,
-    /// The address each instance listens on (default: the server's own address).
+    /// The addresses each instance listens on (default: the server's own address).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "super::schema::address_or_null")]
-    pub listen: Option<IpAddr>,
+    pub listen: Option<Addresses>,
+    /// Whether each instance listens on a Unix socket instead of a port: for programs on its own server.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub socket: bool,
+    /// The largest item (default: memcached's, 1 MiB). At most half of `memory`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item_size: Option<ItemSize>,
+    /// The most connections of each instance (default: 4096).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<Connections>,
+    /// The threads of each instance (default: memcached's, 4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<Threads>,
+    /// How much of the keys a server gets in proportion to the others, by server (default: 1).
+    #[serde(
+        default,
+        deserialize_with = "strict::map",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub weights: BTreeMap<Name, Weight>,
     /// The node list file that the product's code reads.
     #[serde(
         default,
@@ -165,6 +192,22 @@ pub enum ListFormat {
     Ini,
     /// `host:port`, one a line.
     Text,
+    /// The options of libmemcached's configuration files: `--SERVER=host:port/?weight`.
+    Libmemcached,
+    /// Settings of PHP: sessions of the extension `memcached`.
+    #[serde(rename = "php-session")]
+    PhpSession,
+    /// Settings of PHP: sessions of the extension `memcache`, the older one.
+    #[serde(rename = "php-memcache-session")]
+    PhpMemcacheSession,
+}
+
+impl Product {
+    /// All caches: the one without a name of its own first.
+    pub fn all_caches(&self) -> impl Iterator<Item = (Option<&Name>, &Cache)> {
+        let named = self.caches.iter().map(|(name, cache)| (Some(name), cache));
+        (self.cache.iter()).map(|cache| (None, cache)).chain(named)
+    }
 }
 
 /// A product's database servers.

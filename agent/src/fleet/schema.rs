@@ -14,10 +14,5 @@ pub(super) fn address(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }] })
 }
 
-/// An address or `null`.
-pub(super) fn address_or_null(generator: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "anyOf": [address(generator), { "type": "null" }] })
-}
-
 #[cfg(test)]
 mod tests;

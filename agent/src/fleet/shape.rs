@@ -51,7 +51,7 @@ object!(Role,
     later: ["packages", "services", "users", "groups", "files"]);
 object!(Product,
     required: [],
-    optional: [sites, cache, database, cron],
+    optional: [sites, cache, caches, database, cron],
     later: ["users", "groups", "packages", "services", "files", "release", "smoke", "dns"]);
 object!(Site,
     required: [domains],
@@ -67,8 +67,8 @@ object!(BasicAuth,
     optional: [realm, satisfy],
     later: []);
 object!(Cache,
-    required: [port, memory],
-    optional: [listen, list],
+    required: [memory],
+    optional: [port, listen, socket, item_size, connections, threads, weights, list],
     later: []);
 object!(CacheList,
     required: [path, format],

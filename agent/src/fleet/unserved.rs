@@ -58,6 +58,11 @@ pub fn unserved(fleet: &Fleet) -> Vec<Unserved> {
         for (part, role, unserved) in [
             ("sites", WEB, sites && !pairs.contains(&(name, WEB))),
             ("cache", MEMCACHED, cache && !cached.contains(name)),
+            (
+                "caches",
+                MEMCACHED,
+                !product.caches.is_empty() && !cached.contains(name),
+            ),
         ] {
             if unserved {
                 add(

@@ -10,7 +10,7 @@ use serde::de::{self, Deserialize, IntoDeserializer};
 use serde_json::Map;
 
 use super::findings::Findings;
-use super::names::{Port, RedirectStatus, Written};
+use super::names::{Addresses, Connections, Port, RedirectStatus, Threads, Weight, Written};
 use super::pointer::Place;
 use super::position::line_column;
 use super::tree::{Node, Value};
@@ -300,11 +300,27 @@ impl Walk for Port {
     }
 }
 
-impl Walk for RedirectStatus {
+/// Numbers with bounds of their own.
+macro_rules! bounded {
+    ($($type:ident),+) => {
+        $(impl Walk for $type {
+            fn walk(node: &Node<'_>, at: &Place<'_>, walker: &mut Walker<'_>) -> bool {
+                number(node, at, walker, Self::EXPECTED, |text| {
+                    text.parse().ok().and_then(Self::new).is_some()
+                })
+            }
+        })+
+    };
+}
+
+bounded!(Connections, RedirectStatus, Threads, Weight);
+
+impl Walk for Addresses {
     fn walk(node: &Node<'_>, at: &Place<'_>, walker: &mut Walker<'_>) -> bool {
-        number(node, at, walker, Self::EXPECTED, |text| {
-            text.parse().ok().and_then(Self::new).is_some()
-        })
+        match &node.value {
+            Value::List(_) => Vec::<IpAddr>::walk(node, at, walker),
+            _ => IpAddr::walk(node, at, walker),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ pub mod databases;
 mod view;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::fleet::{Cache, CronJob, Name, Pointer, Server, Site};
@@ -30,7 +31,7 @@ pub struct View {
     /// Names it must be able to resolve, each with its address and where the document says so. Sorted by name.
     pub hosts: Vec<HostEntry>,
     /// The caches of its products, by product.
-    pub caches: BTreeMap<Name, CacheView>,
+    pub caches: BTreeMap<CacheName, CacheView>,
     /// The sites that it serves, sorted by product and site.
     pub sites: Vec<SiteView>,
     /// The cron jobs that it runs, sorted by owner and name.
@@ -50,6 +51,25 @@ pub struct HostEntry {
     pub origin: Pointer,
     /// The lease that says which address it is, where one does.
     pub elected: Option<Pointer>,
+}
+
+/// Which cache of which product: `shop`, or `shop_sessions` where it has a name of its own. Names have no underscore, so
+/// that no two are written the same.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CacheName {
+    /// The product.
+    pub product: Name,
+    /// The cache's name among those of the product.
+    pub name: Option<Name>,
+}
+
+impl fmt::Display for CacheName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(out, "{}_{name}", self.product),
+            None => write!(out, "{}", self.product),
+        }
+    }
 }
 
 /// A product's cache as one box sees it.

@@ -54,7 +54,7 @@ fn show(view: &View) -> String {
         let nodes: Vec<String> = cache
             .nodes
             .iter()
-            .map(|(name, address)| format!("{name}={address}:{}", cache.cache.port))
+            .map(|(name, address)| format!("{name}={address}:{}", cache.cache.port.unwrap()))
             .collect();
         let instance = if cache.instance { "instance" } else { "" };
         writeln!(

@@ -1,9 +1,11 @@
 //! From a fleet and a server's name to what that server should be.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::{
-    CacheView, CronView, Elections, HostEntry, HostsScope, Owner, SiteView, View, databases,
+    CacheName, CacheView, CronView, Elections, HostEntry, HostsScope, Owner, SiteView, View,
+    databases,
 };
 use crate::fleet::{CronJob, CronRun, Fleet, Name, Pointer, Server, ServerState};
 
@@ -126,29 +128,41 @@ impl<'f> Node<'f> {
         entries
     }
 
-    fn caches(&self) -> BTreeMap<Name, CacheView> {
+    fn caches(&self) -> BTreeMap<CacheName, CacheView> {
         let runs_memcached = has_role(self.server, MEMCACHED);
-        let mut caches: BTreeMap<Name, CacheView> = self
-            .products()
-            .filter_map(|(name, product, origin)| {
-                let cache = product.cache.clone()?;
-                let view = CacheView {
-                    cache,
-                    nodes: Vec::new(),
-                    instance: runs_memcached,
-                    origin: origin.then("cache"),
-                };
-                Some((name.clone(), view))
-            })
-            .collect();
+        let mut nodes: BTreeMap<&Name, Vec<(Name, IpAddr)>> = BTreeMap::new();
+        for (name, product, _) in self.products() {
+            if product.all_caches().next().is_some() {
+                nodes.insert(name, Vec::new());
+            }
+        }
         // By server name: consistent hashing must find each node at its place on every box.
         for (name, server) in active(self.fleet) {
             if has_role(server, MEMCACHED) {
                 for product in &server.products {
-                    if let Some(cache) = caches.get_mut(product) {
-                        cache.nodes.push((name.clone(), server.address));
+                    if let Some(nodes) = nodes.get_mut(product) {
+                        nodes.push((name.clone(), server.address));
                     }
                 }
+            }
+        }
+        let mut caches = BTreeMap::new();
+        for (product, parts, origin) in self.products() {
+            for (name, cache) in parts.all_caches() {
+                let view = CacheView {
+                    cache: cache.clone(),
+                    nodes: nodes.get(product).cloned().unwrap_or_default(),
+                    instance: runs_memcached,
+                    origin: match name {
+                        Some(name) => origin.then("caches").then(name),
+                        None => origin.then("cache"),
+                    },
+                };
+                let key = CacheName {
+                    product: product.clone(),
+                    name: name.cloned(),
+                };
+                caches.insert(key, view);
             }
         }
         caches

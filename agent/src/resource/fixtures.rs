@@ -1,7 +1,7 @@
 //! Views and platforms for the unit tests of resources.
 
 use crate::fleet::{Name, Pointer};
-use crate::node::{CacheView, CronView, HostEntry, Owner, View};
+use crate::node::{CacheName, CacheView, CronView, HostEntry, Owner, View};
 use crate::system::platform::{Family, Platform};
 
 /// The layout of the home platform.
@@ -44,6 +44,14 @@ pub(super) fn alias(host: &str, address: &str) -> HostEntry {
         fqdn: None,
         origin: Pointer("/signed/products/shop/database/aliases/master/0".into()),
         elected: None,
+    }
+}
+
+/// The cache without a name of its own of `product`.
+pub(super) fn of_product(product: &str) -> CacheName {
+    CacheName {
+        product: name(product),
+        name: None,
     }
 }
 

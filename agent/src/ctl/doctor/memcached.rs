@@ -19,7 +19,7 @@ pub fn check(examined: &ExaminedBox, found: &mut Findings) {
     if !examined.has(Path::new(PROGRAM)) {
         found.broken(
             format!(
-                "this box runs memcached for {} products, and {PROGRAM} is not there",
+                "this box runs {} instances of memcached, and {PROGRAM} is not there",
                 products.len()
             ),
             "dnf install memcached (Debian: apt install memcached)",

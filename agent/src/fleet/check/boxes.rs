@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::{Check, PRODUCTS, SERVERS};
 use crate::fleet::model::{Cache, Database, Fleet, Server, ServerState};
-use crate::fleet::names::{HostAlias, Name, Port};
+use crate::fleet::names::{Addresses, HostAlias, Name, Port};
 use crate::fleet::pointer::Pointer;
 
 /// What decides which products' things meet: servers alike in this are alike in their conflicts.
@@ -33,8 +33,10 @@ impl<'f> Rivals<'f> {
         let mut aliases: BTreeMap<&HostAlias, BTreeSet<&Name>> = BTreeMap::new();
         let mut ports: BTreeMap<Port, Vec<&Name>> = BTreeMap::new();
         for (name, product) in &fleet.products {
-            if let Some(cache) = &product.cache {
-                ports.entry(cache.port).or_default().push(name);
+            for (_, cache) in product.all_caches() {
+                if let Some(port) = cache.port {
+                    ports.entry(port).or_default().push(name);
+                }
                 if let Some(list) = &cache.list {
                     lists.entry(list.path.as_str()).or_default().push(name);
                 }
@@ -102,6 +104,16 @@ fn directories(path: &str) -> impl Iterator<Item = &str> {
         .filter_map(move |(slash, _)| path.get(..slash))
 }
 
+/// Where `path` leads to in the cache of `product`, or the one of that name.
+fn in_cache<const N: usize>(product: &Name, cache: Option<&Name>, path: [&str; N]) -> Pointer {
+    let of = ["signed", "products", product.as_str()];
+    let cache = match cache {
+        Some(name) => ["caches", name.as_str()].to_vec(),
+        None => vec!["cache"],
+    };
+    Pointer::of(of.into_iter().chain(cache).chain(path))
+}
+
 /// Where `path` leads to in `product`.
 fn pointer<const N: usize>(product: &Name, path: [&str; N]) -> Pointer {
     Pointer::of(
@@ -158,39 +170,57 @@ impl<'f> Check<'f> {
         conflicts
     }
 
-    fn caches_of(&self, load: &Load<'f>) -> impl Iterator<Item = (&'f Name, &'f Cache)> {
-        load.products.iter().filter_map(|name| {
-            let cache = self.fleet.products.get(*name)?.cache.as_ref()?;
-            let at = PRODUCTS.place.then(name.as_str());
-            (!self.findings.is_doubtful(&at.then("cache"))).then_some((*name, cache))
-        })
+    /// The caches that could be read, each with its product and its name there.
+    fn caches_of(&self, load: &Load<'f>) -> Vec<(&'f Name, Option<&'f Name>, &'f Cache)> {
+        let mut caches = Vec::new();
+        for product in &load.products {
+            let Some(parts) = self.fleet.products.get(*product) else {
+                continue;
+            };
+            let at = PRODUCTS.place.then(product.as_str());
+            for (name, cache) in parts.all_caches() {
+                let is_doubtful = match name {
+                    Some(name) => {
+                        let caches = at.then("caches");
+                        self.findings.is_doubtful(&caches.then(name.as_str()))
+                    }
+                    None => self.findings.is_doubtful(&at.then("cache")),
+                };
+                if !is_doubtful {
+                    caches.push((*product, name, cache));
+                }
+            }
+        }
+        caches
     }
 
     fn lists_of(&self, load: &Load<'f>) -> Vec<(Pointer, Pointer, String)> {
-        let lists: BTreeMap<&str, &Name> = self
-            .caches_of(load)
-            .filter_map(|(name, cache)| Some((cache.list.as_ref()?.path.as_str(), name)))
+        let caches = self.caches_of(load);
+        let lists: BTreeMap<&str, (&Name, Option<&Name>)> = (caches.iter())
+            .filter_map(|(product, name, cache)| {
+                Some((cache.list.as_ref()?.path.as_str(), (*product, *name)))
+            })
             .collect();
         let mut conflicts = Vec::new();
-        for (name, cache) in self.caches_of(load) {
+        for (name, cache_name, cache) in caches {
             let Some(list) = &cache.list else { continue };
-            let at = || pointer(name, ["cache", "list", "path"]);
+            let at = || in_cache(name, cache_name, ["list", "path"]);
             let path = list.path.as_str();
             match lists.get(path) {
                 // The map kept the last product with this path.
-                Some(other) if *other != name => conflicts.push((
+                Some((other, there)) if *other != name => conflicts.push((
                     at(),
-                    pointer(other, ["cache", "list", "path"]),
+                    in_cache(other, *there, ["list", "path"]),
                     format!("{path} is the node list of the product `{other}` too"),
                 )),
                 _ => {}
             }
             let above =
                 directories(path).find_map(|directory| Some((directory, *lists.get(directory)?)));
-            if let Some((directory, other)) = above {
+            if let Some((directory, (other, there))) = above {
                 conflicts.push((
                     at(),
-                    pointer(other, ["cache", "list", "path"]),
+                    in_cache(other, there, ["list", "path"]),
                     format!("{directory} is a file, the node list of the product `{other}`"),
                 ));
             }
@@ -200,23 +230,24 @@ impl<'f> Check<'f> {
 
     fn ports_of(&self, load: &Load<'f>) -> Vec<(Pointer, Pointer, String)> {
         let mut conflicts = Vec::new();
-        let mut by_port: BTreeMap<Port, Vec<(&Name, Option<IpAddr>)>> = BTreeMap::new();
-        for (name, cache) in self.caches_of(load) {
-            let others = by_port.entry(cache.port).or_default();
+        let mut by_port: BTreeMap<Port, Vec<(&Name, Option<&Name>, Option<&Addresses>)>> =
+            BTreeMap::new();
+        for (name, cache_name, cache) in self.caches_of(load) {
+            let Some(port) = cache.port else { continue };
+            let listen = cache.listen.as_ref();
+            let others = by_port.entry(port).or_default();
             let other = others
                 .iter()
-                .find(|(_, listen)| may_collide(*listen, cache.listen));
-            if let Some((other, _)) = other {
+                // Within one product the product's own check speaks.
+                .find(|(other, _, there)| *other != name && may_collide(*there, listen));
+            if let Some((other, there, _)) = other {
                 conflicts.push((
-                    pointer(name, ["cache", "port"]),
-                    pointer(other, ["cache", "port"]),
-                    format!(
-                        "port {} is the port of the product `{other}`'s cache too",
-                        cache.port
-                    ),
+                    in_cache(name, cache_name, ["port"]),
+                    in_cache(other, *there, ["port"]),
+                    format!("port {port} is the port of the product `{other}`'s cache too"),
                 ));
             } else {
-                others.push((name, cache.listen));
+                others.push((name, cache_name, listen));
             }
         }
         if !load.web {
@@ -234,11 +265,11 @@ impl<'f> Check<'f> {
                 }
                 for (index, port) in site.ports().enumerate() {
                     let taken = by_port.get(&port).and_then(|caches| caches.first());
-                    if let Some((other, _)) = taken {
+                    if let Some((other, there, _)) = taken {
                         let at = pointer(product, ["sites", name.as_str()]);
                         conflicts.push((
                             site.port_pointer(&at, index),
-                            pointer(other, ["cache", "port"]),
+                            in_cache(other, *there, ["port"]),
                             format!("port {port} is the port of the product `{other}`'s cache"),
                         ));
                     }
@@ -288,7 +319,19 @@ impl<'f> Check<'f> {
 }
 
 /// Whether two instances of one port can meet on an address. Without one, an instance listens on its server's.
-fn may_collide(one: Option<IpAddr>, other: Option<IpAddr>) -> bool {
+pub(super) fn may_collide(one: Option<&Addresses>, other: Option<&Addresses>) -> bool {
+    let all = |listen: Option<&Addresses>| {
+        listen.map_or_else(
+            || vec![None],
+            |listen| listen.as_slice().iter().copied().map(Some).collect(),
+        )
+    };
+    let (one, other) = (all(one), all(other));
+    one.iter()
+        .any(|one| other.iter().any(|other| may_meet(*one, *other)))
+}
+
+fn may_meet(one: Option<IpAddr>, other: Option<IpAddr>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => one == other || one.is_unspecified() || other.is_unspecified(),
         (None, None) => true,

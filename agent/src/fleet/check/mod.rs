@@ -3,6 +3,7 @@
 //! Pure, and linear in the size of the fleet: ten thousand servers are checked at each change of the document.
 
 mod boxes;
+mod caches;
 mod products;
 mod servers;
 pub(super) mod sites;

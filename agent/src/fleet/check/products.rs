@@ -1,39 +1,12 @@
-//! Products, each by itself: its node list, its database.
+//! Products, each by itself: its database and the names that follow it.
 
 use std::collections::BTreeSet;
 
 use super::sites::Claims;
 use super::{Check, PRODUCTS, RESERVED_HOSTS, SERVERS};
-use crate::fleet::model::{Aliases, CacheList, Database, ServerState};
-use crate::fleet::names::{AbsolutePath, HostAlias, Name};
+use crate::fleet::model::{Aliases, Database, ServerState};
+use crate::fleet::names::{HostAlias, Name};
 use crate::fleet::pointer::Place;
-
-/// Files and directories of the system and of the agent: no node list may stand at or under them.
-const RESERVED_PATHS: [&str; 23] = [
-    "/boot",
-    "/dev",
-    "/etc/agentd",
-    "/etc/apache2",
-    "/etc/cron.d",
-    "/etc/crontab",
-    "/etc/fstab",
-    "/etc/group",
-    "/etc/gshadow",
-    "/etc/hosts",
-    "/etc/httpd",
-    "/etc/passwd",
-    "/etc/shadow",
-    "/etc/ssh",
-    "/etc/sudoers",
-    "/etc/sudoers.d",
-    "/etc/systemd",
-    "/proc",
-    "/run",
-    "/sys",
-    "/usr/lib/systemd",
-    "/var/lib/agentd",
-    "/var/run",
-];
 
 impl<'f> Check<'f> {
     pub(super) fn products(&mut self) {
@@ -41,27 +14,11 @@ impl<'f> Check<'f> {
         for (name, product) in &self.fleet.products {
             let at = PRODUCTS.place.then(name.as_str());
             self.sites(&mut claims, name, product);
-            if let Some(list) = product.cache.as_ref().and_then(|cache| cache.list.as_ref()) {
-                self.node_list(list, &at.then("cache").then("list").then("path"));
-            }
+            self.caches(product, &at);
             if let Some(database) = &product.database {
                 self.database(name, database, &at.then("database"));
             }
             self.cron(&product.cron, &at.then("cron"));
-        }
-    }
-
-    fn node_list(&mut self, list: &CacheList, at: &Place<'_>) {
-        let reserved = RESERVED_PATHS
-            .into_iter()
-            .find(|path| is_at_or_under(&list.path, path));
-        if let Some(reserved) = reserved {
-            self.findings.add(at, || {
-                format!(
-                    "a node list cannot stand at {}: {reserved} belongs to the system or to the agent",
-                    list.path
-                )
-            });
         }
     }
 
@@ -170,10 +127,4 @@ impl<'f> Check<'f> {
         let name = text.strip_suffix(domain.as_str())?.strip_suffix('.')?;
         self.fleet.servers.get_key_value(name).map(|(name, _)| name)
     }
-}
-
-fn is_at_or_under(path: &AbsolutePath, directory: &str) -> bool {
-    path.as_str()
-        .strip_prefix(directory)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -60,6 +60,80 @@ fn products_that_never_meet_may_use_the_same_path_and_port() {
 }
 
 #[test]
+fn what_a_memcached_cannot_be() {
+    const CACHE: &str = "\"cache\": {\"port\": 11211, \"memory\": \"64M\"";
+    let said = |cache: &str, caches: &str| {
+        let caches = format!("\"caches\": {{{caches}}}, {cache}");
+        refusals(&[(CACHE, &caches)]).join("\n")
+    };
+    assert_eq!(
+        said(
+            CACHE,
+            r#""a": {"socket": true, "memory": "64M", "item_size": "32M"}, "b": {"port": 11211, "memory": "1M", "listen": "::1"}"#
+        ),
+        ""
+    );
+    for (caches, refusal) in [
+        (
+            r#""a": {"memory": "64M"}"#,
+            "expected a `port`, or \"socket\": true; found neither",
+        ),
+        (
+            r#""a": {"port": 1, "socket": true, "memory": "64M"}"#,
+            "not on both: take one out",
+        ),
+        (
+            r#""a": {"socket": true, "memory": "64M", "listen": "::1"}"#,
+            "`listen` means nothing for an instance on a Unix socket: take it out",
+        ),
+        (
+            r#""a": {"port": 11211, "memory": "64M"}"#,
+            "port 11211 is the port of `cache` of this product too",
+        ),
+        (
+            r#""a": {"port": 1, "memory": "64M", "listen": []}"#,
+            "expected at least one address; found an empty list",
+        ),
+        (
+            r#""a": {"port": 1, "memory": "64M", "listen": ["::1", "::1"]}"#,
+            "`::1` is listed twice",
+        ),
+        (
+            r#""a": {"port": 1, "memory": "4M", "item_size": "2049K"}"#,
+            "an item of 2049K is more than half of the memory, 4M: memcached does not start so",
+        ),
+        (
+            r#""a": {"port": 1, "memory": "4M", "weights": {"web-7": 2}}"#,
+            "there is no server `web-7`",
+        ),
+        (
+            r#""a": {"port": 1, "memory": "4M", "weights": {"web-1": 0}}"#,
+            "a weight from 1 to 100",
+        ),
+        (
+            r#""a": {"port": 1, "memory": "4M", "threads": 65}"#,
+            "a number of threads from 1 to 64",
+        ),
+        (
+            r#""a": {"port": 1, "memory": "4M", "connections": "9"}"#,
+            "a number of connections from 16 to 100000",
+        ),
+        (
+            r#""a": {"port": 1, "memory": "4M", "list": {"path": "/etc/shop/memcached.json", "format": "php-session"}}"#,
+            "/etc/shop/memcached.json is the node list of `cache` of this product",
+        ),
+        (
+            r#""a": {"port": 1, "memory": "4M", "list": {"path": "/etc/passwd", "format": "text"}}"#,
+            "belongs to the system or to the agent",
+        ),
+    ] {
+        let said = said(CACHE, caches);
+        assert!(said.contains(refusal), "{caches}: {said}");
+        assert!(said.contains("/signed/products/shop/caches/a"), "{said}");
+    }
+}
+
+#[test]
 fn variables_that_are_cron_s_own_and_a_boot_in_a_zone() {
     const TICK: &str = "\"tick\": {\"schedule\"";
     let cron = format!(

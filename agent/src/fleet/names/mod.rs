@@ -3,6 +3,7 @@
 //! Each type accepts only what is safe wherever the agent writes it, so that control characters,
 //! quotes and path tricks are impossible by type. What a string *refers to* is checked elsewhere.
 
+mod amounts;
 mod host;
 pub mod schedule;
 mod values;
@@ -19,6 +20,7 @@ use smol_str::SmolStr;
 
 use written::read_written;
 
+pub use amounts::{Addresses, Connections, ItemSize, Threads, Weight};
 pub use values::{ByteSize, Network, Port, Span, Stamp};
 pub use written::InvalidString;
 pub(super) use written::Written;

@@ -1,26 +1,28 @@
 use insta::assert_snapshot;
 use proptest::prelude::*;
 
-use super::super::fixtures::{cache, name, platform, view};
-use super::list::{check, read, render};
+use super::super::fixtures::{cache, name, of_product, platform, view};
+use super::list::{Node, check, knows_ipv6, read, render};
 use std::path::PathBuf;
 
 use super::*;
 use crate::fleet::ListFormat;
-use crate::fleet::names::Port;
 use crate::report::Severity;
 use crate::system::platform::Family;
 
-const FORMATS: [ListFormat; 4] = [
+const FORMATS: [ListFormat; 7] = [
     ListFormat::Json,
     ListFormat::Php,
     ListFormat::Ini,
     ListFormat::Text,
+    ListFormat::Libmemcached,
+    ListFormat::PhpSession,
+    ListFormat::PhpMemcacheSession,
 ];
 
 fn desired(json: &str, nodes: &[(&str, &str)], instance: bool) -> Desired {
     let view = View {
-        caches: [(name("shop"), cache(json, nodes, instance))].into(),
+        caches: [(of_product("shop"), cache(json, nodes, instance))].into(),
         ..view()
     };
     let mut desired = CacheLists.desired(&view, &platform(), &());
@@ -114,7 +116,7 @@ fn the_list_step_guards_its_nodes_and_reloads_whom_the_product_names() {
     let json = r#"{"port": 11211, "memory": "64M", "list": {"path": "/etc/shop/nodes", "format": "text", "reload": "httpd"}}"#;
     let view = View {
         caches: [(
-            name("shop"),
+            of_product("shop"),
             cache(json, &[("cache-1", "10.77.0.21")], false),
         )]
         .into(),
@@ -210,26 +212,198 @@ fn an_instance_is_asked_where_it_can_be_reached() {
     }
 }
 
+fn node(name: &str, host: &str, port: u16, weight: Option<u16>) -> Node {
+    Node {
+        name: name.into(),
+        host: host.into(),
+        port,
+        weight,
+    }
+}
+
 #[test]
 fn a_list_that_says_something_else_is_not_offered() {
-    let port = Port::new(11211).unwrap();
-    let nodes = [
-        (name("a"), "10.0.0.1".parse().unwrap()),
-        (name("b"), "10.0.0.2".parse().unwrap()),
-    ];
-    for format in FORMATS {
-        let text = render(format, port, &nodes).text;
-        assert_eq!(check(format, &text, port, &nodes), Ok(()));
-        for damaged in [
-            text.replace("10.0.0.2", "10.0.0.3"),
-            text.replace("11211", "11212"),
-            text.replace("10.0.0.1", "10.0.0.1; phpinfo()"),
-            text.chars().take(text.len() / 2).collect(),
-            String::new(),
-            render(format, port, &nodes[..1]).text,
-        ] {
-            assert!(check(format, &damaged, port, &nodes).is_err(), "{damaged}");
+    for weight in [None, Some(7)] {
+        let nodes = [
+            node("a", "10.0.0.1", 11211, weight),
+            node("b", "10.0.0.2", 11211, weight),
+        ];
+        for format in FORMATS {
+            let text = render(format, &nodes).text;
+            assert_eq!(check(format, &text, &nodes), Ok(()), "{text}");
+            let mut others = vec![
+                text.replace("10.0.0.2", "10.0.0.3"),
+                text.replace("11211", "11212"),
+                text.replace("10.0.0.1", "10.0.0.1; phpinfo()"),
+                text.chars().take(text.len() / 2).collect(),
+                String::new(),
+                render(format, &nodes[..1]).text,
+            ];
+            if weight.is_some() {
+                others.push(text.replace('7', "8"));
+            }
+            for damaged in others {
+                assert!(check(format, &damaged, &nodes).is_err(), "{damaged}");
+            }
         }
+    }
+}
+
+const WEIGHTED: &str = r#"{"port": 11211, "memory": "64M", "weights": {"cache-2": 3}, "list": {"path": "/etc/shop/nodes", "format": "FORMAT"}}"#;
+
+fn weighted(format: &str) -> String {
+    let json = WEIGHTED.replace("FORMAT", format);
+    let nodes = [("cache-1", "10.77.0.21"), ("cache-2", "10.77.0.22")];
+    let desired = desired(&json, &nodes, false);
+    assert_eq!(desired.problems, []);
+    let Wish::File { text, .. } = &desired.steps[0].wants[0].wish else {
+        panic!("not a file");
+    };
+    text.exposed().to_owned()
+}
+
+#[test]
+fn weights_stand_in_every_format() {
+    assert_snapshot!(weighted("json"), @r##"
+    [
+      {"name": "cache-1", "host": "10.77.0.21", "port": 11211, "weight": 1},
+      {"name": "cache-2", "host": "10.77.0.22", "port": 11211, "weight": 3}
+    ]
+    "##);
+    assert_snapshot!(weighted("php"), @r##"
+    <?php
+    // Written by node-agent; edit the fleet document instead.
+    return array(
+        array('name' => 'cache-1', 'host' => '10.77.0.21', 'port' => 11211, 'weight' => 1),
+        array('name' => 'cache-2', 'host' => '10.77.0.22', 'port' => 11211, 'weight' => 3),
+    );
+    "##);
+    assert_snapshot!(weighted("ini"), @r##"
+    ; Written by node-agent; edit the fleet document instead.
+    [cache-1]
+    host = "10.77.0.21"
+    port = 11211
+    weight = 1
+    [cache-2]
+    host = "10.77.0.22"
+    port = 11211
+    weight = 3
+    "##);
+    assert_snapshot!(weighted("text"), @r##"
+    10.77.0.21:11211:1
+    10.77.0.22:11211:3
+    "##);
+    assert_snapshot!(weighted("libmemcached"), @r##"
+    --SERVER=10.77.0.21:11211/?1
+    --SERVER=10.77.0.22:11211/?3
+    "##);
+    assert_snapshot!(weighted("php-session"), @r##"
+    ; Written by node-agent; edit the fleet document instead.
+    session.save_handler = memcached
+    session.save_path = "10.77.0.21:11211:1,10.77.0.22:11211:3"
+    "##);
+    assert_snapshot!(weighted("php-memcache-session"), @r##"
+    ; Written by node-agent; edit the fleet document instead.
+    session.save_handler = memcache
+    session.save_path = "tcp://10.77.0.21:11211?weight=1,tcp://10.77.0.22:11211?weight=3"
+    "##);
+}
+
+#[test]
+fn clients_that_know_no_ipv6_get_no_such_list() {
+    let json = WEIGHTED.replace("FORMAT", "php-session");
+    let desired = desired(&json, &[("cache-1", "2001:db8::1")], false);
+    assert_eq!(desired.steps, []);
+    assert_snapshot!(desired.problems[0].message, @"the clients that read the node list /etc/shop/nodes know no IPv6 addresses such as 2001:db8::1: it stays as it is. Choose another format, or give the server an IPv4 address");
+}
+
+#[test]
+fn a_socket_is_listed_on_its_own_server_only() {
+    let json = r#"{"socket": true, "memory": "64M", "list": {"path": "/etc/shop/nodes", "format": "FORMAT"}}"#;
+    let nodes = [("web-1", "10.77.0.11"), ("web-2", "10.77.0.12")];
+    for (format, line) in [
+        (
+            "json",
+            "{\"name\": \"web-1\", \"host\": \"/run/agentd-memcached/shop/memcached.sock\", \"port\": 0}",
+        ),
+        ("text", "/run/agentd-memcached/shop/memcached.sock"),
+        (
+            "libmemcached",
+            "--SOCKET=\"/run/agentd-memcached/shop/memcached.sock\"",
+        ),
+        (
+            "php-memcache-session",
+            "session.save_path = \"unix:///run/agentd-memcached/shop/memcached.sock:0\"",
+        ),
+        (
+            "php-session",
+            "session.save_path = \"/run/agentd-memcached/shop/memcached.sock\"",
+        ),
+    ] {
+        let here = desired(&json.replace("FORMAT", format), &nodes, true);
+        assert_eq!(here.problems, []);
+        let Wish::File { text, .. } = &here.steps[0].wants[0].wish else {
+            panic!("not a file");
+        };
+        assert!(
+            text.exposed().lines().any(|one| one.trim() == line),
+            "{}",
+            text.exposed()
+        );
+        let elsewhere = desired(&json.replace("FORMAT", format), &nodes, false);
+        assert_eq!((elsewhere.steps, elsewhere.problems), (vec![], vec![]));
+    }
+    let here = desired(json.replace("FORMAT", "json").as_str(), &nodes, true);
+    let Wish::File { text, .. } = &here.steps[1].wants[0].wish else {
+        panic!("not a file");
+    };
+    assert_snapshot!(text.exposed(), @r##"
+    # Written by node-agent for memcached of shop; edit the fleet document instead.
+    LISTEN=127.0.0.1
+    PORT=0
+    MEMORY=64
+    OPTIONS=-s /run/agentd-memcached/shop/memcached.sock -a 0666
+    "##);
+    assert_eq!(here.steps[1].probes, []);
+}
+
+#[test]
+fn an_instance_with_all_its_fields_beside_another_of_the_product() {
+    let json = r#"{"port": 11212, "memory": "64M", "listen": ["10.77.0.11", "127.0.0.1", "::1"], "item_size": "4M", "connections": 10000, "threads": 8}"#;
+    let sessions = CacheName {
+        product: name("shop"),
+        name: Some(name("sessions")),
+    };
+    let plain = r#"{"port": 11211, "memory": "64M"}"#;
+    let view = View {
+        caches: [
+            (of_product("shop"), cache(plain, &[], true)),
+            (sessions, cache(json, &[], true)),
+        ]
+        .into(),
+        ..view()
+    };
+    let desired = CacheInstances.desired(&view, &platform(), &());
+    let step = &desired.steps[1];
+    assert_eq!(step.name.0, "cache/shop_sessions/instance");
+    assert_eq!(
+        step.wants[1].thing,
+        Thing::Unit("agentd-memcached@shop_sessions.service".into())
+    );
+    let Wish::File { text, .. } = &step.wants[0].wish else {
+        panic!("not a file");
+    };
+    assert_snapshot!(text.exposed(), @r##"
+    # Written by node-agent for memcached of shop_sessions; edit the fleet document instead.
+    LISTEN=10.77.0.11,127.0.0.1,[::1]
+    PORT=11212
+    MEMORY=64
+    OPTIONS=-I 4096k -c 10000 -t 8
+    "##);
+    assert_eq!(step.probes.len(), 3);
+    for origin in &step.wants[0].origins {
+        let line = origin.line.unwrap_or(1) as usize;
+        assert!(line <= text.exposed().lines().count());
     }
 }
 
@@ -238,12 +412,16 @@ proptest! {
     fn every_format_reads_back(
         port in 1u16..,
         nodes in proptest::collection::btree_map("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", any::<IpAddr>(), 1..12),
+        weight in proptest::option::of(1u16..100),
     ) {
-        let port = Port::new(port).unwrap();
-        let nodes: Vec<(Name, IpAddr)> = nodes.into_iter().map(|(node, address)| (name(&node), address)).collect();
         for format in FORMATS {
-            let rendered = render(format, port, &nodes);
-            prop_assert_eq!(check(format, &rendered.text, port, &nodes), Ok(()));
+            let known = nodes.iter().filter(|(_, address)| address.is_ipv4() || knows_ipv6(format));
+            let nodes: Vec<Node> = known.map(|(name, address)| node(name, &address.to_string(), port, weight)).collect();
+            if nodes.is_empty() {
+                continue;
+            }
+            let rendered = render(format, &nodes);
+            prop_assert_eq!(check(format, &rendered.text, &nodes), Ok(()));
             prop_assert_eq!(rendered.lines.len(), nodes.len());
         }
     }
