@@ -56,9 +56,10 @@ impl EventLoop {
 
     async fn check_services(&mut self, trigger: Trigger) {
         let settings = &self.session.settings;
+        let were_down = !self.state.services.is_empty();
         if let Some(down) = self
             .service_health
-            .check(settings, &self.files, trigger)
+            .check(settings, &self.files, trigger, were_down)
             .await
         {
             if !down.is_empty() {

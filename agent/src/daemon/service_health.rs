@@ -27,15 +27,17 @@ pub(super) struct ServiceHealth {
 }
 
 impl ServiceHealth {
-    /// The services that are down, each with what that means and what to do. `None`: it is not time to check.
+    /// The services that are down, each with what that means and what to do. `None`: it is not time to check. `were_down`:
+    /// some were when they were last checked, and the run since then may have started them.
     pub(super) async fn check(
         &mut self,
         settings: &Settings,
         files: &Files,
         trigger: Trigger,
+        were_down: bool,
     ) -> Option<Vec<ServiceDown>> {
         let now = Instant::now();
-        let asked = matches!(trigger, Trigger::Person | Trigger::Signal);
+        let asked = were_down || matches!(trigger, Trigger::Person | Trigger::Signal);
         if !asked && self.next.is_some_and(|next| now < next) {
             return None;
         }
