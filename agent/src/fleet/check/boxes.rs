@@ -104,6 +104,9 @@ fn directories(path: &str) -> impl Iterator<Item = &str> {
         .filter_map(move |(slash, _)| path.get(..slash))
 }
 
+/// A product's instance, the name of its cache if it has one, and where it listens.
+type Listener<'f> = (&'f Name, Option<&'f Name>, Option<&'f Addresses>);
+
 /// Where `path` leads to in the cache of `product`, or the one of that name.
 fn in_cache<const N: usize>(product: &Name, cache: Option<&Name>, path: [&str; N]) -> Pointer {
     let of = ["signed", "products", product.as_str()];
@@ -230,8 +233,7 @@ impl<'f> Check<'f> {
 
     fn ports_of(&self, load: &Load<'f>) -> Vec<(Pointer, Pointer, String)> {
         let mut conflicts = Vec::new();
-        let mut by_port: BTreeMap<Port, Vec<(&Name, Option<&Name>, Option<&Addresses>)>> =
-            BTreeMap::new();
+        let mut by_port: BTreeMap<Port, Vec<Listener<'_>>> = BTreeMap::new();
         for (name, cache_name, cache) in self.caches_of(load) {
             let Some(port) = cache.port else { continue };
             let listen = cache.listen.as_ref();
