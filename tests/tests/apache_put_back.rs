@@ -370,6 +370,7 @@ fn a_reload_that_a_broken_main_configuration_prevents_stays_outstanding() {
             number += 1;
             let before = web.generation().unwrap();
             let directory = format!("/srv/next/{number}");
+            web.machine.must(&["mkdir", "-p", &directory]).unwrap();
             web.publish(&next(json!({"root": directory}))).unwrap();
             web.once_killed_at(point).unwrap();
             web.generation().unwrap() != before

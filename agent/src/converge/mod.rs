@@ -46,7 +46,7 @@ use pending::Pending;
 
 use crate::fleet::{Document, Name};
 use crate::node::Elections;
-use crate::report::{self, Outcome, RunRecord, StepName, StepRecord, Trigger};
+use crate::report::{self, Outcome, Problem, RunRecord, StepName, StepRecord, Trigger};
 use crate::resource::{USUAL_STEP, Wave};
 use crate::settings::{GuardSettings, HostsScope, JournalSettings, Settings};
 use crate::system::clock;
@@ -165,8 +165,16 @@ impl Converger {
 
         // Warnings are no obstacle: all that is asked for is there.
         let outstanding: Vec<StepName> = outstanding(&pending);
+        // A problem of a step that is as the document says is about something beside it (a site's directory is not there):
+        // what is applied is good to go back to all the same.
+        let is_beside = |problem: &Problem| {
+            let step = problem.step.as_ref();
+            step.is_some_and(|step| plan.wanted.iter().any(|wanted| wanted.name == *step))
+        };
+        let mut speak_against = plan.problems.clone();
+        speak_against.retain(|problem| !is_beside(problem));
         let all_true =
-            !overtaken && outstanding.is_empty() && !report::is_failed(&steps, &plan.problems);
+            !overtaken && outstanding.is_empty() && !report::is_failed(&steps, &speak_against);
         if all_true && ledger.good.as_ref() != Some(&document.digest) {
             last_good::save(&self.files, &document, &intent.document.fleet)?;
             ledger.good = Some(document.digest.clone());

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::box_state::BoxState;
+use super::service_health;
 use crate::control::client;
 use crate::converge::Session;
 use crate::converge::intake::Polled;
@@ -46,6 +47,8 @@ pub(super) async fn once(settings: Settings) -> Result<u8, Box<dyn Error>> {
         .run(&intent, Trigger::Person, &|_, _| ())
         .await?;
     state.ran(&intent, &found_by, &record);
+    state.services =
+        service_health::down_services(&session.settings, session.converger.files()).await;
     write_status(&state, &session)?;
     print(&text::run(
         &record,

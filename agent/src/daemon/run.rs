@@ -42,9 +42,7 @@ impl EventLoop {
         self.next_check = Instant::now() + CHECK_INTERVAL;
         let answer = self.try_run(trigger, retry, trouble).await;
         let answer = answer.unwrap_or_else(|message| Reply::Failed { message });
-        if !self.booting {
-            self.check_services(trigger).await;
-        }
+        self.check_services(trigger).await;
         self.finish_booting();
         if std::mem::take(&mut self.master_changed) {
             // That run still knew the former master.
@@ -56,6 +54,12 @@ impl EventLoop {
 
     async fn check_services(&mut self, trigger: Trigger) {
         let settings = &self.session.settings;
+        // What starts after the agent starts within a moment of its being ready.
+        let while_down = if self.booting {
+            RETRY_SOON
+        } else {
+            INTERVAL_WHILE_DOWN
+        };
         let were_down = !self.state.services.is_empty();
         if let Some(down) = self
             .service_health
@@ -63,7 +67,7 @@ impl EventLoop {
             .await
         {
             if !down.is_empty() {
-                self.next_check = self.next_check.min(Instant::now() + INTERVAL_WHILE_DOWN);
+                self.next_check = self.next_check.min(Instant::now() + while_down);
             }
             self.state.services = down;
         }

@@ -54,7 +54,7 @@ impl ServiceHealth {
 }
 
 /// Empty also where systemd does not say.
-async fn down_services(settings: &Settings, files: &Files) -> Vec<ServiceDown> {
+pub(super) async fn down_services(settings: &Settings, files: &Files) -> Vec<ServiceDown> {
     if !settings.root.is_machine() {
         return Vec::new();
     }
@@ -63,7 +63,7 @@ async fn down_services(settings: &Settings, files: &Files) -> Vec<ServiceDown> {
         return Vec::new();
     }
     let units: Vec<String> = wanted.iter().map(|(unit, _)| unit.clone()).collect();
-    let down = systemd::standing_still(&settings.platform, &units).await;
+    let down = systemd::not_serving(&settings.platform, &units).await;
     let down = down.unwrap_or_default();
     wanted
         .into_iter()

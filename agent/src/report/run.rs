@@ -46,7 +46,8 @@ pub enum Cause {
 pub enum Outcome {
     /// All of it is true now.
     Changed,
-    /// It failed before anything was switched; what was there still is.
+    /// It failed before anything was switched, or the machine was to blame and it was put back; what was there still is. It is
+    /// tried again.
     Failed,
     /// It was switched, did not work, and what was there before is back.
     PutBack,

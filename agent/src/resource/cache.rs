@@ -267,6 +267,7 @@ fn instance(product: &CacheName, cache: &CacheView, own: IpAddr, platform: &Plat
                     address: reachable(address),
                     port,
                 },
+                refusal: None,
             })
             .collect();
     }

@@ -10,8 +10,10 @@ mod cron;
 #[cfg(test)]
 mod fixtures;
 mod hosts;
+mod precaution;
 mod sites;
 mod step;
+mod vhost_table;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,11 +21,13 @@ use std::path::Path;
 pub use cache::{CacheInstances, CacheLists};
 pub use cron::{Cron, CronFacts};
 pub use hosts::{Hosts, HostsFacts, HostsLine, PATH as HOSTS};
+pub use precaution::{OpenLogs, OthersSites, Precaution, logs_of};
 pub use sites::{ApacheFacts, Sites};
 pub use step::{
     Activation, BLOCK_BEGIN, BLOCK_END, Check, GuardedList, LineOrigin, Member, MemberName, Phase,
-    Probe, Question, Step, Text, Thing, USUAL_STEP, UnknownThing, Verb, Want, Wave, Wish,
+    Probe, Question, Refusal, Step, Text, Thing, USUAL_STEP, UnknownThing, Verb, Want, Wave, Wish,
 };
+pub use vhost_table::VhostTable;
 
 use crate::fleet::Pointer;
 use crate::node::View;

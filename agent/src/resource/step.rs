@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::precaution::Precaution;
 use crate::fleet::Pointer;
 use crate::report::{Kind, StepName};
 use crate::system::command::CommandLine;
@@ -29,6 +30,8 @@ pub struct Step {
     pub list: Option<GuardedList>,
     /// Run after the prepared things stand and before the committed ones are switched. Must succeed.
     pub check: Option<Check>,
+    /// Looked at before the switch too, where the check was passed.
+    pub precautions: Vec<Precaution>,
     /// Carried out when something changed.
     pub activate: Vec<Activation>,
     /// Asked after the activation. All must answer as expected, or the step is put back.
@@ -52,6 +55,7 @@ impl Step {
             needs: Vec::new(),
             list: None,
             check: None,
+            precautions: Vec::new(),
             activate: Vec::new(),
             probes: Vec::new(),
             members: Vec::new(),
@@ -346,6 +350,19 @@ pub struct Probe {
     pub member: Option<MemberName>,
     /// The question.
     pub question: Question,
+    /// How it shows that the right one was asked though it refuses to answer.
+    pub refusal: Option<Refusal>,
+}
+
+/// Where the right one says why it refuses to answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// A log that nobody else writes to.
+    pub log: PathBuf,
+    /// What stands in a line about the question.
+    pub mark: String,
+    /// It may refuse by rules that it brings along (an override template's); else the machine's configuration makes it refuse.
+    pub by_own_rules: bool,
 }
 
 /// What a running service is asked.

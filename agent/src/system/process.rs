@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -45,6 +45,41 @@ fn parse_stat(pid: i32, stat: &str) -> Option<Identity> {
         start,
         name: name.to_owned(),
     })
+}
+
+/// What a process has open, and how much that may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenFiles {
+    /// A path each; for what is no file the kernel's word for it.
+    pub paths: Vec<PathBuf>,
+    /// How many it may have open at a time.
+    pub limit: usize,
+}
+
+/// What a process has open. `None`: there is no such process, or it is none of this account's business.
+pub fn open_files(pid: i32) -> Option<OpenFiles> {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let limit = open_files_limit(&limits)?;
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let paths = open.flatten().map(|entry| {
+        // One that was closed in this moment counts all the same.
+        std::fs::read_link(entry.path()).unwrap_or_default()
+    });
+    Some(OpenFiles {
+        paths: paths.collect(),
+        limit,
+    })
+}
+
+/// `Max open files            1024                 524288               files`: the first number counts.
+fn open_files_limit(limits: &str) -> Option<usize> {
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files "))?;
+    match line.split_whitespace().next()? {
+        "unlimited" => Some(usize::MAX),
+        number => number.parse().ok(),
+    }
 }
 
 /// The process that listens on the unix socket at `path`, asked of the kernel: also one that is stopped, or too busy to
@@ -93,6 +128,19 @@ mod tests {
         assert_eq!(identity.start, 98765);
         assert!(parse_stat(42, &line.replace(" S ", " Z ")).is_none());
         assert!(parse_stat(42, "nonsense").is_none());
+    }
+
+    #[test]
+    fn open_files_are_seen_with_their_limit() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let own = i32::try_from(std::process::id()).unwrap();
+        let open = open_files(own).unwrap();
+        assert!(open.paths.iter().any(|path| path == file.path()));
+        assert!(open.limit >= open.paths.len());
+        let text = "Limit                     Soft Limit           Hard Limit           Units\nMax open files            1024                 524288               files\n";
+        assert_eq!(open_files_limit(text), Some(1024));
+        assert_eq!(open_files_limit("nonsense"), None);
+        assert_eq!(open_files(0), None);
     }
 
     #[test]

@@ -52,8 +52,9 @@ pub async fn unit_states(
     })
 }
 
-/// Those of `units` that have ended, failed or never started. One that is just starting is none of them.
-pub async fn standing_still(
+/// Those of `units` that have ended, failed or never started, or are about to: one that is started again and again serves
+/// nobody.
+pub async fn not_serving(
     platform: &Platform,
     units: &[String],
 ) -> Result<Vec<String>, CommandError> {
@@ -67,10 +68,19 @@ pub async fn standing_still(
     let still = units.iter().zip(paragraphs).filter(|(_, paragraph)| {
         matches!(
             property(paragraph, "ActiveState"),
-            Some("inactive" | "failed")
+            Some("inactive" | "failed" | "activating" | "deactivating")
         )
     });
     Ok(still.map(|(unit, _)| unit.clone()).collect())
+}
+
+/// The main process of a unit. `None`: it does not run, or systemd does not say.
+pub async fn main_pid(platform: &Platform, unit: &str) -> Option<i32> {
+    let systemctl = platform.systemctl.display().to_string();
+    let command = CommandLine::new([&systemctl, "show", "--property=MainPID", "--", unit], ASK);
+    let output = command::run(&command).await.ok()?;
+    let pid = property(&output.stdout, "MainPID")?.trim().parse().ok()?;
+    (output.success && pid > 0).then_some(pid)
 }
 
 fn show(platform: &Platform, units: &[String]) -> CommandLine {

@@ -1,6 +1,7 @@
 //! Making changes take effect: services reloaded, or started.
 
 use super::super::hands::unit;
+use super::complaint::is_noise;
 use crate::resource::{Activation, Verb};
 use crate::system::chain;
 use crate::system::platform::Platform;
@@ -108,7 +109,5 @@ pub(super) fn reasons(logs: &[Tail]) -> String {
 /// Apache says why it cannot start before it has a log to write to in its own form, or as an emergency.
 fn is_reason(line: &str) -> bool {
     let grave = [":emerg]", ":alert]", ":crit]"];
-    // AH00558: it found no name for itself, as on most boxes.
-    (!line.starts_with('[') && !line.contains("AH00558"))
-        || grave.iter().any(|level| line.contains(level))
+    !is_noise(line) && (!line.starts_with('[') || grave.iter().any(|level| line.contains(level)))
 }

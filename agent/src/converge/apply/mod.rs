@@ -2,10 +2,13 @@
 
 mod activate;
 mod backup;
+mod complaint;
 mod explain;
 mod fault;
+mod precautions;
 mod probe;
 mod proof;
+mod proxied;
 mod settle;
 mod transaction;
 mod undo;

@@ -7,8 +7,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::resource::Question;
+use super::proxied;
+use crate::resource::{Probe, Question, Refusal};
 use crate::system::chain;
+use crate::system::tail::Tail;
 
 /// How long a service has to give the expected answer: a graceful reload takes effect only by and by.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
@@ -18,6 +20,10 @@ const ONE_TRY: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(400);
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long the right one may refuse before that is its answer: what it was asked before the reload may have been written down late.
+const REFUSES: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 1 });
+/// Lines of a log that are quoted.
+const QUOTED: usize = 2;
 /// The most bytes of an answer that are looked at.
 const ANSWER_LIMIT: usize = 64 * 1024;
 
@@ -26,6 +32,8 @@ const ANSWER_LIMIT: usize = 64 * 1024;
 pub(super) enum Unproven {
     /// It gave another answer.
     Otherwise(String),
+    /// The right one was asked, and refuses.
+    Refused(String),
     /// It gave none at all: nobody there, or nobody with time.
     Silent(String),
     /// It has ended.
@@ -35,7 +43,7 @@ pub(super) enum Unproven {
 impl Unproven {
     pub(super) fn into_sentence(self) -> String {
         match self {
-            Self::Otherwise(why) | Self::Silent(why) | Self::Ended(why) => why,
+            Self::Otherwise(why) | Self::Refused(why) | Self::Silent(why) | Self::Ended(why) => why,
         }
     }
 
@@ -43,9 +51,50 @@ impl Unproven {
         let named = |why: String| format!("{}: {why}", what(question));
         match self {
             Self::Otherwise(why) => Self::Otherwise(named(why)),
+            Self::Refused(why) => Self::Refused(named(why)),
             Self::Silent(why) => Self::Silent(named(why)),
             ended @ Self::Ended(_) => ended,
         }
+    }
+}
+
+/// Where the right one says why it refuses, from a moment on.
+#[derive(Debug)]
+pub(super) struct RefusalLog(Option<(Tail, Refusal)>);
+
+/// The logs in which those who are asked would say why they refuse, from now on: one a probe, in their order.
+pub(super) fn refusals(probes: &[Probe]) -> Vec<RefusalLog> {
+    let log = |probe: &Probe| {
+        let refusal = probe.refusal.clone()?;
+        Some((Tail::now(&refusal.log), refusal))
+    };
+    probes.iter().map(|probe| RefusalLog(log(probe))).collect()
+}
+
+impl RefusalLog {
+    /// Whether what is asked may refuse by rules that it brings along.
+    pub(super) fn by_own_rules(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|(_, refusal)| refusal.by_own_rules)
+    }
+
+    /// What it says of the question. `None`: nothing, so that it may not even have been asked.
+    fn said(&self) -> Option<String> {
+        let (tail, refusal) = self.0.as_ref()?;
+        let added = tail.added();
+        let mut lines: Vec<&str> = (added.lines())
+            .filter(|line| line.contains(&refusal.mark))
+            .collect();
+        lines.dedup_by_key(|line| line.rsplit(']').next().unwrap_or_default());
+        lines.truncate(QUOTED);
+        (!lines.is_empty()).then(|| {
+            format!(
+                "it is the right virtual host that refuses; its own error log ({}) says:\n{}",
+                refusal.log.display(),
+                lines.join("\n")
+            )
+        })
     }
 }
 
@@ -53,7 +102,7 @@ impl Unproven {
 pub(super) async fn answers(question: &Question) -> bool {
     matches!(
         try_in_time(question).await,
-        Ok(()) | Err(Unproven::Otherwise(_))
+        Ok(()) | Err(Unproven::Otherwise(_) | Unproven::Refused(_))
     )
 }
 
@@ -74,14 +123,27 @@ pub(super) async fn ask<E>(
     question: &Question,
     deadline: Instant,
     ended: &impl Fn() -> E,
+    refusal: &RefusalLog,
     progress: &dyn Fn(),
 ) -> Result<(), Unproven>
 where
     E: Future<Output = Option<String>>,
 {
     let mut next_look = Instant::now() + LOOK;
+    let mut refuses: Option<Instant> = None;
     loop {
-        match try_in_time(question).await {
+        let tried = try_in_time(question).await;
+        let now = Instant::now();
+        if let Err(Unproven::Otherwise(error)) = &tried
+            && let Some(said) = refusal.said()
+        {
+            let since = *refuses.get_or_insert(now);
+            if now.saturating_duration_since(since) >= REFUSES || now >= deadline {
+                let (answered, _) = error.split_once(" with ").unwrap_or((error, ""));
+                return Err(Unproven::Refused(format!("{answered}: {said}")).named(question));
+            }
+        }
+        match tried {
             Ok(()) => return Ok(()),
             Err(error) if Instant::now() >= deadline => return Err(error.named(question)),
             Err(error) => {
@@ -160,52 +222,71 @@ async fn http(
         .timeout(ONE_TRY)
         .build()
         .map_err(|error| Unproven::Silent(chain(&error)))?;
-    let url = format!("http://{}{path}", SocketAddr::new(address, port));
-    let mut answer = client
-        .get(url)
-        .header(
-            reqwest::header::HOST,
-            if port == 80 {
-                host.to_owned()
-            } else {
-                format!("{host}:{port}")
-            },
-        )
-        .send()
-        .await
-        .map_err(|error| Unproven::Silent(chain(&error)))?;
-    let status = answer.status();
-    let Some(expected) = body else {
-        return if status.is_server_error() {
-            Err(Unproven::Otherwise(format!("answered {status}")))
-        } else {
-            Ok(())
-        };
+    let at = SocketAddr::new(address, port);
+    let host = if port == 80 {
+        host.to_owned()
+    } else {
+        format!("{host}:{port}")
     };
+    let sent = client
+        .get(format!("http://{at}{path}"))
+        .header(reqwest::header::HOST, &host)
+        .send()
+        .await;
+    let mut answer = match sent {
+        Ok(answer) => answer,
+        Err(error) => {
+            // Who expects to hear from a proxy whom the request is from closes the connection at once.
+            let hung_up = !error.is_connect() && !error.is_timeout();
+            let silent = Unproven::Silent(chain(&error));
+            if !hung_up {
+                return Err(silent);
+            }
+            return match proxied::get(at, &host, path, ANSWER_LIMIT).await {
+                Ok(Some((status, got))) => judge(status, "", &got, body),
+                _ => Err(silent),
+            };
+        }
+    };
+    let status = answer.status();
     let mut got = Vec::new();
     while let Some(chunk) =
         (answer.chunk().await).map_err(|error| Unproven::Silent(chain(&error)))?
     {
         got.extend_from_slice(&chunk);
-        if got.len() > ANSWER_LIMIT {
+        if got.len() > ANSWER_LIMIT || body.is_none() {
             break;
         }
     }
-    let got = String::from_utf8_lossy(&got);
-    if status.is_success() && got.trim_end() == expected.trim_end() {
-        Ok(())
-    } else {
-        let shown: String = got
-            .trim()
-            .chars()
-            .take(60)
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        Err(Unproven::Otherwise(format!(
-            "answered {status} with {shown:?}, not with {:?}: another virtual host or an older configuration answers there",
-            expected.trim_end()
-        )))
+    let reason = status.canonical_reason().unwrap_or_default();
+    judge(status.as_u16(), reason, &got, body)
+}
+
+/// Whether this is the expected answer.
+fn judge(status: u16, reason: &str, got: &[u8], expected: Option<&str>) -> Result<(), Unproven> {
+    let answered = format!("answered {status} {reason}");
+    let answered = answered.trim_end();
+    let Some(expected) = expected else {
+        return if status >= 500 {
+            Err(Unproven::Otherwise(answered.to_owned()))
+        } else {
+            Ok(())
+        };
+    };
+    let got = String::from_utf8_lossy(got);
+    if (200..300).contains(&status) && got.trim_end() == expected.trim_end() {
+        return Ok(());
     }
+    let shown: String = got
+        .trim()
+        .chars()
+        .take(60)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    Err(Unproven::Otherwise(format!(
+        "{answered} with {shown:?}, not with {:?}: another virtual host or an older configuration answers there",
+        expected.trim_end()
+    )))
 }
 
 async fn memcached(address: SocketAddr) -> Result<(), Unproven> {

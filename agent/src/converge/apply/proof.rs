@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use tokio::time::Instant;
 
 use super::super::plan::PlannedStep;
+use super::complaint::without_noise;
 use super::explain::explain;
 use super::fault::Fault;
-use super::probe::{self, Unproven};
+use super::probe::{self, RefusalLog, Unproven};
 use super::{Applier, activate};
 use crate::resource::Check;
 use crate::system::chain;
@@ -31,14 +32,14 @@ impl Applier<'_> {
             return Err(Fault::Box(format!(
                 "{} fails without our change too, so nothing was switched; mend the configuration by hand: {}",
                 check.present,
-                present.said()
+                without_noise(&present.said())
             )));
         }
         let staged = run(&check.staged).await?;
         if staged.success {
             return Ok(());
         }
-        let said = staged.said();
+        let said = without_noise(&staged.said());
         let mut members = step.complained_of(&said);
         let refused = format!("{} refused the change", check.staged);
         let Some(explained) = explain(&said, step, self.platform.family) else {
@@ -85,13 +86,15 @@ impl Applier<'_> {
         &self,
         step: &PlannedStep,
         silent: Option<SocketAddr>,
+        refusals: &[RefusalLog],
     ) -> Result<(), Fault> {
         let deadline = probe::deadline();
         let ended = || activate::ended(self.platform, &step.known.activate);
         let mut errors: Vec<String> = Vec::new();
         let mut members = BTreeMap::new();
         let mut whole = false;
-        for probe in &step.probes {
+        let mut refused = 0;
+        for (probe, log) in step.probes.iter().zip(refusals) {
             let what = format!("probing {}", step.name);
             let progress = || self.say(&what, step);
             progress();
@@ -101,7 +104,8 @@ impl Applier<'_> {
             } else {
                 Instant::now()
             };
-            let Err(unproven) = probe::ask(&probe.question, until, &ended, &progress).await else {
+            let Err(unproven) = probe::ask(&probe.question, until, &ended, log, &progress).await
+            else {
                 continue;
             };
             let place = probe::place(&probe.question);
@@ -111,7 +115,8 @@ impl Applier<'_> {
                     unproven.into_sentence()
                 )));
             }
-            let otherwise = matches!(unproven, Unproven::Otherwise(_));
+            let otherwise = matches!(unproven, Unproven::Otherwise(_) | Unproven::Refused(_));
+            refused += usize::from(matches!(unproven, Unproven::Refused(_)) && !log.by_own_rules());
             let ends = matches!(unproven, Unproven::Ended(_));
             let error = unproven.into_sentence();
             match &probe.member {
@@ -126,8 +131,13 @@ impl Applier<'_> {
         if errors.is_empty() {
             return Ok(());
         }
+        let error = errors.join("\n");
+        if refused == step.probes.len() {
+            // All of them, and none by rules of its own: it is how this machine is set up.
+            return Err(Fault::Box(error));
+        }
         Err(Fault::Change {
-            error: errors.join("\n"),
+            error,
             members: if whole { BTreeMap::new() } else { members },
         })
     }

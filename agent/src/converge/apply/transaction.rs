@@ -11,7 +11,7 @@ use super::super::plan::{Plan, PlannedStep};
 use super::super::quarantine::Failure;
 use super::super::saved::Saved;
 use super::fault::Fault;
-use super::{Applier, activate, backup};
+use super::{Applier, activate, backup, probe};
 use crate::report::{Cause, Outcome, StepRecord};
 use crate::resource::{MemberName, Thing};
 use crate::system::chain;
@@ -115,14 +115,19 @@ impl Applier<'_> {
     ) {
         self.mark_untrue(&step.name);
         let put_back = self.put_back(step, switched).await;
-        row.outcome = match (&put_back, switched.live) {
-            (Ok(()), false) => Outcome::Failed,
-            (Ok(()), true) => Outcome::PutBack,
-            (Err(_), _) => Outcome::Broken,
-        };
         let (error, blamed) = match fault {
             Fault::Change { error, members } => (error, Some(members)),
             Fault::Box(error) => (error, None),
+        };
+        row.outcome = match (&put_back, switched.live) {
+            (Ok(()), true) if blamed.is_some() => Outcome::PutBack,
+            (Ok(()), live) => {
+                if live {
+                    row.notes.push("it was switched and put back".into());
+                }
+                Outcome::Failed
+            }
+            (Err(_), _) => Outcome::Broken,
         };
         row.error = Some(match put_back {
             Ok(()) => error.clone(),
@@ -159,6 +164,9 @@ impl Applier<'_> {
         switched: &mut Switched,
     ) -> Result<bool, Fault> {
         let machine = self.files.root().is_machine();
+        if machine {
+            self.first_precautions(step).await?;
+        }
         let dirs = self.missing_dirs(step)?;
         self.keep_copies(step, row)?;
         if !step.only_starts() && step.needs_record(machine, &self.ledger) {
@@ -188,6 +196,9 @@ impl Applier<'_> {
             self.say(&format!("checking {}", step.name), step);
             self.check(check, step).await?;
         }
+        if machine {
+            self.last_precautions(step).await?;
+        }
         let silent = if machine {
             self.silent_before(step).await
         } else {
@@ -208,12 +219,13 @@ impl Applier<'_> {
         switched.live |=
             step.at(When::Activate).next().is_some() || !step.known.activate.is_empty();
         let logs = activate::logs(&step.known.activate);
+        let refusals = probe::refusals(&step.probes);
         let deferred = self.activate(step, row, switched).await;
         let deferred =
             deferred.map_err(|error| Fault::change(error).and(&activate::reasons(&logs)))?;
         crash::point("activated");
         if !deferred {
-            let proven = self.prove(step, silent).await;
+            let proven = self.prove(step, silent, &refusals).await;
             proven.map_err(|fault| fault.and(&activate::reasons(&logs)))?;
         }
         crash::point("probed");

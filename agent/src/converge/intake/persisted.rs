@@ -88,7 +88,13 @@ pub(super) fn load(files: &Files, pinned: Option<&Name>) -> Result<Persisted, Fi
             });
         }
     };
-    let why = match Document::read(&bytes) {
+    let read = match Document::read_accepted(&bytes) {
+        // These very bytes were accepted.
+        Ok(read) if meta.as_ref().is_some_and(|meta| meta.id == read.id) => Ok(read),
+        Ok(_) => Document::read(&bytes),
+        Err(mistakes) => Err(mistakes),
+    };
+    let why = match read {
         Err(mistakes) => mistakes
             .first()
             .map_or_else(|| "it cannot be read".into(), ToString::to_string),

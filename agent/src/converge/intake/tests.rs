@@ -465,3 +465,26 @@ async fn a_document_over_the_limit_is_not_read() {
     }
     assert_eq!(this.version(), Some(5));
 }
+
+#[tokio::test]
+async fn rules_that_came_later_do_not_take_the_accepted_document_away() {
+    let mut this = Box::with(5).await;
+    // Accepted by a version of the agent that let it pass.
+    let text = good(5).replace(
+        r#""servers""#,
+        r#""products": {"shop": {"sites": {"www": {"domains": ["a.example.com"], "root": "/srv", "port": 443}}}}, "servers""#,
+    );
+    assert!(Document::read(text.as_bytes()).is_err());
+    let before = this.intake.accepted().unwrap().document.id.digest.clone();
+    let digest = Document::read_accepted(text.as_bytes()).unwrap().id.digest;
+    let meta = fs::read_to_string(this.on_disk(META)).unwrap();
+    this.damage(META, &meta.replace(&before, &digest));
+    this.damage(DOCUMENT, &text);
+    this.restart();
+    assert_eq!(this.version(), Some(5));
+    // As a new one it would be refused.
+    this.publish(&text).await;
+    let refused = this.refused().await;
+    assert!(refused.errors[0].contains("443"), "{refused:?}");
+    assert_eq!(this.version(), Some(5));
+}

@@ -12,7 +12,7 @@ use super::pending::Undo;
 use super::quarantine::Quarantine;
 use super::situation::{Seen, Situation};
 use crate::report::{Cause, DocumentId, Kind, Problem, StepName};
-use crate::resource::{Check, Desired, Member, Probe, Step, Thing, Verb, Wave};
+use crate::resource::{Check, Desired, Member, Precaution, Probe, Step, Thing, Verb, Wave};
 use crate::settings::GuardSettings;
 
 /// What a run would do.
@@ -41,6 +41,7 @@ pub(super) struct PlannedStep {
     pub(super) decision: Decision,
     pub(super) changes: Vec<Change>,
     pub(super) check: Option<Check>,
+    pub(super) precautions: Vec<Precaution>,
     pub(super) probes: Vec<Probe>,
     pub(super) members: Vec<Member>,
     pub(super) list: Option<Vec<String>>,

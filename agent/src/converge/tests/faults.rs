@@ -188,6 +188,7 @@ fn memcached(port: u16) -> Probe {
             address: "127.0.0.1".parse().unwrap(),
             port,
         },
+        refusal: None,
     }
 }
 
@@ -214,7 +215,8 @@ async fn who_gave_nobody_an_answer_before_either_is_not_the_documents_fault() {
     let mut two = step("two");
     two.probes = vec![memcached(busy.local_addr().unwrap().port())];
     let rows = machine.apply(vec![two]).await;
-    assert_eq!(rows[0].outcome, Outcome::PutBack);
+    assert_eq!(rows[0].outcome, Outcome::Failed);
+    assert!(rows[0].notes.iter().any(|note| note.contains("put back")));
     let said = rows[0].error.as_ref().unwrap();
     assert!(
         said.contains("before the change either") && said.contains("tried again"),

@@ -319,6 +319,7 @@ async fn a_probe_without_the_expected_answer_puts_everything_back() {
             address: "127.0.0.1".parse().unwrap(),
             port,
         },
+        refusal: None,
     };
     let rows = machine
         .apply(vec![Step {

@@ -1,6 +1,5 @@
 //! Apache, on a box with sites: there, including the agent's file, sound, and running.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::examined_box::ExaminedBox;
@@ -28,14 +27,13 @@ pub fn check(examined: &ExaminedBox, found: &mut Findings) {
     };
     let include = apache.include.display();
     if !included {
-        let dir = apache.include.parent().unwrap_or(Path::new("/"));
         found.broken(
             format!("{main} does not include {include}: Apache will not see the sites"),
-            format!(
-                "add `IncludeOptional {}/*.conf` at the end of {main}",
-                dir.display()
-            ),
+            Sites::how_to_include(apache),
         );
+    }
+    if let Some((said, hint)) = Sites::obstacle(&examined.files, apache) {
+        found.broken(said, hint);
     }
     if let Some(dir) = apache.include.parent()
         && !examined.has(dir)

@@ -9,6 +9,8 @@ use crate::fleet::names::{DirectoryPath, Name, Network, Port, RedirectUrl, SiteD
 use crate::fleet::pointer::Place;
 use crate::fleet::site::{BasicAuth, Redirect, Satisfy, Scheme, Site};
 
+/// Where browsers expect TLS.
+const HTTPS: u16 = 443;
 /// The most bytes of all response headers of a site, names and values: clients and balancers refuse more.
 const MOST_HEADER_BYTES: usize = 64 * 1024;
 /// The least bits of a network of balancers: who is in it can claim any address.
@@ -110,6 +112,22 @@ impl<'f> Check<'f> {
             self.findings.add(&ports, || {
                 "`port` and `ports` stand here both: keep one".to_owned()
             });
+        }
+        // A template may do TLS itself; `https` says that a balancer does.
+        if site.template.is_none() && site.scheme.is_http() {
+            let https = site.ports().position(|port| port.get() == HTTPS);
+            if let Some(index) = https {
+                let place = if site.ports.is_empty() {
+                    at.then("port")
+                } else {
+                    ports.item(index)
+                };
+                self.findings.add(&place, || {
+                    "443 is the port of HTTPS, and a site speaks plain HTTP: no browser would understand it. \
+                     Have a balancer end TLS and give the site another port, or write its vhost as a template"
+                        .to_owned()
+                });
+            }
         }
     }
 

@@ -15,30 +15,36 @@
 //! ```
 
 mod access;
+mod current;
 mod directories;
+mod facts;
 mod lines;
 mod names;
 mod needs;
+mod neighbours;
 mod quote;
 mod scan;
 mod server;
 mod template;
+mod unserved;
 mod vhost;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::facts::ApacheFacts;
+use self::facts::{TEMPLATE_LIMIT, template_path};
 use self::names::Part;
-pub use self::needs::Needs;
+use self::unserved::{OPEN, closed, unserved};
 use self::vhost::Guarded;
 use super::{
-    Activation, Check, Desired, GuardedList, LineOrigin, Member, MemberName, ObserveError, Phase,
-    Probe, Question, Resource, Step, Text, Thing, Unfit, Verb, Want, Wish,
+    Activation, Check, Desired, GuardedList, LineOrigin, Member, MemberName, ObserveError,
+    OpenLogs, OthersSites, Phase, Precaution, Probe, Question, Refusal, Resource, Step, Text,
+    Thing, Unfit, Verb, Want, Wish, logs_of,
 };
 use crate::fleet::Pointer;
 use crate::fleet::names::Port;
@@ -46,14 +52,11 @@ use crate::node::{SiteView, View};
 use crate::report::{Kind, Problem, Severity, StepName};
 use crate::system::command::CommandLine;
 use crate::system::digest::Sha256;
-use crate::system::file::{Files, Found};
+use crate::system::file::Files;
 use crate::system::platform::{Apache, Family, Platform};
-use crate::system::ports;
 
 /// How long Apache's configuration test may take: it resolves names and starts nothing.
 const TEST_DEADLINE: Duration = Duration::from_secs(30);
-/// The most bytes of an override template.
-const TEMPLATE_LIMIT: usize = 256 * 1024;
 const STEP: &str = "sites";
 
 /// The virtual hosts of a box.
@@ -68,7 +71,7 @@ impl Sites {
         let probe = path.extension().is_some_and(|kind| kind == "probe");
         let changed = || diff.lines().filter(|line| line.starts_with(['+', '-']));
         // The generation's name stands in it, which is another one with each change.
-        let renamed = is(&[server::FILE])
+        let renamed = is(&[current::FIRST])
             && !diff.is_empty()
             && changed().all(|line| server::is_generation_line(line.get(1..).unwrap_or_default()));
         probe || renamed || is(&["current", "staged", server::HEALTH_FILE])
@@ -79,23 +82,22 @@ impl Sites {
     pub fn is_included(files: &Files, apache: &Apache) -> Option<bool> {
         scan::scan(files, apache).map(|scan| scan.included)
     }
-}
 
-/// What is known of Apache on this box.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ApacheFacts {
-    /// Its binary and main configuration are there.
-    pub installed: bool,
-    /// Ports that its own configuration, ours left out, listens on, each with an address at which the box itself reaches it.
-    pub listens: BTreeMap<u16, IpAddr>,
-    /// Ports for which its own configuration has a vhost that answers unknown hosts.
-    pub defaults: BTreeSet<u16>,
-    /// Ports that sites ask for and that a process other than Apache listens on.
-    pub taken: BTreeSet<u16>,
-    /// Override templates of vhosts, by name.
-    pub templates: BTreeMap<String, String>,
-    /// What sites need besides.
-    pub needs: Needs,
+    /// What in Apache's own configuration keeps every site from being served, and what to do.
+    pub fn obstacle(files: &Files, apache: &Apache) -> Option<(String, &'static str)> {
+        let (place, said) = scan::scan(files, apache)?.closed?;
+        Some((closed(&place, &said), OPEN))
+    }
+
+    /// What to do where Apache's configuration does not read the agent's file.
+    pub fn how_to_include(apache: &Apache) -> String {
+        let dir = apache.include.parent().unwrap_or(Path::new("/"));
+        format!(
+            "add `IncludeOptional {}/*.conf` at the end of {}",
+            dir.display(),
+            apache.main_config.display()
+        )
+    }
 }
 
 impl Resource for Sites {
@@ -115,7 +117,7 @@ impl Resource for Sites {
             ApacheFacts::default()
         } else {
             // On the heap: a command may be run in it, and a run's future holds this one.
-            Box::pin(observe(&view.sites, platform, files)).await
+            Box::pin(facts::observe(view, platform, files)).await
         })
     }
 
@@ -156,12 +158,38 @@ impl Resource for Sites {
                     .push(unfit(site, message, site.origin.then(field)));
                 continue;
             }
-            match Vhost::render(site, platform, facts) {
+            if let Some((place, said)) = &facts.closed
+                && site.site.template.is_none()
+            {
+                let message = format!(
+                    "site {} of {}: {}. {OPEN}",
+                    site.name,
+                    site.product,
+                    closed(place, said)
+                );
+                desired
+                    .unfit
+                    .push(unfit(site, message, site.origin.clone()));
+                continue;
+            }
+            let ports: Vec<u16> = site.site.ports().map(Port::get).collect();
+            let addresses = match facts.addresses(&ports) {
+                Ok(addresses) => addresses,
+                // A template may know better: Apache's own table is looked at before the switch.
+                Err(_) if site.site.template.is_some() => neighbours::alone(&ports),
+                Err(why) => {
+                    let origin = site.site.port_pointer(&site.origin, 0);
+                    let message = format!("site {} of {}: {why}", site.name, site.product);
+                    desired.unfit.push(unfit(site, message, origin));
+                    continue;
+                }
+            };
+            match Vhost::render(site, &addresses, platform, facts) {
                 Ok(vhost) => {
                     if !vhost.answers {
                         desired.problems.push(unproven(site));
                     }
-                    vhosts.push(vhost);
+                    vhosts.push((site, vhost));
                 }
                 Err(mistake) => {
                     let origin = site.origin.then("template");
@@ -169,8 +197,22 @@ impl Resource for Sites {
                 }
             }
         }
+        let texts: Vec<_> = (vhosts.iter())
+            .map(|(site, vhost)| (*site, vhost.text()))
+            .collect();
+        let unserved = unserved(&texts, facts).into_iter();
+        desired
+            .problems
+            .extend(unserved.map(|(message, origin)| Problem {
+                kind: Kind::Sites,
+                step: Some(StepName(STEP.into())),
+                severity: Severity::Failure,
+                message,
+                origin: Some(origin),
+            }));
         // Sites are one transaction: they are wished for without those that cannot be.
         if desired.unfit.is_empty() {
+            let vhosts: Vec<_> = vhosts.into_iter().map(|(_, vhost)| vhost).collect();
             let log = error_log(platform);
             desired.steps = vec![step(&view.sites, &vhosts, &platform.apache, &log, facts)];
         }
@@ -220,17 +262,6 @@ fn unfit(site: &SiteView, message: String, origin: Pointer) -> Unfit {
     }
 }
 
-impl ApacheFacts {
-    /// An Apache as the distributions install it, for planning at a desk.
-    pub fn as_installed() -> Self {
-        Self {
-            installed: true,
-            listens: [(80, IpAddr::V4(Ipv4Addr::LOCALHOST))].into(),
-            ..Self::default()
-        }
-    }
-}
-
 /// Apache would not refuse the port in its configuration test: it would end at the reload.
 fn taken_port(site: &SiteView, port: Port, apache: &Apache) -> String {
     format!(
@@ -252,89 +283,6 @@ fn unproven(site: &SiteView) -> Problem {
     }
 }
 
-async fn observe(sites: &[SiteView], platform: &Platform, files: &Files) -> ApacheFacts {
-    let apache = &platform.apache;
-    let found = scan::scan(files, apache);
-    let machine = files.root().is_machine();
-    let installed = if machine {
-        found.is_some()
-            && apache
-                .test
-                .first()
-                .is_some_and(|program| Path::new(program).exists())
-    } else {
-        true
-    };
-    let templates = sites
-        .iter()
-        .filter_map(|site| site.site.template.as_ref())
-        .filter_map(|name| {
-            let path = template_path(platform, name.as_str());
-            match files.read(&path) {
-                Ok(Found::File { bytes, .. }) if bytes.len() <= TEMPLATE_LIMIT => {
-                    Some((name.to_string(), String::from_utf8(bytes).ok()?))
-                }
-                _ => None,
-            }
-        })
-        .collect();
-    let loaded = found.as_ref().map(|found| &found.modules);
-    let needs = match loaded {
-        Some(loaded) if installed => needs::look(sites, loaded, apache, files).await,
-        _ => Needs::default(),
-    };
-    // Under a root that has no Apache yet, one as the distributions install it will be put there.
-    let base = match found {
-        Some(found) => ApacheFacts {
-            listens: found.listens,
-            defaults: found.defaults,
-            ..ApacheFacts::default()
-        },
-        None => ApacheFacts::as_installed(),
-    };
-    let taken = if machine && installed {
-        taken_ports(sites, &base.listens, apache, files)
-    } else {
-        BTreeSet::new()
-    };
-    ApacheFacts {
-        installed,
-        taken,
-        templates,
-        needs,
-        ..base
-    }
-}
-
-/// Ports that Apache would have to open and cannot: somebody else listens there already.
-fn taken_ports(
-    sites: &[SiteView],
-    listens: &BTreeMap<u16, IpAddr>,
-    apache: &Apache,
-    files: &Files,
-) -> BTreeSet<u16> {
-    let mut ports: BTreeSet<u16> = sites
-        .iter()
-        .flat_map(|site| site.site.ports())
-        .map(Port::get)
-        .collect();
-    ports.retain(|port| !listens.contains_key(port));
-    if !ports.is_empty() {
-        let own = server::ports_of_current(files, apache);
-        ports.retain(|port| !own.contains(port));
-    }
-    if ports.is_empty() {
-        return ports;
-    }
-    let listened = ports::listened();
-    ports.retain(|port| listened.contains(port));
-    ports
-}
-
-fn template_path(platform: &Platform, name: &str) -> PathBuf {
-    platform.templates_dir.join(format!("{name}.conf.j2"))
-}
-
 /// A site as text: its vhosts, each a file. The first has its exact names.
 struct Vhost {
     files: Vec<Piece>,
@@ -346,10 +294,15 @@ struct Vhost {
 
 impl Vhost {
     /// The error says what is wrong with the site's override template.
-    fn render(site: &SiteView, platform: &Platform, facts: &ApacheFacts) -> Result<Self, String> {
+    fn render(
+        site: &SiteView,
+        addresses: &str,
+        platform: &Platform,
+        facts: &ApacheFacts,
+    ) -> Result<Self, String> {
         let apache = &platform.apache;
         let Some(name) = &site.site.template else {
-            return Ok(Self::usual(site, apache));
+            return Ok(Self::usual(site, addresses, apache));
         };
         let origin = site.origin.then("template");
         let path = template_path(platform, name.as_str());
@@ -367,7 +320,8 @@ impl Vhost {
                 TEMPLATE_LIMIT / 1024
             ))
         })?;
-        let own = template::render(name.as_str(), source, site, apache).map_err(mistake)?;
+        let own = template::render(name.as_str(), source, site, apache, addresses);
+        let own = own.map_err(mistake)?;
         let mut lines = vhost::heading(site);
         lines.add(&format!("# From the override template {}.", path.display()));
         lines.add(quote::defines_for(&own));
@@ -386,13 +340,13 @@ impl Vhost {
     }
 
     /// Without a template.
-    fn usual(site: &SiteView, apache: &Apache) -> Self {
+    fn usual(site: &SiteView, addresses: &str, apache: &Apache) -> Self {
         let parts = Part::all(site);
         let elsewhere: Vec<String> = (parts.iter().skip(1))
             .flat_map(|part| part.names.iter().map(|(_, name)| name.to_string()))
             .collect();
         let files = parts.iter().map(|part| {
-            let vhost = vhost::whole(site, part, apache, Guarded::Plain);
+            let vhost = vhost::whole(site, part, apache, Guarded::Plain, addresses);
             let mut lines = vhost::heading(site);
             if !elsewhere.is_empty() {
                 lines.add(&format!(
@@ -416,6 +370,12 @@ impl Vhost {
             answers: true,
             wildcards: wildcards.map(names::example).collect(),
         }
+    }
+
+    /// All of its files.
+    fn text(&self) -> String {
+        let texts = self.files.iter().map(|file| file.text.as_str());
+        texts.collect()
     }
 }
 
@@ -462,7 +422,7 @@ fn step(
     let named = server::generation_line(&generation);
     let shift = 1;
     pieces.push(Piece {
-        name: server::FILE.into(),
+        name: current::FIRST.into(),
         text: format!("{named}{first}"),
         origins: first_origins
             .into_iter()
@@ -528,6 +488,34 @@ fn step(
         staged: test(&["-D", server::STAGED]),
         present: test(&[]),
     });
+    let own = apache.test.iter().map(String::as_str);
+    let table = |defines: &[&'static str]| {
+        let defines = ["-D", "DUMP_VHOSTS"].iter().chain(defines).copied();
+        CommandLine::new(own.clone().chain(defines), TEST_DEADLINE)
+    };
+    let others = OthersSites {
+        present: table(&[]),
+        staged: table(&["-D", server::STAGED]),
+        own: apache.dir.clone(),
+        ports: facts.listens.keys().copied().collect(),
+        not_included: format!(
+            "{} does not include {}, so Apache would not see the sites: {}",
+            apache.main_config.display(),
+            apache.include.display(),
+            Sites::how_to_include(apache)
+        ),
+    };
+    let logs = OpenLogs {
+        unit: apache.unit.clone(),
+        current: apache.dir.join("current"),
+        wanted: (vhosts.iter())
+            .flat_map(|vhost| logs_of(&vhost.text()).collect::<Vec<_>>())
+            .collect(),
+    };
+    step.precautions = vec![
+        Precaution::VirtualHosts(others),
+        Precaution::OpenFiles(logs),
+    ];
     step.activate = vec![Activation {
         unit: apache.unit.clone(),
         verb: Verb::ReloadOrStart,
@@ -536,7 +524,7 @@ fn step(
     step.probes = sites
         .iter()
         .zip(vhosts)
-        .flat_map(|(site, vhost)| probes(site, vhost, &generation, facts))
+        .flat_map(|(site, vhost)| probes(site, vhost, &generation, apache, facts))
         .collect();
     step.members = (sites.iter().zip(vhosts))
         .map(|(site, vhost)| Member {
@@ -567,7 +555,20 @@ fn probe_answer(site: &SiteView) -> String {
 
 /// Asks the vhost by its first name, and by a name of each wildcard, for what only it, in this generation, has: a reload is
 /// asynchronous, and an answer of the old generation, or of another vhost that took the name, must not pass.
-fn probes(site: &SiteView, vhost: &Vhost, generation: &str, facts: &ApacheFacts) -> Vec<Probe> {
+fn probes(
+    site: &SiteView,
+    vhost: &Vhost,
+    generation: &str,
+    apache: &Apache,
+    facts: &ApacheFacts,
+) -> Vec<Probe> {
+    let log = vhost::log(site, apache, "error");
+    let logs_there = vhost.answers && logs_of(&vhost.text()).any(|path| path == log);
+    let refusal = logs_there.then(|| Refusal {
+        log,
+        mark: generation.to_owned(),
+        by_own_rules: site.site.template.is_some(),
+    });
     let first = site.site.domains.first().map(ToString::to_string);
     let hosts: Vec<String> = first.into_iter().chain(vhost.wildcards.clone()).collect();
     let ports = site.site.ports();
@@ -576,7 +577,7 @@ fn probes(site: &SiteView, vhost: &Vhost, generation: &str, facts: &ApacheFacts)
         .map(|(port, host)| Probe {
             member: Some(member_name(site)),
             question: Question::Http {
-                address: asked_at(port, facts),
+                address: facts.ask_at(port.get()),
                 port: port.get(),
                 host: host.clone(),
                 path: if vhost.answers {
@@ -586,14 +587,9 @@ fn probes(site: &SiteView, vhost: &Vhost, generation: &str, facts: &ApacheFacts)
                 },
                 body: vhost.answers.then(|| probe_answer(site)),
             },
+            refusal: refusal.clone(),
         })
         .collect()
-}
-
-/// The address at which the box itself reaches a port of Apache's.
-fn asked_at(port: Port, facts: &ApacheFacts) -> IpAddr {
-    let listens = facts.listens.get(&port.get()).copied();
-    listens.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
 /// The name of a generation: its content's hash, so that equal wishes are the same generation.

@@ -1,10 +1,20 @@
-//! Apache's own configuration, as far as the agent's part must fit into it: ports and default vhosts.
+//! Apache's own configuration, as far as the agent's part must fit into it: ports, vhosts of others, and what closes all.
 //!
-//! Not a full parser: what it does not understand it passes over. The check and the probes catch the rest.
+//! Not a full parser: what it does not understand it passes over. The check, Apache's own table of its vhosts and the
+//! probes catch the rest.
+
+mod access;
+mod address;
+mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::fmt;
+use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
+
+use self::access::Access;
+pub(super) use self::address::VhostAddress;
+use self::text::{glob, logical_lines, words};
 
 use crate::system::file::{Files, Found};
 use crate::system::platform::Apache;
@@ -28,14 +38,52 @@ const STATIC: [&str; 7] = [
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Scan {
-    /// Ports, each with an address at which the box itself reaches it.
-    pub listens: BTreeMap<u16, IpAddr>,
+    /// Ports that are listened on.
+    pub listens: BTreeMap<u16, Listened>,
     /// The agent's own file is read, or would be if it were there.
     pub included: bool,
     /// Modules that are loaded, by both of their names: `remoteip_module`, `mod_remoteip.c`.
     pub modules: BTreeSet<String>,
-    /// Ports that have a vhost for all addresses before the agent's include file: it answers unknown hosts.
-    pub defaults: BTreeSet<u16>,
+    /// Virtual hosts of others, in order.
+    pub vhosts: Vec<OthersVhost>,
+    /// Where everything is closed to everybody in a way that no vhost of the agent's opens again, in the words of the
+    /// configuration.
+    pub closed: Option<(Place, String)>,
+}
+
+/// A line of Apache's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The file.
+    pub path: PathBuf,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}", self.path.display(), self.line)
+    }
+}
+
+/// Where a port is listened on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listened {
+    /// The addresses; `::` for all of both families.
+    pub addresses: BTreeSet<IpAddr>,
+    /// The first `Listen` that says so. `None`: taken as given.
+    pub place: Option<Place>,
+}
+
+/// A `<VirtualHost>` of somebody else's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OthersVhost {
+    /// Its addresses.
+    pub addresses: Vec<VhostAddress>,
+    /// Where it stands.
+    pub place: Place,
+    /// It is read before the agent's include file: of those that share an address, the first answers unknown hosts.
+    pub first: bool,
 }
 
 /// Reads the main configuration and all that it includes, the agent's own file left out. `None`: there is none.
@@ -43,15 +91,17 @@ pub(super) fn scan(files: &Files, apache: &Apache) -> Option<Scan> {
     let mut scanner = Scanner {
         files,
         include: &apache.include,
+        dir: &apache.dir,
         server_root: server_root(&apache.main_config),
         defines: BTreeMap::new(),
         modules: STATIC.iter().map(ToString::to_string).collect(),
         past_own: false,
+        vhosts: 0,
         left: FILES,
         scan: Scan::default(),
     };
     let text = scanner.read(&apache.main_config)?;
-    scanner.file(&text, 0);
+    scanner.file(&apache.main_config, &text, 0);
     scanner.scan.included = scanner.past_own;
     scanner.scan.modules = scanner.modules;
     Some(scanner.scan)
@@ -69,39 +119,82 @@ fn server_root(main: &Path) -> PathBuf {
 struct Scanner<'a> {
     files: &'a Files,
     include: &'a Path,
+    dir: &'a Path,
     server_root: PathBuf,
     defines: BTreeMap<String, String>,
     modules: BTreeSet<String>,
     past_own: bool,
+    /// Virtual hosts that are open.
+    vhosts: u32,
     left: u32,
     scan: Scan,
 }
 
+/// A section that is open.
+struct Section {
+    /// Whether what is in it counts.
+    counts: bool,
+    /// It is a virtual host.
+    vhost: bool,
+    /// What it lets whom do, where it is one that all files of the agent's lie under.
+    access: Option<Access>,
+}
+
 impl Scanner<'_> {
-    fn file(&mut self, text: &str, depth: u32) {
-        // For each open section, whether what is in it counts.
-        let mut sections: Vec<bool> = Vec::new();
-        for line in logical_lines(text) {
-            let words: Vec<_> = words(&line)
+    fn file(&mut self, path: &Path, text: &str, depth: u32) {
+        let mut sections: Vec<Section> = Vec::new();
+        for (line, text) in logical_lines(text) {
+            let words: Vec<_> = words(&text)
                 .into_iter()
                 .map(|word| self.resolved(&word))
                 .collect();
             let Some((first, rest)) = words.split_first() else {
                 continue;
             };
-            let counts = sections.last().copied().unwrap_or(true);
+            let place = || Place {
+                path: path.to_path_buf(),
+                line,
+            };
+            let counts = sections.last().is_none_or(|section| section.counts);
             if first.starts_with("</") {
-                sections.pop();
+                let section = sections.pop();
+                self.vhosts -= u32::from(section.as_ref().is_some_and(|section| section.vhost));
+                if let Some(access) = section.and_then(|section| section.access) {
+                    access.told(&mut self.scan.closed);
+                }
             } else if let Some(section) = first.strip_prefix('<') {
-                sections.push(counts && self.enters(&section.to_ascii_lowercase(), rest));
+                let section = section.to_ascii_lowercase();
+                let own = counts && self.enters(&section, rest, place);
+                let vhost = section == "virtualhost";
+                self.vhosts += u32::from(vhost);
+                // A vhost's own sections are about that one only.
+                let access =
+                    (own && self.vhosts == 0).then(|| Access::of(&section, rest, self.dir));
+                sections.push(Section {
+                    counts: own,
+                    vhost,
+                    access: access.flatten(),
+                });
             } else if counts {
-                self.directive(&first.to_ascii_lowercase(), rest, depth);
+                let name = first.to_ascii_lowercase();
+                if let Some(access) = sections
+                    .last_mut()
+                    .and_then(|section| section.access.as_mut())
+                {
+                    access.directive(&name, rest, &text, place);
+                }
+                self.directive(&name, rest, place, depth);
             }
         }
     }
 
     /// Whether what stands in a section counts.
-    fn enters(&mut self, section: &str, arguments: &[String]) -> bool {
+    fn enters(
+        &mut self,
+        section: &str,
+        arguments: &[String],
+        place: impl FnOnce() -> Place,
+    ) -> bool {
         let argument = arguments
             .first()
             .map_or("", |text| text.trim_end_matches('>'));
@@ -114,17 +207,27 @@ impl Scanner<'_> {
             "ifdefine" => self.defines.contains_key(name) == wanted,
             "iffile" => self.files.root().real(&self.absolute(name)).exists() == wanted,
             "virtualhost" => {
-                if !self.past_own {
-                    let ports = arguments.iter().filter_map(|text| default_port(text));
-                    self.scan.defaults.extend(ports);
-                }
+                let addresses = arguments.iter().filter_map(|text| address::vhost(text));
+                self.scan.vhosts.push(OthersVhost {
+                    addresses: addresses.collect(),
+                    place: place(),
+                    first: !self.past_own,
+                });
                 true
             }
+            // What is in it counts where it is used.
+            "macro" => false,
             _ => true,
         }
     }
 
-    fn directive(&mut self, name: &str, arguments: &[String], depth: u32) {
+    fn directive(
+        &mut self,
+        name: &str,
+        arguments: &[String],
+        place: impl FnOnce() -> Place,
+        depth: u32,
+    ) {
         let Some(first) = arguments.first() else {
             return;
         };
@@ -147,11 +250,13 @@ impl Scanner<'_> {
                 }
             }
             "listen" => {
-                if let Some((port, address)) = listen(first) {
-                    let known = self.scan.listens.entry(port).or_insert(address);
-                    if address.is_loopback() {
-                        *known = address;
-                    }
+                if let Some((port, address)) = address::listen(first) {
+                    let known = self.scan.listens.entry(port);
+                    let known = known.or_insert_with(|| Listened {
+                        addresses: BTreeSet::new(),
+                        place: Some(place()),
+                    });
+                    known.addresses.insert(address);
                 }
             }
             "include" | "includeoptional" if depth < DEPTH => {
@@ -168,7 +273,7 @@ impl Scanner<'_> {
         if path == self.include {
             self.past_own = true;
         } else if let Some(text) = self.read(path) {
-            self.file(&text, depth + 1);
+            self.file(path, &text, depth + 1);
         } else if depth < DEPTH {
             for name in self.files.list(path).unwrap_or_default() {
                 self.included(&path.join(name), depth + 1);
@@ -252,83 +357,5 @@ impl Scanner<'_> {
         }
         out.push_str(rest);
         out
-    }
-}
-
-/// Lines with continuations joined, comments and empty ones left out.
-fn logical_lines(text: &str) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut open = String::new();
-    for line in text.lines() {
-        if let Some(begun) = line.strip_suffix('\\') {
-            open.push_str(begun);
-            continue;
-        }
-        open.push_str(line);
-        let whole = std::mem::take(&mut open);
-        let whole = whole.trim();
-        if !whole.is_empty() && !whole.starts_with('#') {
-            lines.push(whole.to_string());
-        }
-    }
-    lines
-}
-
-/// A directive's words, quotes taken off.
-fn words(line: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word = String::new();
-    let mut quote = None;
-    for character in line.chars() {
-        match quote {
-            Some(end) if character == end => quote = None,
-            None if matches!(character, '"' | '\'') => quote = Some(character),
-            None if character.is_whitespace() => {
-                if !word.is_empty() {
-                    words.push(std::mem::take(&mut word));
-                }
-            }
-            _ => word.push(character),
-        }
-    }
-    if !word.is_empty() {
-        words.push(word);
-    }
-    words
-}
-
-/// A `Listen` argument as a port and the address to ask it at.
-fn listen(argument: &str) -> Option<(u16, IpAddr)> {
-    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let Some((host, port)) = argument.rsplit_once(':') else {
-        return Some((argument.parse().ok()?, loopback));
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let address = host.parse::<IpAddr>().unwrap_or(loopback);
-    let address = if address.is_unspecified() {
-        loopback
-    } else {
-        address
-    };
-    Some((port.parse().ok()?, address))
-}
-
-/// The port of a `<VirtualHost>` argument that stands for all addresses.
-fn default_port(argument: &str) -> Option<u16> {
-    let (host, port) = argument.trim_end_matches('>').rsplit_once(':')?;
-    matches!(host, "*" | "_default_" | "0.0.0.0" | "[::]")
-        .then(|| port.parse().ok())
-        .flatten()
-}
-
-/// Whether `name` fits a pattern of `*` and `?`.
-fn glob(pattern: &[u8], name: &[u8]) -> bool {
-    match (pattern.split_first(), name.split_first()) {
-        (None, None) => true,
-        (Some((b'*', rest)), None) => glob(rest, name),
-        (Some((b'*', rest)), Some((_, more))) => glob(rest, name) || glob(pattern, more),
-        (Some((b'?', rest)), Some((_, more))) => glob(rest, more),
-        (Some((wanted, rest)), Some((got, more))) => wanted == got && glob(rest, more),
-        _ => false,
     }
 }

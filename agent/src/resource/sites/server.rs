@@ -3,18 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::ApacheFacts;
+use super::facts::ApacheFacts;
 use super::lines::Lines;
 use super::quote::quoted;
 use super::vhost::{GENERATION, WELL_KNOWN};
 use crate::fleet::Pointer;
 use crate::node::SiteView;
 use crate::resource::LineOrigin;
-use crate::system::file::{Files, Found};
 use crate::system::platform::Apache;
 
-/// The file of a generation that is read before its vhosts. Its ending keeps it apart from any site's.
-pub(super) const FILE: &str = "server.first";
 /// The file that the default vhosts answer balancers with.
 pub(super) const HEALTH_FILE: &str = "server.probe";
 /// The content of [`HEALTH_FILE`].
@@ -22,7 +19,7 @@ pub(super) const HEALTH: &str = "serving\n";
 /// The define that makes Apache read the generation that is to be checked.
 pub(super) const STAGED: &str = "AGENTD_STAGED";
 
-/// What [`FILE`] says, its line with the generation's name aside.
+/// What [`super::current::FIRST`] says, its line with the generation's name aside.
 pub(super) fn first(
     sites: &[SiteView],
     apache: &Apache,
@@ -43,7 +40,7 @@ pub(super) fn first(
             lines.add_for(origin.clone(), &format!("Listen {port}"));
         }
     }
-    for port in ports.keys().filter(|port| !facts.defaults.contains(port)) {
+    for port in ports.keys().filter(|port| !facts.has_default(**port)) {
         let theirs = facts.listens.contains_key(port);
         lines.add(&default_vhost(*port, theirs, apache));
     }
@@ -113,20 +110,6 @@ pub(super) fn health_of_catch_all(apache: &Apache) -> String {
     </LocationMatch>
 "
     )
-}
-
-/// The ports that the generation in use opens. None where it cannot be read: then others seem to have taken them, and the report says so.
-pub(super) fn ports_of_current(files: &Files, apache: &Apache) -> BTreeSet<u16> {
-    let Ok(Found::Link(generation)) = files.read(&apache.dir.join("current")) else {
-        return BTreeSet::new();
-    };
-    let Ok(Found::File { bytes, .. }) = files.read(&apache.dir.join(generation).join(FILE)) else {
-        return BTreeSet::new();
-    };
-    String::from_utf8_lossy(&bytes)
-        .lines()
-        .filter_map(|line| line.strip_prefix("Listen ")?.parse().ok())
-        .collect()
 }
 
 /// The one file that Apache's own configuration includes.

@@ -12,7 +12,7 @@ use crate::system::platform::Apache;
 /// The vhost that the template `source` makes of a site, or what is wrong with it.
 ///
 /// A template sees `product`, `site`, `server_name`, `domains`, `alias_names` (the domains after the first), `root` (empty where
-/// the site has none), `port` (the first), `ports`, `listen` (all of them as `<VirtualHost>` has them), `scheme`, `allow`, `aliases` (each `.url`, `.path`), `headers` (each `.name`, `.value`), `log_dir`, and as text: `default`
+/// the site has none), `port` (the first), `ports`, `listen` (all of them as `<VirtualHost>` has them; beside vhosts of others also what these are written for), `scheme`, `allow`, `aliases` (each `.url`, `.path`), `headers` (each `.name`, `.value`), `log_dir`, and as text: `default`
 /// (the whole vhost that the site would have without a template), `body` (what stands within its `<VirtualHost>`), `probe`
 /// (the part that lets the agent see that the vhost serves: before aliases, rewriting and proxying, after any `<Location>` that closes
 /// things; a `Redirect` of everything must leave `/.well-known/` out). Filters: `quoted` for any argument of a directive,
@@ -22,6 +22,7 @@ pub(super) fn render(
     source: &str,
     site: &SiteView,
     apache: &Apache,
+    addresses: &str,
 ) -> Result<String, String> {
     let mut engine = Environment::new();
     engine.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -29,7 +30,7 @@ pub(super) fn render(
     engine.add_filter("quoted", |text: String| quoted(&text));
     engine.add_filter("header_value", |text: String| header_value(&text));
     let mut text = engine
-        .render_named_str(name, source, context(site, apache))
+        .render_named_str(name, source, context(site, apache, addresses))
         .map_err(|error| said(&error, source))?;
     if text
         .chars()
@@ -43,7 +44,7 @@ pub(super) fn render(
     Ok(text)
 }
 
-fn context(site: &SiteView, apache: &Apache) -> Value {
+fn context(site: &SiteView, apache: &Apache, addresses: &str) -> Value {
     fn list<T: ToString>(items: &[T]) -> Value {
         items.iter().map(ToString::to_string).collect()
     }
@@ -76,7 +77,7 @@ fn context(site: &SiteView, apache: &Apache) -> Value {
         ("root", Value::from(root.unwrap_or_default())),
         ("port", Value::from(ports.first().copied())),
         ("ports", Value::from(ports)),
-        ("listen", Value::from(vhost::sockets(site))),
+        ("listen", Value::from(addresses)),
         (
             "scheme",
             Value::from(if wish.scheme.is_http() {
@@ -91,7 +92,7 @@ fn context(site: &SiteView, apache: &Apache) -> Value {
         ("log_dir", Value::from(apache.log_dir.display().to_string())),
         (
             "default",
-            Value::from(vhost::whole(site, part, apache, guarded).text()),
+            Value::from(vhost::whole(site, part, apache, guarded, addresses).text()),
         ),
         (
             "body",

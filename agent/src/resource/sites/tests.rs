@@ -2,11 +2,13 @@ use std::fmt::Write;
 
 use serde_json::json;
 
+use super::needs::Needs;
 use super::*;
 use crate::fleet::{Document, Pointer};
 use crate::node::{Elections, HostsScope};
 use crate::resource::fixtures;
 use crate::system::platform::Family;
+use crate::system::presence::Presence;
 use crate::system::readable::Readable;
 use crate::system::root::Root;
 
@@ -242,11 +244,128 @@ fn one_sites_change_is_no_line_in_the_vhost_of_another() {
     assert!(text(&before, &format!("{removed}.conf")).contains("<VirtualHost"));
 }
 
+fn listened(address: &str) -> scan::Listened {
+    scan::Listened {
+        addresses: [address.parse().unwrap()].into(),
+        place: Some(place("/etc/apache2/ports.conf", 5)),
+    }
+}
+
+fn place(path: &str, line: usize) -> scan::Place {
+    scan::Place {
+        path: path.into(),
+        line,
+    }
+}
+
+/// A vhost of somebody else's that is read before the agent's.
+fn others(addresses: &[(&str, Option<u16>)]) -> scan::OthersVhost {
+    let address = |(host, port): &(&str, Option<u16>)| scan::VhostAddress {
+        host: (*host).into(),
+        port: *port,
+    };
+    scan::OthersVhost {
+        addresses: addresses.iter().map(address).collect(),
+        place: place("/etc/apache2/sites-enabled/one.conf", 1),
+        first: true,
+    }
+}
+
+#[test]
+fn a_site_joins_the_vhosts_of_others_on_its_port() {
+    let mut facts = installed();
+    facts.vhosts = vec![others(&[("*", None)]), others(&[("10.77.0.11", Some(80))])];
+    let step = only_step(&heavy(), &debian(), &facts);
+    let vhost = text(&step, "shop_www.conf");
+    assert!(vhost.contains("<VirtualHost * 10.77.0.11:80>"), "{vhost}");
+    // They answer unknown hosts; on a port of the sites' own nobody else does.
+    let first = text(&step, "server.first");
+    assert!(!first.contains("*:80>") && first.contains("<VirtualHost *:8080>"));
+    let (view, facts) = {
+        let (view, own) = with_template("<VirtualHost {{ listen }}>\n{{ probe }}</VirtualHost>");
+        facts.templates = own.templates;
+        (view, facts)
+    };
+    let step = only_step(&view, &debian(), &facts);
+    assert!(text(&step, "shop_www.conf").contains("<VirtualHost * 10.77.0.11:80>"));
+}
+
+#[test]
+fn a_site_that_could_only_take_the_place_of_others_is_not_made() {
+    let mut facts = installed();
+    facts.listens.insert(81, listened("::"));
+    facts.vhosts = vec![others(&[("*", None)])];
+    let desired = Sites.desired(&heavy(), &debian(), &facts);
+    assert_eq!(desired.steps, []);
+    let message = &desired.unfit[0].message;
+    assert!(message.contains("names no port"), "{message}");
+}
+
+#[test]
+fn where_everything_is_closed_no_site_is_made() {
+    let mut facts = installed();
+    facts.closed = Some((
+        place("/etc/apache2/apache2.conf", 9),
+        "Deny from all".into(),
+    ));
+    let wish = json!({"domains": ["a.example.com"], "root": "/srv/a"});
+    let view = view_of(vec![site("www", wish)]);
+    let desired = Sites.desired(&view, &debian(), &facts);
+    assert_eq!(desired.steps, []);
+    insta::assert_snapshot!(desired.unfit[0].message, @"site www of shop: /etc/apache2/apache2.conf:9 says `Deny from all` of everything, and no vhost opens what that closes: every answer would be 403. Write `Require all denied` in its place: that the sites' own directories open again");
+    // A template may open it.
+    let (view, own) = with_template("{{ default }}");
+    facts.templates = own.templates;
+    only_step(&view, &debian(), &facts);
+}
+
+#[test]
+fn what_keeps_visitors_from_a_site_is_told_though_it_is_as_the_document_says() {
+    let wish = json!({
+        "domains": ["a.example.com"], "root": "/srv/a", "aliases": {"/media": "/srv/media", "/logo.png": "/srv/logo.png"}
+    });
+    let view = view_of(vec![site("www", wish)]);
+    let mut facts = installed();
+    facts.listens = [(80, listened("127.0.0.1"))].into();
+    facts.unreachable = [80].into();
+    facts.missing = [
+        ("/srv/a".into(), Presence::Absent),
+        ("/srv/media".into(), Presence::Absent),
+        ("/srv/logo.png".into(), Presence::NoDirectory),
+    ]
+    .into();
+    let desired = Sites.desired(&view, &debian(), &facts);
+    assert_eq!(desired.steps.len(), 1);
+    let told: Vec<_> = (desired.problems.iter())
+        .map(|problem| format!("{:?} {}", problem.severity, problem.message))
+        .collect();
+    insta::assert_snapshot!(told.join("\n"), @r"
+    Failure site www of shop: Apache listens on port 80 at 127.0.0.1 only (/etc/apache2/ports.conf:5), and no proxy on this box listens for others: nobody outside reaches the site. Write `Listen 80` there, or give the site another port
+    Failure site www of shop: its root /srv/a is not there: visitors get an error until its pages are there
+    Failure site www of shop: /srv/media is not there, from which /media is served: visitors get an error there
+    ");
+    let many: Vec<_> = (0..30)
+        .map(|n| {
+            site(
+                &format!("s{n}"),
+                json!({"domains": [format!("s{n}.example.com")], "root": "/srv/a"}),
+            )
+        })
+        .collect();
+    let desired = Sites.desired(&view_of(many), &debian(), &facts);
+    assert_eq!(desired.problems.len(), 10);
+    assert!(
+        desired.problems[9]
+            .message
+            .contains("(and 50 more of this kind)")
+    );
+}
+
 #[test]
 fn what_the_server_has_itself_is_not_said_again() {
     let mut facts = installed();
-    facts.listens = [(80, "10.0.0.5".parse().unwrap())].into();
-    facts.defaults = [80].into();
+    facts.listens = [(80, listened("10.0.0.5"))].into();
+    facts.vhosts = vec![others(&[("*", Some(80))])];
     let step = only_step(&heavy(), &debian(), &facts);
     let first = text(&step, "server.first");
     assert!(!first.contains("Listen 80\n") && first.contains("Listen 8080\n"));
@@ -278,14 +397,11 @@ fn ports_of_the_generation_in_use_are_apaches_own() {
         "Define AGENTD_GENERATION 1a\nListen 8080\nListen 9090\n\n<VirtualHost *:8080>\n",
     )]);
     let apache = debian().apache;
-    assert_eq!(server::ports_of_current(&files, &apache), [].into());
+    assert_eq!(current::ports(&files, &apache), [].into());
     files
         .link(Path::new("/etc/apache2/agentd/current"), Path::new("1a"))
         .unwrap();
-    assert_eq!(
-        server::ports_of_current(&files, &apache),
-        [8080, 9090].into()
-    );
+    assert_eq!(current::ports(&files, &apache), [8080, 9090].into());
 }
 
 fn with_template(source: &str) -> (View, ApacheFacts) {
@@ -388,13 +504,52 @@ fn root_with(files: &[(&str, &str)]) -> (tempfile::TempDir, Files) {
 
 fn found(files: &Files, apache: &Apache) -> (Vec<(u16, String)>, Vec<u16>) {
     let scan = scan::scan(files, apache).unwrap();
+    let facts = ApacheFacts {
+        listens: scan.listens,
+        vhosts: scan.vhosts,
+        ..ApacheFacts::default()
+    };
+    let ports = 1..=u16::MAX;
     (
-        scan.listens
-            .into_iter()
-            .map(|(port, address)| (port, address.to_string()))
+        (facts.listens.iter())
+            .map(|(port, listened)| (*port, listened.addresses.first().unwrap().to_string()))
             .collect(),
-        scan.defaults.into_iter().collect(),
+        ports.filter(|port| facts.has_default(*port)).collect(),
     )
+}
+
+#[test]
+fn where_everything_is_closed_is_found() {
+    let closed = |text: &str| {
+        let (_dir, files) = root_with(&[("/etc/httpd/conf/httpd.conf", text)]);
+        let found = scan::scan(&files, &fixtures::platform().apache)
+            .unwrap()
+            .closed;
+        found.map(|(place, said)| format!("{place} {said}"))
+    };
+    let old = "<Directory />\n    Order deny,allow\n    Deny from all\n</Directory>\n";
+    let told = Some("/etc/httpd/conf/httpd.conf:3 Deny from all".to_owned());
+    assert_eq!(closed(old), told);
+    assert_eq!(
+        closed(&old.replace("<Directory />", "<Location \"/\">")),
+        told
+    );
+    assert_eq!(
+        closed("<Directory />\nOrder allow,deny\n</Directory>\n").unwrap(),
+        "/etc/httpd/conf/httpd.conf:2 Order allow,deny"
+    );
+    for open in [
+        "<Directory />\nRequire all denied\n</Directory>\n",
+        "<Directory />\nOrder deny,allow\nDeny from all\nAllow from 10.0.0.0/8\n</Directory>\n",
+        "<Directory />\nOrder deny,allow\nDeny from all\nSatisfy Any\n</Directory>\n",
+        "<Directory />\nDeny from 10.9.9.9\n</Directory>\n",
+        "<Directory /srv>\nDeny from all\n</Directory>\n",
+        "<VirtualHost *:80>\n<Location />\nDeny from all\n</Location>\n</VirtualHost>\n",
+        "<IfModule absent_module>\n<Directory />\nDeny from all\n</Directory>\n</IfModule>\n",
+        &format!("{old}<Directory /etc/httpd>\nOrder allow,deny\nAllow from all\n</Directory>\n"),
+    ] {
+        assert_eq!(closed(open), None, "{open}");
+    }
 }
 
 #[test]
@@ -438,10 +593,7 @@ fn debians_configuration_is_understood() {
                 .unwrap();
         });
     let (listens, defaults) = found(&files, &debian().apache);
-    assert_eq!(
-        listens,
-        [(80, "127.0.0.1".into()), (443, "127.0.0.1".into())]
-    );
+    assert_eq!(listens, [(80, "::".into()), (443, "::".into())]);
     // zz.conf comes after the agent's own file, which is not there yet.
     assert_eq!(defaults, [80]);
 }
@@ -462,16 +614,10 @@ fn centoss_configuration_is_understood() {
         ),
     ]);
     let (listens, defaults) = found(&files, &fixtures::platform().apache);
-    let loopback = |port| (port, "127.0.0.1".to_string());
+    let all = |port| (port, "::".to_string());
     assert_eq!(
         listens,
-        [
-            loopback(2),
-            loopback(3),
-            loopback(4),
-            (80, "10.0.0.5".into()),
-            loopback(8443)
-        ]
+        [all(2), all(3), all(4), (80, "10.0.0.5".into()), all(8443)]
     );
     assert_eq!(defaults, [] as [u16; 0]);
 }
@@ -482,7 +628,7 @@ async fn under_a_root_without_apache_one_as_installed_is_taken() {
     let mut view = heavy();
     view.sites[0].site.template = Some(fixtures::name("own"));
     view.sites[1].site.template = Some(fixtures::name("other"));
-    let facts = observe(&view.sites, &debian(), &files).await;
+    let facts = facts::observe(&view, &debian(), &files).await;
     assert!(facts.installed);
     assert_eq!(facts.listens.keys().collect::<Vec<_>>(), [&80]);
     assert_eq!(

@@ -1,5 +1,7 @@
 //! One site as an Apache virtual host.
 
+use std::path::PathBuf;
+
 use super::lines::Lines;
 use super::names::Part;
 use super::quote::{header_value, quoted};
@@ -25,6 +27,11 @@ pub(super) enum Guarded {
 /// The name of a site's files, without extension. No two sites share it: names have no underscore.
 pub(super) fn stem(site: &SiteView) -> String {
     format!("{}_{}", site.product, site.name)
+}
+
+/// A log of a site's own.
+pub(super) fn log(site: &SiteView, apache: &Apache, what: &str) -> PathBuf {
+    apache.log_dir.join(format!("{}-{what}.log", stem(site)))
 }
 
 /// The file whose content a site's probe answers with, as the configuration names it.
@@ -122,13 +129,7 @@ fn names(site: &SiteView, part: &Part<'_>, lines: &mut Lines) {
 fn logs(site: &SiteView, apache: &Apache, lines: &mut Lines) {
     // Named "…log" at the end: both distributions' logrotate takes them with the server's own.
     // No LogLevel: who turns the server's up to look for something wants it here too.
-    let log = |what: &str| {
-        quoted(&format!(
-            "{}/{}-{what}.log",
-            apache.log_dir.display(),
-            stem(site)
-        ))
-    };
+    let log = |what: &str| quoted(&log(site, apache, what).display().to_string());
     lines.add(&format!("\n    ErrorLog {}\n", log("error")));
     let format = &site.site.access_log;
     let origin = site.origin.then("access_log");
@@ -206,21 +207,23 @@ fn headers(site: &SiteView, lines: &mut Lines) {
 }
 
 /// The whole default vhost of these names, from `<VirtualHost>` to `</VirtualHost>`.
-pub(super) fn whole(site: &SiteView, part: &Part<'_>, apache: &Apache, guarded: Guarded) -> Lines {
+///
+/// `addresses`: where it stands, as `<VirtualHost>` has it.
+pub(super) fn whole(
+    site: &SiteView,
+    part: &Part<'_>,
+    apache: &Apache,
+    guarded: Guarded,
+    addresses: &str,
+) -> Lines {
     let mut vhost = Lines::default();
     vhost.add_for(
         site.site.port_pointer(&site.origin, 0),
-        &format!("<VirtualHost {}>", sockets(site)),
+        &format!("<VirtualHost {addresses}>"),
     );
     vhost.append(body(site, part, apache, guarded));
     vhost.add("</VirtualHost>\n");
     vhost
-}
-
-/// Where a site listens, as `<VirtualHost>` has it.
-pub(super) fn sockets(site: &SiteView) -> String {
-    let sockets: Vec<String> = site.site.ports().map(|port| format!("*:{port}")).collect();
-    sockets.join(" ")
 }
 
 /// The comment that a vhost's file begins with.
