@@ -26,6 +26,11 @@ pub fn last(files: &Files, most: usize) -> Result<Vec<RunRecord>, FileError> {
     Ok(runs)
 }
 
+/// The id of the newest kept run.
+pub fn newest(files: &Files) -> Result<Option<u64>, FileError> {
+    Ok(ids(files)?.pop())
+}
+
 /// One run; `None` where it is not kept.
 pub fn load(files: &Files, id: u64) -> Result<Option<RunRecord>, FileError> {
     state::load(files, &file(id))
@@ -43,11 +48,7 @@ pub(super) fn next_id(files: &Files) -> Result<u64, FileError> {
 }
 
 /// Keeps a run, and drops the oldest where there are too many.
-pub(super) fn keep(
-    files: &Files,
-    run: &RunRecord,
-    limits: JournalSettings,
-) -> Result<(), FileError> {
+pub fn keep(files: &Files, run: &RunRecord, limits: JournalSettings) -> Result<(), FileError> {
     state::save(files, &file(run.id), run)?;
     prune(files, limits)
 }

@@ -195,7 +195,16 @@ impl Ledger {
             .filter_map(|(thing, owned)| Some((thing.unit()?, owned)))
     }
 
-    /// The things of one step.
+    /// The things of each step.
+    pub fn by_step(&self) -> BTreeMap<&StepName, Vec<(&Thing, &Owned)>> {
+        let mut steps: BTreeMap<&StepName, Vec<(&Thing, &Owned)>> = BTreeMap::new();
+        for (thing, owned) in &self.things {
+            steps.entry(&owned.step).or_default().push((thing, owned));
+        }
+        steps
+    }
+
+    /// The things of one step. For many steps: [`Self::by_step`].
     pub fn of_step<'a>(
         &'a self,
         step: &'a StepName,

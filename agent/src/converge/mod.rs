@@ -144,7 +144,9 @@ impl Converger {
         } else {
             journal::next_id(&self.files)?
         };
-        let recorded = (observed.ledger.clone(), observed.quarantine.clone());
+        // With nothing to carry out, settling alone can change the ledger, and says whether it did.
+        let recorded = (!plan.is_empty() || !was_clear).then(|| observed.ledger.clone());
+        let quarantined = observed.quarantine.clone();
         let later = Wave::ALL.map(|wave| observed.has_later(wave));
         let mut applier = self.applier(observed, run, started, progress);
         // In a box of its own: it is large, and most runs have nothing to carry out.
@@ -153,7 +155,7 @@ impl Converger {
         // Where nobody lets go of it: a crash could not do more harm than going on.
         let fast_lane = fast_lane::lock_patiently(&self.files).await?;
         applier.take_over_fast_lane()?;
-        applier.settle_all(&plan);
+        let mut settled = applier.settle_all(&plan);
         let Applier {
             mut ledger,
             mut pending,
@@ -178,14 +180,16 @@ impl Converger {
         if all_true && ledger.good.as_ref() != Some(&document.digest) {
             last_good::save(&self.files, &document, &intent.document.fleet)?;
             ledger.good = Some(document.digest.clone());
+            settled = true;
         }
         crash::point("before the ledger");
         // Interrupted steps were merged into it in memory only: they must reach the disk before they are forgotten.
-        if ledger != recorded.0 || !was_clear {
+        let is_other = recorded.map_or(settled, |recorded| ledger != recorded);
+        if is_other || !was_clear {
             ledger.save(&self.files)?;
         }
         drop(fast_lane);
-        if quarantine != recorded.1 {
+        if quarantine != quarantined {
             quarantine.save(&self.files)?;
         }
         crash::point("ledger saved");

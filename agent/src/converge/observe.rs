@@ -51,8 +51,8 @@ impl Observed {
     pub(super) fn plan(&self) -> Plan {
         plan::plan(&Situation {
             document: self.document.clone(),
-            desired: self.desired.clone(),
-            fallback: self.fallback.clone(),
+            desired: &self.desired,
+            fallback: self.fallback.as_ref(),
             ledger: &self.ledger,
             pending: &self.pending,
             quarantine: &self.quarantine,

@@ -49,8 +49,8 @@ pub fn plan_offline(
         .is_some_and(|server| server.state == ServerState::Retired);
     Ok(plan::plan(&Situation {
         document: intent.document.id.clone(),
-        desired,
-        fallback: old,
+        desired: &desired,
+        fallback: old.as_ref(),
         ledger: &ledger,
         pending: &Pending::default(),
         quarantine: &Quarantine::empty(&intent.document.id.digest),

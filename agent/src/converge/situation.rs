@@ -16,9 +16,9 @@ use crate::system::systemd::UnitState;
 pub(super) struct Situation<'a> {
     pub(super) document: DocumentId,
     /// What the document wants of this box.
-    pub(super) desired: Desired,
+    pub(super) desired: &'a Desired,
     /// What the last good document wanted of it, for steps that this one's version may not touch.
-    pub(super) fallback: Option<Desired>,
+    pub(super) fallback: Option<&'a Desired>,
     /// With the interrupted steps merged into it.
     pub(super) ledger: &'a Ledger,
     pub(super) pending: &'a Pending,

@@ -58,16 +58,15 @@ pub(super) struct BoxState {
     pub(super) counters: Counters,
     /// The databases of this box's products, in the order of the products.
     pub(super) databases: Vec<DatabaseStatus>,
+    /// What the status file says, whoever wrote it.
     written: Option<Status>,
 }
 
 impl BoxState {
     pub(super) fn new(session: &Session) -> Self {
         let files = Files::new(session.settings.root.clone());
-        // Not fatal: the journal tells of the past only.
-        let kept = journal::last(&files, JOURNAL_SEARCH).unwrap_or_default();
-        let changed = kept.iter().find(|run| run.changed()).map(|run| run.started);
-        let last_run = kept.into_iter().next();
+        let written = read(&files);
+        let (last_run, changed) = last_run(&files, written.as_ref());
         Self {
             started: clock::now(),
             node: NodeStatus {
@@ -97,7 +96,7 @@ impl BoxState {
             services: Vec::new(),
             counters: Counters::default(),
             databases: Vec::new(),
-            written: None,
+            written,
         }
     }
 
@@ -213,7 +212,7 @@ impl BoxState {
         }
         self.failing = failing;
         if record.id != 0 {
-            self.last_run = Some(record.clone());
+            self.last_run = Some(record.without_contents());
         }
     }
 
@@ -221,7 +220,7 @@ impl BoxState {
     pub(super) fn names_led(&mut self, record: &RunRecord) {
         self.counters.changes += 1;
         self.changed = Some(record.started);
-        self.last_run = Some(record.clone());
+        self.last_run = Some(record.without_contents());
     }
 
     /// How many runs in a row the most stubborn step has failed that another try may help; 0: none.
@@ -362,24 +361,51 @@ impl BoxState {
     }
 
     /// Writes the status file unless it says the same already, whoever wrote it.
-    pub(super) fn write_if_news(&self, files: &Files, session: &Session) -> Result<(), FileError> {
+    pub(super) fn write_if_news(
+        &mut self,
+        files: &Files,
+        session: &Session,
+    ) -> Result<(), FileError> {
         let status = self.status(session);
-        let kept: Option<Status> = match files.read(&Path::new(RUN_DIR).join(FILE))? {
-            Found::File { bytes, .. } => serde_json::from_slice(&bytes).ok(),
-            _ => None,
-        };
-        let plain = |status: &Status| {
-            let mut status = facts(status);
-            (status.agent.pid, status.agent.started, status.counters) =
-                (0, Timestamp::UNIX_EPOCH, Counters::default());
-            status
-        };
-        if kept.is_none_or(|kept| plain(&kept) != plain(&status)) {
-            write(files, &status)
-        } else {
-            Ok(())
+        if let Some(mut kept) = self.written.take() {
+            let mut said = status.clone();
+            for status in [&mut kept, &mut said] {
+                reduce(status);
+                (status.agent.pid, status.agent.started, status.counters) =
+                    (0, Timestamp::UNIX_EPOCH, Counters::default());
+            }
+            if kept == said {
+                self.written = Some(status);
+                return Ok(());
+            }
         }
+        write(files, &status)?;
+        self.written = Some(status);
+        Ok(())
     }
+}
+
+/// The status file, if there is one that can be read.
+fn read(files: &Files) -> Option<Status> {
+    match files.read(&Path::new(RUN_DIR).join(FILE)) {
+        Ok(Found::File { bytes, .. }) => serde_json::from_slice(&bytes).ok(),
+        _ => None,
+    }
+}
+
+/// The last run that did something, and when one last changed something. Not fatal where the journal cannot be read: it
+/// tells of the past only.
+fn last_run(files: &Files, written: Option<&Status>) -> (Option<RunRecord>, Option<Timestamp>) {
+    // The journal has all diffs, and is long. Mostly the status file knows its last run already.
+    if let Some(status) = written
+        && let Some(run) = &status.last_run
+        && journal::newest(files).is_ok_and(|newest| newest == Some(run.id))
+    {
+        return (Some(run.clone()), status.changed);
+    }
+    let kept = journal::last(files, JOURNAL_SEARCH).unwrap_or_default();
+    let changed = kept.iter().find(|run| run.changed()).map(|run| run.started);
+    (kept.first().map(RunRecord::without_contents), changed)
 }
 
 fn write(files: &Files, status: &Status) -> Result<(), FileError> {
@@ -396,6 +422,12 @@ fn write(files: &Files, status: &Status) -> Result<(), FileError> {
 /// A status without what changes with each poll.
 fn facts(status: &Status) -> Status {
     let mut status = status.clone();
+    reduce(&mut status);
+    status
+}
+
+/// Leaves only what does not change with each poll.
+fn reduce(status: &mut Status) {
     status.written = Timestamp::UNIX_EPOCH;
     status.bucket.last_answer = None;
     status.bucket.latency_ms = None;
@@ -410,7 +442,6 @@ fn facts(status: &Status) -> Status {
     if let Some(document) = &mut status.document {
         document.confirmed = Timestamp::UNIX_EPOCH;
     }
-    status
 }
 
 /// Who asked for a step, where that is one place: of many, an innocent one would be named.

@@ -38,7 +38,7 @@ pub(super) async fn once(settings: Settings) -> Result<u8, Box<dyn Error>> {
         Ok(intent) => intent,
         Err(error) => {
             state.waiting(&error.message);
-            write_status(&state, &session)?;
+            write_status(&mut state, &session)?;
             return Err(error.into());
         }
     };
@@ -49,7 +49,7 @@ pub(super) async fn once(settings: Settings) -> Result<u8, Box<dyn Error>> {
     state.ran(&intent, &found_by, &record);
     state.services =
         service_health::down_services(&session.settings, session.converger.files()).await;
-    write_status(&state, &session)?;
+    write_status(&mut state, &session)?;
     print(&text::run(
         &record,
         text::Detail::Usual,
@@ -61,7 +61,7 @@ pub(super) async fn once(settings: Settings) -> Result<u8, Box<dyn Error>> {
 
 /// Writes the status file; not beside a daemon, whose word it is: with this process's end monitors would find the daemon
 /// gone.
-fn write_status(state: &BoxState, session: &Session) -> Result<(), FileError> {
+fn write_status(state: &mut BoxState, session: &Session) -> Result<(), FileError> {
     let root = &session.settings.root;
     if client::is_running(root) {
         return Ok(());

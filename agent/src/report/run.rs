@@ -195,6 +195,19 @@ impl RunRecord {
         is_failed(&self.steps, &self.problems)
     }
 
+    /// The same without what stands in files, and without who asks for it: for the status, which all accounts may read, and
+    /// which is written often. The journal has all, and is root's.
+    #[must_use]
+    pub fn without_contents(&self) -> Self {
+        let mut record = self.clone();
+        let changes = record.steps.iter_mut().flat_map(|step| &mut step.changes);
+        for change in changes {
+            change.diff = String::new();
+            change.origins = Vec::new();
+        }
+        record
+    }
+
     /// What `agentd --once` and `agentctl apply` exit with: 0 nothing to do, 2 changed, 4 something failed, 6 both.
     pub fn exit_code(&self) -> u8 {
         exit_code(self.changed(), self.failed())

@@ -1,11 +1,16 @@
 //! A step: what one resource wants of the box, as data. All of it comes true, or none.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::precaution::Precaution;
@@ -123,7 +128,7 @@ pub struct Check {
 }
 
 /// Something on the box that can be owned. As text, and as a key of state files: `path:/etc/hosts`, `unit:httpd.service`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone)]
 pub enum Thing {
     /// A file, a link, or the agent's lines within a file: absolute, without the root.
     Path(PathBuf),
@@ -154,6 +159,43 @@ impl Thing {
             Self::Unit(unit) => Some(unit),
             Self::Path(_) => None,
         }
+    }
+}
+
+/// By the bytes of the names: comparing paths by their components, as the standard library does, was an eighth of a run.
+/// Paths are written in one way only, without `//`, `/./` or a slash at the end.
+impl Thing {
+    fn key(&self) -> (bool, &[u8]) {
+        match self {
+            Self::Path(path) => (false, path.as_os_str().as_bytes()),
+            Self::Unit(unit) => (true, unit.as_bytes()),
+        }
+    }
+}
+
+impl PartialEq for Thing {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Thing {}
+
+impl PartialOrd for Thing {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Thing {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl Hash for Thing {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
     }
 }
 
@@ -211,13 +253,66 @@ pub struct Want {
     pub origins: Vec<LineOrigin>,
 }
 
-/// Where a line, or all, of a file comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a line, or all, of a file comes from. Written as one text, `12:/signed/products/shop`, for a ledger has hundreds
+/// of them and is read at each run.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineOrigin {
     /// The line within the content, from 1. `None`: the whole.
     pub line: Option<u32>,
     /// Where the document asks for it.
     pub pointer: Pointer,
+}
+
+impl Serialize for LineOrigin {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        match self.line {
+            Some(line) => out.collect_str(&format_args!("{line}:{}", self.pointer)),
+            None => out.serialize_str(&self.pointer.0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for LineOrigin {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        input.deserialize_any(AnyOrigin)
+    }
+}
+
+/// Reads both ways in which an origin was ever written.
+struct AnyOrigin;
+
+impl<'de> Visitor<'de> for AnyOrigin {
+    type Value = LineOrigin;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a place in the document, with or without a line and a colon before it")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<LineOrigin, E> {
+        let numbered = text.split_once(':').and_then(|(line, pointer)| {
+            // A pointer begins with a slash or a word.
+            let line = line.parse().ok()?;
+            Some((line, pointer))
+        });
+        let (line, pointer) =
+            numbered.map_or((None, text), |(line, pointer)| (Some(line), pointer));
+        Ok(LineOrigin {
+            line,
+            pointer: Pointer(pointer.to_owned()),
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<LineOrigin, A::Error> {
+        /// As the first ledgers have it.
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Spelled {
+            line: Option<u32>,
+            pointer: Pointer,
+        }
+        let Spelled { line, pointer } = Spelled::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(LineOrigin { line, pointer })
+    }
 }
 
 /// What is wished of a thing.

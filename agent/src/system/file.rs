@@ -10,7 +10,6 @@ mod staged;
 mod tests;
 mod walk;
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -253,10 +252,11 @@ impl Files {
         }
     }
 
-    /// What stands at each of `paths`, as [`Files::read`] would say; a directory that holds several is opened once.
+    /// What stands at each of `paths`, as [`Files::read`] would say; a directory that holds several, one after
+    /// the other, is opened once.
     pub fn read_all(
         &self,
-        paths: BTreeSet<PathBuf>,
+        paths: impl IntoIterator<Item = PathBuf>,
     ) -> impl Iterator<Item = (PathBuf, Result<Found, FileError>)> {
         let mut opened: Option<(PathBuf, Option<OwnedFd>)> = None;
         paths.into_iter().map(move |path| {
@@ -274,7 +274,7 @@ impl Files {
             return self.read(path);
         };
         let dir = match opened.take() {
-            Some((last, dir)) if last == parent => dir,
+            Some((last, dir)) if last.as_os_str() == parent.as_os_str() => dir,
             _ => self.parent("read", path)?.map(|(dir, _)| dir),
         };
         let found = match &dir {

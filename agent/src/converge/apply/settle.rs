@@ -1,6 +1,6 @@
 //! Bringing the ledger up to what is true.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::super::ledger::{Form, KnownStep, Owned, digest_of};
@@ -11,8 +11,15 @@ use crate::resource::{Step, Thing, Want};
 use crate::system::file::Found;
 
 impl Applier<'_> {
-    /// Everything that is wanted and true: steps that the plan had nothing to do for, too.
-    pub(in super::super) fn settle_all(&mut self, plan: &Plan) {
+    /// Everything that is wanted and true: steps that the plan had nothing to do for, too. Returns whether the ledger says
+    /// anything else than before.
+    pub(in super::super) fn settle_all(&mut self, plan: &Plan) -> bool {
+        let mut changed = false;
+        let mut owned: BTreeMap<StepName, Vec<Thing>> = BTreeMap::new();
+        for (step, things) in self.ledger.by_step() {
+            let things = things.into_iter().map(|(thing, _)| thing.clone());
+            owned.insert(step.clone(), things.collect());
+        }
         for step in &plan.wanted {
             let is_others = step.fast && self.overtaken;
             let obstructed = plan.steps.iter().any(|planned| {
@@ -22,17 +29,28 @@ impl Applier<'_> {
                 let planned = plan.steps.iter().find(|planned| {
                     planned.touches() && !planned.is_removal() && planned.name == step.name
                 });
-                self.settle(step, planned);
+                let owned = owned.get(&step.name).map_or(&[][..], Vec::as_slice);
+                changed |= self.settle(step, planned, owned);
             }
         }
+        changed
     }
 
-    /// One wanted step, which is true now. `planned`: what was done for it in this run.
-    pub(super) fn settle(&mut self, step: &Step, planned: Option<&PlannedStep>) {
+    /// A wanted step that was just done.
+    pub(super) fn settle_done(&mut self, step: &Step, planned: &PlannedStep) {
+        let owned = self.ledger.of_step(&step.name);
+        let owned: Vec<Thing> = owned.map(|(thing, _)| thing.clone()).collect();
+        self.settle(step, Some(planned), &owned);
+    }
+
+    /// One wanted step, which is true now. `planned`: what was done for it in this run. `owned`: what the ledger has of it.
+    /// Returns whether the ledger says anything else than before.
+    fn settle(&mut self, step: &Step, planned: Option<&PlannedStep>, owned: &[Thing]) -> bool {
         let written: BTreeSet<&Thing> = planned
             .iter()
             .flat_map(|planned| planned.changes.iter().map(|change| &change.thing))
             .collect();
+        let mut changed = false;
         for want in &step.wants {
             if self.is_left_alone(want) {
                 continue;
@@ -40,9 +58,10 @@ impl Applier<'_> {
             let wrote = written.contains(&want.thing);
             if let Some(owned) = self.owned_now(want, step, wrote) {
                 self.ledger.things.insert(want.thing.clone(), owned);
+                changed = true;
             }
         }
-        self.forget_gone(step);
+        changed |= self.forget_gone(step, owned);
         if !self.ledger.steps.get(&step.name).is_some_and(|known| {
             (known.kind, known.fast) == (step.kind, step.fast) && known.activate == step.activate
         }) {
@@ -52,16 +71,18 @@ impl Applier<'_> {
                 fast: step.fast,
             };
             self.ledger.steps.insert(step.name.clone(), known);
+            changed = true;
         }
         match &step.list {
             Some(list) if self.ledger.lists.get(&step.name) == Some(&list.entries) => {}
-            Some(list) => drop(
-                self.ledger
-                    .lists
-                    .insert(step.name.clone(), list.entries.clone()),
-            ),
-            None => drop(self.ledger.lists.remove(&step.name)),
+            Some(list) => {
+                let entries = list.entries.clone();
+                self.ledger.lists.insert(step.name.clone(), entries);
+                changed = true;
+            }
+            None => changed |= self.ledger.lists.remove(&step.name).is_some(),
         }
+        changed
     }
 
     /// Units under a root: nobody has looked at them.
@@ -73,6 +94,16 @@ impl Applier<'_> {
     fn owned_now(&self, want: &Want, step: &Step, wrote: bool) -> Option<Owned> {
         let before = self.ledger.things.get(&want.thing);
         let digest = digest_of(want, step);
+        let says_so = |owned: &Owned| {
+            (owned.kind, owned.form) == (step.kind, Form::of(&want.wish))
+                && owned.digest == digest
+                && owned.step == step.name
+                && owned.shown_as == want.shown_as
+                && owned.origins == want.origins
+        };
+        if !wrote && before.is_some_and(says_so) {
+            return None;
+        }
         let (adopted, run, written, version) = match before {
             Some(owned) if !wrote && owned.digest == digest => {
                 (owned.adopted, owned.run, owned.written, owned.version)
@@ -84,7 +115,7 @@ impl Applier<'_> {
                 self.document.version,
             ),
         };
-        let owned = Owned {
+        Some(Owned {
             kind: step.kind,
             step: step.name.clone(),
             form: Form::of(&want.wish),
@@ -95,8 +126,7 @@ impl Applier<'_> {
             run,
             written,
             version,
-        };
-        (before != Some(&owned)).then_some(owned)
+        })
     }
 
     /// A step that nothing asked for is gone, but for what others want by now.
@@ -116,22 +146,29 @@ impl Applier<'_> {
 
     /// Forgets what the step no longer wants and what is not there any more: a crash may have come between
     /// its removal, or that of the directory around it, and the ledger. So it does with what was there before the agent.
-    fn forget_gone(&mut self, step: &Step) {
-        let wanted: BTreeSet<&Thing> = step.wants.iter().map(|want| &want.thing).collect();
-        let gone: Vec<Thing> = self
-            .ledger
-            .of_step(&step.name)
-            .filter(|(thing, _)| !wanted.contains(thing))
-            .filter(|(thing, owned)| match thing {
-                Thing::Path(path) => owned.adopted || self.is_gone(path),
-                // Stopped by this very step, or never running.
-                Thing::Unit(_) => self.files.root().is_machine(),
-            })
-            .map(|(thing, _)| thing.clone())
-            .collect();
-        for thing in gone {
-            self.forget(&thing);
+    /// Returns whether there was anything.
+    fn forget_gone(&mut self, step: &Step, owned: &[Thing]) -> bool {
+        if owned.is_empty() {
+            return false;
         }
+        let mut forgot = false;
+        let wanted: BTreeSet<&Thing> = step.wants.iter().map(|want| &want.thing).collect();
+        for thing in owned.iter().filter(|thing| !wanted.contains(thing)) {
+            let Some(known) = self.ledger.things.get(thing) else {
+                continue;
+            };
+            let gone = known.step == step.name
+                && match thing {
+                    Thing::Path(path) => known.adopted || self.is_gone(path),
+                    // Stopped by this very step, or never running.
+                    Thing::Unit(_) => self.files.root().is_machine(),
+                };
+            if gone {
+                self.forget(thing);
+                forgot = true;
+            }
+        }
+        forgot
     }
 
     fn is_gone(&self, path: &Path) -> bool {

@@ -94,13 +94,13 @@ impl Applier<'_> {
         if step.is_removal() {
             self.settle_removal(step, plan);
         } else if let Some(wanted) = plan.wanted.iter().find(|wanted| wanted.name == step.name) {
-            self.settle(wanted, Some(step));
+            self.settle_done(wanted, step);
         }
     }
 
     fn mark_outstanding(&mut self, step: &PlannedStep, plan: &Plan) {
         if let Some(wanted) = plan.wanted.iter().find(|wanted| wanted.name == step.name) {
-            self.settle(wanted, Some(step));
+            self.settle_done(wanted, step);
         }
         self.mark_untrue(&step.name);
     }

@@ -20,11 +20,11 @@ use crate::system::systemd;
 
 /// Looks at things, all of a kind in one call.
 pub(super) async fn look(files: &Files, platform: &Platform, things: BTreeSet<Thing>) -> Sight {
-    let mut paths: BTreeSet<PathBuf> = BTreeSet::new();
+    let mut paths: Vec<PathBuf> = Vec::new();
     let mut units: Vec<String> = Vec::new();
     for thing in things {
         match thing {
-            Thing::Path(path) => drop(paths.insert(path)),
+            Thing::Path(path) => paths.push(path),
             Thing::Unit(unit) => units.push(unit),
         }
     }

@@ -56,6 +56,41 @@ fn what_the_first_release_wrote_is_read() {
 }
 
 #[test]
+fn origins_are_short_texts_and_were_once_objects() {
+    let origin = |line, pointer: &str| LineOrigin {
+        line,
+        pointer: crate::fleet::Pointer(pointer.into()),
+    };
+    let mut thing = owned("hosts", "block");
+    thing["origins"] = json!([
+        {"line": null, "pointer": "/signed/servers"},
+        {"line": 12, "pointer": "/signed/servers/web-1"},
+        "/signed/a:b", "3:/signed/products/4:5",
+    ]);
+    let ledger = read(&json!({
+        "format": 2, "things": {"path:/etc/hosts": thing}, "steps": {}, "lists": {}, "dirs": [], "good": null,
+    }));
+    let expected = [
+        origin(None, "/signed/servers"),
+        origin(Some(12), "/signed/servers/web-1"),
+        origin(None, "/signed/a:b"),
+        origin(Some(3), "/signed/products/4:5"),
+    ];
+    let things = |ledger: &Ledger| {
+        ledger
+            .path(Path::new("/etc/hosts"))
+            .unwrap()
+            .origins
+            .clone()
+    };
+    assert_eq!(things(&ledger), expected);
+    assert_eq!(ledger.foreign(), None);
+    assert_eq!(things(&read(&written(&ledger))), expected);
+    let text = written(&ledger)["things"]["path:/etc/hosts"]["origins"][1].clone();
+    assert_eq!(text, "12:/signed/servers/web-1");
+}
+
+#[test]
 fn what_a_newer_version_wrote_is_kept_told_and_written_back() {
     let newer = json!({
         "format": 3,

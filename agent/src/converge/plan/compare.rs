@@ -1,21 +1,62 @@
 //! Comparing one step with the box.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::super::change::{Inverse, When};
+use super::super::change::{Change, Inverse, When};
 use super::super::hands;
-use super::super::ledger::KnownStep;
+use super::super::ledger::{KnownStep, Owned};
 use super::super::situation::Situation;
 use super::{Decision, PlannedStep};
 use crate::report::{Cause, Kind, StepName};
 use crate::resource::{LeftOut, Step, Thing, Wave};
 
-/// What must change for `step` to be true. `claimed`: whether any step wants a thing.
-pub(super) fn step(
+/// What steps are compared with.
+pub(super) struct Comparison<'a> {
+    situation: &'a Situation<'a>,
+    /// What the ledger has of each step.
+    owned: BTreeMap<&'a StepName, Vec<(&'a Thing, &'a Owned)>>,
+    /// What any step wants.
+    claimed: &'a BTreeSet<Thing>,
+}
+
+impl<'a> Comparison<'a> {
+    pub(super) fn new(situation: &'a Situation<'a>, claimed: &'a BTreeSet<Thing>) -> Self {
+        Self {
+            situation,
+            owned: situation.ledger.by_step(),
+            claimed,
+        }
+    }
+
+    /// What the ledger has of a step.
+    fn owned(&self, step: &StepName) -> impl Iterator<Item = (&'a Thing, &'a Owned)> {
+        self.owned.get(step).into_iter().flatten().copied()
+    }
+}
+
+/// What must change for `step` to be true.
+pub(super) fn step(step: &Step, with: &Comparison<'_>) -> PlannedStep {
+    let (changes, obstacle) = changes(step, with);
+    planned(step, changes, obstacle, with.situation)
+}
+
+/// The same; `None` where nothing has to be done or said.
+pub(super) fn work(step: &Step, with: &Comparison<'_>) -> Option<PlannedStep> {
+    let (changes, obstacle) = changes(step, with);
+    let situation = with.situation;
+    let has_work = !changes.is_empty()
+        || obstacle.is_some()
+        || situation.pending.unfinished(&step.name).is_some()
+        || super::stands_still(step, situation);
+    has_work.then(|| planned(step, changes, obstacle, situation))
+}
+
+fn planned(
     step: &Step,
+    changes: Vec<Change>,
+    obstacle: Option<String>,
     situation: &Situation<'_>,
-    claimed: &dyn Fn(&Thing) -> bool,
 ) -> PlannedStep {
     let mut planned = PlannedStep {
         name: step.name.clone(),
@@ -27,8 +68,8 @@ pub(super) fn step(
         wave: step.wave,
         needs: step.needs.clone(),
         cause: Cause::Intended,
-        decision: Decision::Do,
-        changes: Vec::new(),
+        decision: obstacle.map_or(Decision::Do, Decision::Obstructed),
+        changes,
         check: step.check.clone(),
         precautions: step.precautions.clone(),
         probes: step.probes.clone(),
@@ -38,6 +79,22 @@ pub(super) fn step(
         fast: step.fast,
         restore: Vec::new(),
     };
+    if let Some(interrupted) = situation.pending.unfinished(&step.name) {
+        planned.cause = Cause::Pending;
+        planned.restore.clone_from(&interrupted.changes);
+    } else if only_drift(&planned)
+        || (planned.changes.is_empty() && super::stands_still(step, situation))
+    {
+        planned.cause = Cause::Drift;
+    }
+    planned
+}
+
+/// What must change for `step` to be true, and what is in the way of it.
+fn changes(step: &Step, with: &Comparison<'_>) -> (Vec<Change>, Option<String>) {
+    let situation = with.situation;
+    let mut changes: Vec<Change> = Vec::new();
+    let mut obstacle = None;
     // Units come after the paths that they read: whether one of those changes is known by then.
     let mut touched: BTreeSet<PathBuf> = BTreeSet::new();
     let (paths, rest): (Vec<_>, Vec<_>) = step
@@ -49,10 +106,10 @@ pub(super) fn step(
         match hands::difference(want, step, situation, &is_touched) {
             Ok(Some(change)) => {
                 touched.extend(change.thing.path().map(Path::to_path_buf));
-                planned.changes.push(change);
+                changes.push(change);
             }
             Ok(None) => {}
-            Err(obstacle) => planned.decision = Decision::Obstructed(obstacle),
+            Err(why) => obstacle = Some(why),
         }
     }
     let shown: BTreeSet<&Path> = step
@@ -60,8 +117,8 @@ pub(super) fn step(
         .iter()
         .filter_map(|want| want.shown_as.as_deref())
         .collect();
-    for (thing, owned) in situation.ledger.of_step(&step.name) {
-        if claimed(thing) {
+    for (thing, owned) in with.owned(&step.name) {
+        if with.claimed.contains(thing) {
             continue;
         }
         if let Some(mut change) = hands::removal(thing, owned, situation) {
@@ -75,31 +132,20 @@ pub(super) fn step(
                 .shown_as
                 .as_deref()
                 .is_some_and(|path| shown.contains(path));
-            planned.changes.push(change);
+            changes.push(change);
         }
     }
-    if let Some(interrupted) = situation.pending.unfinished(&step.name) {
-        planned.cause = Cause::Pending;
-        planned.restore.clone_from(&interrupted.changes);
-    } else if only_drift(&planned)
-        || (planned.changes.is_empty() && super::stands_still(step, situation))
-    {
-        planned.cause = Cause::Drift;
-    }
-    planned
+    (changes, obstacle)
 }
 
 /// What must change for a step that nothing asks for any more to be gone.
-pub(super) fn removal(
-    name: &StepName,
-    situation: &Situation<'_>,
-    claimed: &dyn Fn(&Thing) -> bool,
-) -> PlannedStep {
+pub(super) fn removal(name: &StepName, with: &Comparison<'_>) -> PlannedStep {
+    let situation = with.situation;
     let mut kind = None;
     let mut changes = Vec::new();
-    for (thing, owned) in situation.ledger.of_step(name) {
+    for (thing, owned) in with.owned(name) {
         kind = Some(owned.kind);
-        if !claimed(thing) {
+        if !with.claimed.contains(thing) {
             changes.extend(hands::removal(thing, owned, situation));
         }
     }

@@ -6,6 +6,8 @@ mod records;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use compare::Comparison;
+
 use super::change::{Change, When};
 use super::ledger::{KnownStep, Ledger};
 use super::pending::Undo;
@@ -154,11 +156,11 @@ pub(super) fn plan(situation: &Situation<'_>) -> Plan {
         .flat_map(|step| step.wants.iter().map(|want| want.thing.clone()))
         .chain(desired.claims.iter().cloned())
         .collect();
-    let is_claimed = |thing: &Thing| claimed.contains(thing);
+    let comparison = Comparison::new(situation, &claimed);
     let mut removals = Vec::new();
     let mut previews = Vec::new();
     for name in gone {
-        let mut removal = compare::removal(name, situation, &is_claimed);
+        let mut removal = compare::removal(name, &comparison);
         match decisions.get(name) {
             None => removals.push(removal),
             Some(decision) => {
@@ -171,16 +173,15 @@ pub(super) fn plan(situation: &Situation<'_>) -> Plan {
     removals.sort_by_key(|step| std::cmp::Reverse((step.wave, step.known.kind)));
     let blocked = blocked.into_iter().map(|(step, decision)| PlannedStep {
         decision: decision.clone(),
-        ..compare::step(step, situation, &is_claimed)
+        ..compare::step(step, &comparison)
     });
 
     let planned = wanted
         .iter()
-        .map(|step| compare::step(step, situation, &is_claimed));
+        .filter_map(|step| compare::work(step, &comparison));
     let steps: Vec<PlannedStep> = removals
         .into_iter()
         .chain(planned)
-        .filter(PlannedStep::has_work)
         .chain(blocked)
         .chain(previews)
         .chain(desired.left_out.iter().map(compare::left_out))
@@ -217,13 +218,6 @@ fn needed_first(mut steps: Vec<Step>) -> Vec<Step> {
 }
 
 impl PlannedStep {
-    fn has_work(&self) -> bool {
-        !self.changes.is_empty()
-            || self.only_starts()
-            || matches!(self.cause, Cause::Pending | Cause::Unwanted)
-            || self.decision != Decision::Do
-    }
-
     /// Whether all of it is there already, and only a service has to be started that serves it.
     pub(super) fn only_starts(&self) -> bool {
         self.cause == Cause::Drift && self.changes.is_empty()

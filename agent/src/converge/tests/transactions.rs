@@ -112,16 +112,17 @@ impl Machine {
             version: 1,
             digest: "d".into(),
         };
+        let fallback = self.good.clone().map(|steps| Desired {
+            steps,
+            ..Desired::default()
+        });
         let plan = plan::plan(&Situation {
             document: document.clone(),
-            desired: Desired {
+            desired: &Desired {
                 steps,
                 ..Desired::default()
             },
-            fallback: self.good.clone().map(|steps| Desired {
-                steps,
-                ..Desired::default()
-            }),
+            fallback: fallback.as_ref(),
             ledger: &ledger,
             pending: &self.pending,
             quarantine: &self.quarantine,

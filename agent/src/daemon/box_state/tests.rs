@@ -330,3 +330,45 @@ fn what_is_written_and_not_in_effect_is_not_converged() {
     node.run(Vec::new(), Vec::new());
     assert_eq!(node.status().health, Health::Converged);
 }
+
+#[test]
+fn what_stands_in_files_does_not_reach_the_status_that_all_may_read() {
+    let mut this = Node::converged();
+    let mut changed = step("sites", Outcome::Changed, "");
+    changed.changes.push(crate::report::ChangeRecord {
+        action: crate::report::Action::Update,
+        path: "/etc/secret".into(),
+        shown_as: None,
+        diff: "-password one\n+password two\n".into(),
+        backup: None,
+        origins: Vec::new(),
+        internal: false,
+    });
+    this.run(vec![changed], Vec::new());
+    let files = this.files();
+    let mut state = std::mem::replace(&mut this.state, BoxState::new(&this.session));
+    state.publish(&files, &this.session, true).unwrap();
+    let written = std::fs::read_to_string(this.dir.path().join("run/agentd/status.json")).unwrap();
+    assert!(written.contains("/etc/secret"), "{written}");
+    assert!(!written.contains("password"), "{written}");
+}
+
+#[test]
+fn the_last_run_is_known_after_a_start_also_where_the_status_file_is_older_than_the_journal() {
+    let mut this = Node::converged();
+    let files = this.files();
+    let limits = this.session.settings.journal;
+    this.run(vec![step("sites", Outcome::Changed, "")], Vec::new());
+    let mut record = this.state.last_run.clone().unwrap();
+    journal::keep(&files, &record, limits).unwrap();
+    let mut state = std::mem::replace(&mut this.state, BoxState::new(&this.session));
+    state.publish(&files, &this.session, true).unwrap();
+    let started = BoxState::new(&this.session);
+    assert_eq!(started.last_run.as_ref(), Some(&record));
+    assert_eq!(started.changed, Some(record.started));
+
+    // A run that nobody has published: its process was killed.
+    record.id += 1;
+    journal::keep(&files, &record, limits).unwrap();
+    assert_eq!(BoxState::new(&this.session).last_run, Some(record));
+}
