@@ -5,38 +5,70 @@
 mod stage;
 
 use std::error::Error;
+use std::process::ExitCode;
 
-use stage::Stage;
+use clap::Parser;
+use stage::{Pace, Stage};
 
 const SAMPLE: &str = include_str!("../../../fleets/heavy.json");
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let mut stage = Stage::build()?;
+/// A day in the life of one web server, in eight steps: the real daemon, and a bucket that speaks S3.
+///
+/// Everything lies in a scratch directory and on loopback, and is gone afterwards; nothing of this machine is changed,
+/// and root is not needed.
+#[derive(Debug, Parser)]
+#[command(name = "cargo demo --", bin_name = "cargo demo --")]
+struct Options {
+    /// Wait for the Enter key after each step
+    #[arg(long, conflicts_with = "fast")]
+    pause: bool,
 
+    /// Do not wait between the steps (on a terminal, three seconds are the default)
+    #[arg(long)]
+    fast: bool,
+
+    /// Show files and answers whole, and the daemon's log where something fails
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match Stage::build(Pace::new(options.pause, options.fast), options.verbose).and_then(play) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            Stage::complain(error.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn play(mut stage: Stage) -> Result<(), Box<dyn Error>> {
     stage.scene(
         "A box that knows nothing yet",
-        "The bucket holds the fleet document: who is who, and what each product needs. This box is baked as\n\
-         web-1. Its disk has an ordinary /etc/hosts, with a line that somebody once wrote by hand.",
+        "The bucket holds the fleet document: who is who, and what each product needs. This box is web-1, with an\n\
+         ordinary /etc/hosts.",
     );
     stage.write("/etc/hosts", "127.0.0.1\tlocalhost\n192.0.2.44\tprinter\n")?;
-    stage.show("/etc/hosts")?;
     stage.publish(SAMPLE)?;
     stage.start_agent()?;
     stage.wait_for_run(1)?;
-    Stage::say(
-        "agentd read the document, found web-1 in it, and made the box so. It owns these files now:",
-    );
-    stage.tree("/etc")?;
-    stage.show("/etc/hosts")?;
-    stage.show("/etc/shop/memcached.json")?;
-    stage.show("/etc/httpd/agentd/current/shop_www.conf")?;
-    stage.show("/etc/cron.d/agentd-shop_digest")?;
-    Stage::say("Every line can say who asked for it:");
-    stage.ctl(&["why", "/etc/hosts", "mysql-master"])?;
+    stage.tree("/etc", 3)?;
+    for file in [
+        "/etc/hosts",
+        "/etc/shop/memcached.json",
+        "/etc/httpd/agentd/current/shop_www.conf",
+        "/etc/cron.d/agentd-shop_digest",
+    ] {
+        stage.show_if_verbose(file)?;
+    }
+    stage.grep("mysql-master", "/etc/hosts")?;
+    stage.ctl(&["why", "/etc/hosts", "mysql-master"], 3)?;
+    stage.seen("the box made itself a web server, and every line can say who asked for it.");
 
     stage.scene(
         "A memcached node leaves",
-        "cache-2 is to be replaced. The operator marks it as draining and publishes version 2.",
+        "cache-2 is to be replaced: the operator marks it as draining and publishes version 2.",
     );
     let document = stage.edit(
         SAMPLE,
@@ -46,7 +78,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         )],
     )?;
     stage.publish_and_wait(&document)?;
-    stage.ctl(&["show", "last"])?;
+    stage.ctl(&["show", "last"], 4)?;
+    stage.seen("one edit of the document, and the list of nodes is another on every web server.");
 
     stage.scene(
         "Another database becomes the master",
@@ -57,12 +90,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         &[(r#"["db-1", "db-2", "db-3"]"#, r#"["db-2", "db-1", "db-3"]"#)],
     )?;
     stage.publish_and_wait(&document)?;
-    stage.ctl(&["show", "last"])?;
+    stage.grep("mysql-master", "/etc/hosts")?;
+    stage.seen(
+        "mysql-master is db-2 now. On database machines this happens by itself when a master dies.",
+    );
 
     stage.scene(
         "A new site",
-        "The shop gets a host of its own for pictures. First at the desk: what would this change on web-1?\n\
-         Nothing is published yet; the plan needs neither the box nor the bucket.",
+        "First at the desk: what would it change on web-1? A plan needs neither the box nor the bucket.",
     );
     let site = r#""sites": {
           "img":   {"domains": ["img.shop.example.com"], "root": "/srv/shop/current/img", "headers": {"Cache-Control": "public, max-age=86400"}},
@@ -73,18 +108,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         stage.file("now.json", &document)?,
         stage.file("next.json", &next)?,
     );
-    stage.ctl(&[
-        "plan",
-        "--as",
-        "web-1",
-        "--document",
-        &then,
-        "--against",
-        &now,
-    ])?;
-    Stage::say("That is what was meant. Publish it:");
+    stage.ctl(
+        &[
+            "plan",
+            "--as",
+            "web-1",
+            "--document",
+            &then,
+            "--against",
+            &now,
+        ],
+        5,
+    )?;
     stage.publish_and_wait(&next)?;
-    stage.ctl(&["history"])?;
+    stage.ctl(&["history"], 5)?;
+    stage.seen("what was planned is what was done. (No Apache runs here: on a real box it tests the new state and is asked for the page.)");
 
     stage.scene(
         "A broken document",
@@ -101,15 +139,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             (r#""30 6 * * 1-5""#, r#""75 6 * * 1-5""#),
         ],
     )?;
-    Stage::say("The same check runs at the desk, before anything is published:");
     let file = stage.file("broken.json", &broken)?;
-    stage.ctl(&["validate", &file])?;
-    Stage::say("Published all the same, it reaches no file; the box keeps version 4 and says so:");
+    stage.ctl(&["validate", &file], 3)?;
     let before = stage.fingerprint()?;
     stage.publish(&broken)?;
     stage.wait_for_refusal()?;
-    stage.ctl(&["status"])?;
+    stage.ctl(&["status"], 2)?;
     stage.expect_unchanged(&before)?;
+    stage.seen("the desk finds it first; published all the same, not one byte under /etc changed.");
     stage.publish(&next)?;
     stage.wait_converged()?;
 
@@ -119,31 +156,29 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     stage.write("/etc/shop/memcached.json", "[]\n")?;
     let took = stage.wait_for_text("/etc/shop/memcached.json", "10.77.0.21")?;
-    Stage::say(&format!(
-        "Repaired {} ms later, without waiting for a poll; what had been written there was kept:",
+    stage.ctl(&["show", "last"], 5)?;
+    stage.seen(&format!(
+        "repaired {} ms later, without waiting for a poll; what had been written was kept.",
         took.as_millis()
     ));
-    stage.ctl(&["show", "last"])?;
 
     stage.scene(
         "The bucket goes away",
-        "The box goes on with its last good document, and says how old it is.",
+        "The box goes on with its last good document, and mends /etc/hosts, emptied meanwhile, all the same.",
     );
     stage.stop_bucket();
     stage.write("/etc/hosts", "")?;
     stage.wait_for_text("/etc/hosts", "mysql-master")?;
     stage.wait_for_bucket_error()?;
-    Stage::say(
-        "Emptied meanwhile, /etc/hosts was repaired all the same. The state of the box, as whoever is on call sees it:",
+    stage.ctl(&["status"], 3)?;
+    stage.seen(
+        "nothing is lost while the bucket is away, and the box says how old its document is.",
     );
-    stage.ctl(&["status"])?;
 
-    stage.scene(
-        "The bucket is back",
-        "And all is well. `agentctl help` knows more; docs/architecture.md tells how it works.",
-    );
+    stage.scene("The bucket is back", "And all is well.");
     stage.start_bucket(&next)?;
     stage.wait_converged()?;
-    stage.ctl(&["status"])?;
+    stage.ctl(&["status"], 4)?;
+    stage.seen("it came back by itself.");
     stage.finish()
 }

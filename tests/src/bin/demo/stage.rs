@@ -15,7 +15,34 @@ use serde_json::Value;
 /// How long anything in the demonstration may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// So long the reader has for each step, where nothing else is asked for.
+const READING: Duration = Duration::from_secs(3);
+/// The most characters of a line of an answer.
+const WIDEST: usize = 116;
+/// The steps of the demonstration.
+const STEPS: u32 = 8;
+
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// How the reader is waited for between two steps.
+#[derive(Debug, Clone, Copy)]
+pub enum Pace {
+    Enter,
+    Seconds,
+    None,
+}
+
+impl Pace {
+    /// Where nobody watches, nobody is waited for.
+    pub fn new(pause: bool, fast: bool) -> Self {
+        let watched = io::stdout().is_terminal();
+        match (pause && io::stdin().is_terminal(), fast || !watched) {
+            (true, _) => Self::Enter,
+            (false, true) => Self::None,
+            (false, false) => Self::Seconds,
+        }
+    }
+}
 
 pub struct Stage {
     scratch: tempfile::TempDir,
@@ -25,11 +52,13 @@ pub struct Stage {
     bin: PathBuf,
     scenes: u32,
     color: bool,
+    pace: Pace,
+    verbose: bool,
 }
 
 impl Stage {
     /// Builds the programs, a scratch root and a bucket.
-    pub fn build() -> Result<Self> {
+    pub fn build(pace: Pace, verbose: bool) -> Result<Self> {
         let bin = build_programs()?;
         let scratch = tempfile::Builder::new()
             .prefix("node-agent-demo-")
@@ -44,10 +73,12 @@ impl Stage {
             bin,
             scenes: 0,
             color: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            pace,
+            verbose,
         };
         Self::print(&format!(
             "node-agent: one document in a bucket; every machine of the fleet makes itself so.\n\
-             The box of this demonstration is the directory {}; the bucket is on {address}.\n",
+             The box of this demonstration is the directory {}, the bucket is on {address}; both go at its end.",
             stage.scratch.path().display()
         ));
         stage.write(
@@ -57,33 +88,56 @@ impl Stage {
                  [s3]\nendpoint = \"http://{address}\"\npath_style = true\ntimeout = \"2s\"\n"
             ),
         )?;
-        Self::print("Its settings, /etc/agentd/agentd.toml:");
-        stage.show("/etc/agentd/agentd.toml")?;
+        stage.show_if_verbose("/etc/agentd/agentd.toml")?;
         Ok(stage)
     }
 
-    /// A heading and what happens.
+    /// A heading and what happens. Waits for the reader of the step before.
     pub fn scene(&mut self, title: &str, story: &str) {
+        if self.scenes > 0 {
+            self.wait_for_reader();
+        }
         self.scenes += 1;
-        let heading = format!("{}. {title}", self.scenes);
-        let rule = "─".repeat(heading.chars().count());
-        let (bold, plain) = if self.color {
-            ("\x1b[1m", "\x1b[0m")
-        } else {
-            ("", "")
-        };
-        Self::print(&format!("\n{bold}{heading}{plain}\n{rule}\n{story}\n"));
+        let heading = format!("{}/{STEPS}  {title}", self.scenes);
+        Self::print(&format!("\n{}\n{story}", self.bold(&heading)));
     }
 
-    pub fn say(text: &str) {
-        Self::print(&format!("\n{text}\n"));
+    /// What the step has shown, in a line.
+    pub fn seen(&self, text: &str) {
+        Self::print(&self.bold(&format!("  => {text}")));
+    }
+
+    fn wait_for_reader(&self) {
+        match self.pace {
+            Pace::None => {}
+            Pace::Seconds => std::thread::sleep(READING),
+            Pace::Enter => {
+                Self::print(&self.dim("  (Enter goes on)"));
+                // At the end of the input nobody is there to wait for.
+                let _ = io::stdin().read_line(&mut String::new());
+            }
+        }
+    }
+
+    /// Why the demonstration cannot go on, in words.
+    #[expect(clippy::print_stderr, reason = "the error that ends the demonstration")]
+    pub fn complain(error: &dyn Error) {
+        eprintln!("demo: {error}");
+        let mut source = error.source();
+        while let Some(cause) = source {
+            eprintln!("  caused by: {cause}");
+            source = cause.source();
+        }
+        eprintln!("demo: `cargo demo -- --verbose` shows more");
     }
 
     /// Puts the document into the bucket, as the operator's publishing does.
     pub fn publish(&self, document: &str) -> Result<()> {
         let bucket = self.bucket.as_ref().ok_or("the bucket is away")?;
         bucket.put("prod/fleet.json", document.to_owned());
-        Self::print(&self.dim("  (published: s3://fleet/prod/fleet.json)"));
+        if self.verbose {
+            Self::print(&self.dim("  (published: s3://fleet/prod/fleet.json)"));
+        }
         Ok(())
     }
 
@@ -111,19 +165,22 @@ impl Stage {
             edited = edited.replacen(old, new, 1);
         }
         let mut diff = String::new();
-        for change in similar::TextDiff::from_lines(document, &edited).iter_all_changes() {
-            let (mark, color) = match change.tag() {
-                similar::ChangeTag::Delete => ("-", "\x1b[31m"),
-                similar::ChangeTag::Insert => ("+", "\x1b[32m"),
-                similar::ChangeTag::Equal => continue,
-            };
-            let line = format!("  fleet.json {mark} {}", change.value().trim());
-            let line = if self.color {
+        let mut line = |mark: char, color: &str, text: &str| {
+            let line = format!("  fleet.json {mark} {}", self.clipped(text.trim()));
+            diff.push_str(&if self.color {
                 format!("{color}{line}\x1b[0m\n")
             } else {
                 format!("{line}\n")
-            };
-            diff.push_str(&line);
+            });
+        };
+        for (old, new) in replacements {
+            for change in similar::TextDiff::from_lines(*old, *new).iter_all_changes() {
+                match change.tag() {
+                    similar::ChangeTag::Delete => line('-', "\x1b[31m", change.value()),
+                    similar::ChangeTag::Insert => line('+', "\x1b[32m", change.value()),
+                    similar::ChangeTag::Equal => {}
+                }
+            }
         }
         Self::print(&diff);
         Ok(edited)
@@ -152,12 +209,12 @@ impl Stage {
         Ok(())
     }
 
-    /// Runs agentctl as an operator would, and shows what it says.
+    /// Runs agentctl as an operator would, and shows what it says: so many lines of it, unless all is asked for.
     #[expect(
         clippy::disallowed_methods,
         reason = "agentctl has deadlines of its own"
     )]
-    pub fn ctl(&self, arguments: &[&str]) -> Result<()> {
+    pub fn ctl(&self, arguments: &[&str], lines: usize) -> Result<()> {
         let shown: Vec<String> = arguments
             .iter()
             .map(|word| {
@@ -177,12 +234,15 @@ impl Stage {
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said)
             .replace(&format!("{}/", self.scratch.path().display()), "");
-        Self::print(&indent(&said));
+        self.print_lines(&said, lines);
         Ok(())
     }
 
-    /// Shows a file of the box.
-    pub fn show(&self, path: &str) -> Result<()> {
+    /// Shows a file of the box, where all is asked for.
+    pub fn show_if_verbose(&self, path: &str) -> Result<()> {
+        if !self.verbose {
+            return Ok(());
+        }
         let text =
             fs::read_to_string(self.path(path)).map_err(|error| format!("{path}: {error}"))?;
         Self::print(&format!(
@@ -193,8 +253,18 @@ impl Stage {
         Ok(())
     }
 
-    /// Shows the names of all files under a directory of the box.
-    pub fn tree(&self, dir: &str) -> Result<()> {
+    /// Shows the lines of a file of the box that have `text` in them.
+    pub fn grep(&self, text: &str, path: &str) -> Result<()> {
+        let whole =
+            fs::read_to_string(self.path(path)).map_err(|error| format!("{path}: {error}"))?;
+        let lines: Vec<&str> = whole.lines().filter(|line| line.contains(text)).collect();
+        Self::print(&self.command("grep", &[text, path]));
+        Self::print(&indent(&lines.join("\n")));
+        Ok(())
+    }
+
+    /// Shows the names of files under a directory of the box.
+    pub fn tree(&self, dir: &str, lines: usize) -> Result<()> {
         let mut names = Vec::new();
         walk(&self.path(dir), &mut |path| {
             let link = fs::read_link(path)
@@ -207,7 +277,7 @@ impl Stage {
             }
         })?;
         names.sort();
-        Self::print(&indent(&names.concat()));
+        self.print_lines(&names.concat(), lines);
         Ok(())
     }
 
@@ -226,7 +296,6 @@ impl Stage {
 
     pub fn expect_unchanged(&self, before: &BTreeMap<PathBuf, Vec<u8>>) -> Result<()> {
         if *before == self.fingerprint()? {
-            Self::say("Not one byte under /etc has changed.");
             Ok(())
         } else {
             Err("a refused document changed something under /etc".into())
@@ -281,7 +350,7 @@ impl Stage {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        Err(format!("{path} was not repaired; see {}", self.log()).into())
+        Err(self.in_vain(&format!("{path} to be repaired")))
     }
 
     /// Stops the daemon as systemd would, and sweeps the stage.
@@ -294,11 +363,20 @@ impl Stage {
                 nix::sys::signal::Signal::SIGTERM,
             )?;
             let status = agent.wait()?;
-            Self::say(&format!(
-                "(agentd stopped on SIGTERM in {} ms, {status})",
+            if !status.success() {
+                return Err(format!("agentd was asked to stop and ended with {status}").into());
+            }
+            Self::print(&format!(
+                "\nAll of it happened on the real programs; agentd stopped within {} ms. Next:",
                 start.elapsed().as_millis()
             ));
         }
+        Self::print(
+            "  cargo demo -- --pause --verbose      the same slowly, with the files and answers whole\n  \
+               agentctl validate tests/fleets/heavy.json   check a document (target/debug/agentctl)\n  \
+               tests/run                            every test, on machines that really boot (as root)\n  \
+               README.md, \"Use it\"                 a document and a machine of your own",
+        );
         Ok(())
     }
 
@@ -311,11 +389,20 @@ impl Stage {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Err(format!(
-            "waited in vain for {what}; the daemon's log:\n{}",
-            self.log()
+        Err(self.in_vain(what))
+    }
+
+    fn in_vain(&self, what: &str) -> Box<dyn Error> {
+        let log = self.log();
+        let whole: Vec<&str> = log.lines().collect();
+        let shown = if self.verbose { whole.len() } else { 3 };
+        let last = whole.get(whole.len().saturating_sub(shown)..);
+        format!(
+            "waited {} s in vain for {what}. The end of the daemon's log:\n{}",
+            PATIENCE.as_secs(),
+            last.unwrap_or_default().join("\n")
         )
-        .into())
+        .into()
     }
 
     fn log(&self) -> String {
@@ -328,11 +415,40 @@ impl Stage {
 
     fn command(&self, program: &str, arguments: &[&str]) -> String {
         let line = format!("  $ {program} {}", arguments.join(" "));
+        self.bold(line.trim_end())
+    }
+
+    fn bold(&self, text: &str) -> String {
         if self.color {
-            format!("\x1b[1m{}\x1b[0m", line.trim_end())
+            format!("\x1b[1m{text}\x1b[0m")
         } else {
-            line.trim_end().to_owned()
+            text.to_owned()
         }
+    }
+
+    /// So many lines of a text, and how many more there are.
+    fn print_lines(&self, text: &str, most: usize) {
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
+        if self.verbose || lines.len() <= most {
+            return Self::print(&indent(text));
+        }
+        let shown = lines.get(..most).unwrap_or_default();
+        let shown: Vec<String> = shown.iter().map(|line| self.clipped(line)).collect();
+        Self::print(&indent(&shown.join("\n")));
+        let more = lines.len() - most;
+        let lines = if more == 1 { "line" } else { "lines" };
+        Self::print(&self.dim(&format!("  │ … {more} {lines} more: --verbose")));
+    }
+
+    /// A line that fits a terminal of 120 columns, unless all is asked for.
+    fn clipped(&self, line: &str) -> String {
+        if self.verbose || line.chars().count() <= WIDEST {
+            return line.to_owned();
+        }
+        line.chars().take(WIDEST - 1).chain(['…']).collect()
     }
 
     fn dim(&self, text: &str) -> String {
