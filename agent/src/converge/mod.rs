@@ -257,10 +257,26 @@ impl Converger {
             rows.append(&mut done);
             if changed && later {
                 plan = self.look_again(intent, applier).await?;
+                self.forget_what_came_too_late(&plan, &rows);
             }
         }
         rows.extend(Applier::left(&plan));
         Ok((plan, rows))
+    }
+
+    /// What somebody has changed since its step was done in this run, this run does not mend. It has seen it, though, and
+    /// would pass for having dealt with it: the watch over edits must know better.
+    fn forget_what_came_too_late(&self, plan: &Plan, done: &[StepRecord]) {
+        let is_done = |name: &StepName| {
+            done.iter()
+                .any(|row| row.step == *name && row.outcome == Outcome::Changed)
+        };
+        let late = plan.steps.iter().filter(|step| is_done(&step.name));
+        for path in
+            late.flat_map(|step| step.changes.iter().filter_map(|change| change.thing.path()))
+        {
+            self.files.forget_sighting(path);
+        }
     }
 
     /// The plan as it is by now, in the middle of a run.

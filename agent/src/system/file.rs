@@ -224,6 +224,11 @@ impl Files {
         self.sightings.of(path)
     }
 
+    /// Forgets what was last seen at a path: whatever stands there counts as somebody else's.
+    pub fn forget_sighting(&self, path: &Path) {
+        self.sightings.forget(path);
+    }
+
     /// Forgets the sightings of all paths but these: what is remembered must not grow for ever.
     pub fn forget_sightings_but(&self, keep: impl Fn(&Path) -> bool) {
         self.sightings.forget_all_but(keep);

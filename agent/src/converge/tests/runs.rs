@@ -282,3 +282,33 @@ async fn planning_writes_nothing_and_says_what_a_run_does() {
     };
     assert_eq!(strip(plan.records(false)), strip(run.steps));
 }
+
+#[tokio::test]
+async fn what_is_edited_after_its_step_was_done_does_not_pass_for_known() {
+    const LIST: &str = "/etc/shop/memcached.json";
+    let node = Box::new();
+    let edited = std::cell::Cell::new(false);
+    let progress = |what: &str, _: std::time::Duration| {
+        if what == "applying hosts" {
+            assert!(node.path(LIST).exists(), "the list comes before the names");
+            node.write(LIST, "[]");
+            edited.set(true);
+        }
+    };
+    let intent = node.intent("web-1");
+    let run = node
+        .converger
+        .run(&intent, crate::report::Trigger::Poll, &progress);
+    run.await.unwrap();
+    assert!(edited.get());
+    assert_eq!(node.read(LIST), "[]");
+    // The watch over edits compares what stands there with what was last seen.
+    let files = &node.converger.files;
+    let path = std::path::Path::new(LIST);
+    assert_ne!(files.sighting(path), Some(files.look(path).unwrap()));
+    // What was not touched is known.
+    let hosts = std::path::Path::new("/etc/hosts");
+    assert_eq!(files.sighting(hosts), Some(files.look(hosts).unwrap()));
+    node.run("web-1").await;
+    assert!(node.read(LIST).contains("10.77.0.21"));
+}

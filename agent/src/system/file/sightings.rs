@@ -58,6 +58,13 @@ impl Sightings {
         seen.get(path).copied()
     }
 
+    pub(super) fn forget(&self, path: &Path) {
+        if let Some(seen) = &self.0 {
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.remove(path);
+        }
+    }
+
     pub(super) fn forget_all_but(&self, keep: impl Fn(&Path) -> bool) {
         if let Some(seen) = &self.0 {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
