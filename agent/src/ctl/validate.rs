@@ -97,7 +97,7 @@ pub fn document(file: &Path, console: Console) -> Result<Document, Failure> {
             ))
         })
         .inspect(|document| {
-            for warning in warnings(&document.fleet, clock::now()) {
+            for warning in pressing(&document.fleet, clock::now()) {
                 console.note(&format!("{name}: {warning}"));
             }
         })
@@ -160,7 +160,16 @@ fn good(
     out
 }
 
+/// All that is worth a second look.
 fn warnings(fleet: &Fleet, now: Timestamp) -> Vec<String> {
+    let mut warnings = pressing(fleet, now);
+    let advice = advice(fleet).into_iter();
+    warnings.extend(advice.map(|advice| format!("{}: {}", advice.pointer, advice.message)));
+    warnings
+}
+
+/// What must be known also where the document is only used: advice on how to write it is for who checks it.
+fn pressing(fleet: &Fleet, now: Timestamp) -> Vec<String> {
     let mut warnings = Vec::new();
     let (issued, expires) = (fleet.issued.0, fleet.expires.0);
     if expires <= now {
@@ -179,8 +188,6 @@ fn warnings(fleet: &Fleet, now: Timestamp) -> Vec<String> {
             "it says \"confirm\": true: this version may shrink any list past the guard".into(),
         );
     }
-    let advice = advice(fleet).into_iter();
-    warnings.extend(advice.map(|advice| format!("{}: {}", advice.pointer, advice.message)));
     let unserved = unserved(fleet).into_iter();
     warnings.extend(unserved.map(|each| format!("{}: {}", each.pointer, each.message)));
     warnings

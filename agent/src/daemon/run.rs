@@ -103,7 +103,7 @@ impl EventLoop {
         let watchdog = Rc::clone(&self.watchdog);
         let converger = Arc::clone(&self.session.converger);
         let progress = |what: &str, may_take| watchdog.progress_for(what, may_take);
-        let running = converger.run(&intent, trigger, &progress);
+        let running = Box::pin(converger.run(&intent, trigger, &progress));
         let record = self.serve_during(running).await;
         let record = record.map_err(|error| {
             let error = chain(&error);

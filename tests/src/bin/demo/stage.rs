@@ -167,11 +167,12 @@ impl Stage {
         let mut diff = String::new();
         let mut line = |mark: char, color: &str, text: &str| {
             let line = format!("  fleet.json {mark} {}", self.clipped(text.trim()));
-            diff.push_str(&if self.color {
-                format!("{color}{line}\x1b[0m\n")
+            let (color, plain) = if self.color {
+                (color, "\x1b[0m")
             } else {
-                format!("{line}\n")
-            });
+                ("", "")
+            };
+            diff.extend([color, &line, plain, "\n"]);
         };
         for (old, new) in replacements {
             for change in similar::TextDiff::from_lines(*old, *new).iter_all_changes() {
