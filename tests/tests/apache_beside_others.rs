@@ -231,11 +231,19 @@ fn a_site_is_not_called_served_while_nobody_gets_it() {
             health(&web)
         );
 
-        // Apache stopped: nothing is to do, and nobody is served.
+        // Apache stopped: nobody is served, so it is started. Masked, it is meant to stand still: that is told.
         let unit = image.apache_unit();
         web.machine.must(&["systemctl", "stop", unit]).unwrap();
         web.once().unwrap();
+        assert!(web.machine.is_active(unit), "{}", health(&web));
+        web.machine
+            .must(&["systemctl", "mask", "--now", "--runtime", unit])
+            .unwrap();
+        web.once().unwrap();
         assert!(health(&web).contains("does not run"), "{}", health(&web));
+        web.machine
+            .must(&["systemctl", "unmask", "--runtime", unit])
+            .unwrap();
 
         // For this machine alone.
         let ports = match image {
