@@ -74,7 +74,7 @@ impl Sites {
         let renamed = is(&[current::FIRST])
             && !diff.is_empty()
             && changed().all(|line| server::is_generation_line(line.get(1..).unwrap_or_default()));
-        probe || renamed || is(&["current", "staged", server::HEALTH_FILE])
+        probe || renamed || is(&["current", "staged", names::HEALTH_FILE])
     }
 
     /// Whether Apache's own configuration reads the agent's include file, or would if it were there. `None`: there is
@@ -404,7 +404,7 @@ fn step(
 ) -> Step {
     let (first, first_origins) = server::first(sites, apache, facts);
     let mut pieces = vec![Piece {
-        name: server::HEALTH_FILE.into(),
+        name: names::HEALTH_FILE.into(),
         text: server::HEALTH.into(),
         origins: Vec::new(),
     }];
@@ -412,7 +412,7 @@ fn step(
         pieces.extend(vhost.files.iter().cloned());
         if vhost.answers {
             pieces.push(Piece {
-                name: format!("{}.probe", vhost::stem(site)),
+                name: format!("{}.probe", names::stem(site)),
                 text: probe_answer(site),
                 origins: whole(site),
             });

@@ -5,14 +5,20 @@
 
 use std::collections::BTreeMap;
 
-use super::vhost::stem;
 use crate::fleet::names::SiteDomain;
 use crate::node::SiteView;
 
+/// The file that the default vhosts and a site for every host answer balancers with.
+pub(super) const HEALTH_FILE: &str = "server.probe";
 /// The most labels of a host name, which has 253 characters, and one more.
 const MOST_LABELS: usize = 128;
 /// What a wildcard is asked by: nobody has a site of this name.
 const ANY_LABEL: &str = "agentd-probe";
+
+/// The name of a site's files, without extension. No two sites share it: names have no underscore.
+pub(super) fn stem(site: &SiteView) -> String {
+    format!("{}_{}", site.product, site.name)
+}
 
 /// The names that one vhost of a site answers to, each with its index in the document.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::facts::ApacheFacts;
 use super::lines::Lines;
+use super::names::HEALTH_FILE;
 use super::quote::quoted;
 use super::vhost::{GENERATION, WELL_KNOWN};
 use crate::fleet::Pointer;
@@ -12,8 +13,6 @@ use crate::node::SiteView;
 use crate::resource::LineOrigin;
 use crate::system::platform::Apache;
 
-/// The file that the default vhosts answer balancers with.
-pub(super) const HEALTH_FILE: &str = "server.probe";
 /// The content of [`HEALTH_FILE`].
 pub(super) const HEALTH: &str = "serving\n";
 /// The define that makes Apache read the generation that is to be checked.
@@ -93,21 +92,6 @@ fn default_vhost(port: u16, theirs: bool, apache: &Apache) -> String {
         SetHandler None
     </Location>
 </VirtualHost>
-"
-    )
-}
-
-/// What the default vhost has for load balancers, for a site whose name is every name.
-pub(super) fn health_of_catch_all(apache: &Apache) -> String {
-    let file = format!("{}/${{{GENERATION}}}/{HEALTH_FILE}", apache.dir.display());
-    let url = WELL_KNOWN.replace('.', "\\.");
-    format!(
-        "    AliasMatch \"^{url}$\" \"{file}\"
-    <LocationMatch \"^{url}$\">
-        AuthMerging Off
-        Require all granted
-        SetHandler None
-    </LocationMatch>
 "
     )
 }

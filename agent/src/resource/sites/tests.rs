@@ -230,7 +230,7 @@ fn a_generation_is_named_after_its_content() {
 #[test]
 fn one_sites_change_is_no_line_in_the_vhost_of_another() {
     let mut changed = heavy();
-    let removed = vhost::stem(&changed.sites.pop().unwrap());
+    let removed = names::stem(&changed.sites.pop().unwrap());
     let (before, after) = (
         only_step(&heavy(), &debian(), &installed()),
         only_step(&changed, &debian(), &installed()),

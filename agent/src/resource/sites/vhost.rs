@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use super::lines::Lines;
-use super::names::Part;
+use super::names::{HEALTH_FILE, Part, stem};
 use super::quote::{header_value, quoted};
-use super::{access, directories, server};
+use super::{access, directories};
 use crate::fleet::{Redirect, Scheme};
 use crate::node::SiteView;
 use crate::system::platform::Apache;
@@ -22,11 +22,6 @@ pub(super) enum Guarded {
     Plain,
     /// An override template may rewrite or proxy everything: the probe is taken out of that first.
     Rewriting,
-}
-
-/// The name of a site's files, without extension. No two sites share it: names have no underscore.
-pub(super) fn stem(site: &SiteView) -> String {
-    format!("{}_{}", site.product, site.name)
 }
 
 /// A log of a site's own.
@@ -97,7 +92,7 @@ pub(super) fn body(site: &SiteView, part: &Part<'_>, apache: &Apache, guarded: G
     lines.add(&probe(site, apache, guarded));
     if part.catches_all() {
         // Balancers that send no host name get here, and not to the server's default vhost.
-        lines.add(&server::health_of_catch_all(apache));
+        lines.add(&health(apache));
     }
     match &wish.redirect {
         Some(redirect) => redirects(site, redirect, &mut lines),
@@ -108,6 +103,21 @@ pub(super) fn body(site: &SiteView, part: &Part<'_>, apache: &Apache, guarded: G
     error_documents(site, &mut lines);
     headers(site, &mut lines);
     lines
+}
+
+/// What the default vhost has for load balancers, for a site whose name is every name.
+fn health(apache: &Apache) -> String {
+    let file = format!("{}/${{{GENERATION}}}/{HEALTH_FILE}", apache.dir.display());
+    let url = WELL_KNOWN.replace('.', "\\.");
+    format!(
+        "    AliasMatch \"^{url}$\" \"{file}\"
+    <LocationMatch \"^{url}$\">
+        AuthMerging Off
+        Require all granted
+        SetHandler None
+    </LocationMatch>
+"
+    )
 }
 
 fn names(site: &SiteView, part: &Part<'_>, lines: &mut Lines) {
