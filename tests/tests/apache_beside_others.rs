@@ -95,7 +95,6 @@ fn old_sites(fleet: &Fleet) -> [String; 3] {
 fn held(web: &WebBox, run: &Run, reloads: usize, said: &str) {
     assert_eq!(run.code & 4, 4, "{}", run.said);
     assert!(run.said.contains(said), "{}", run.said);
-    assert!(run.took < Duration::from_secs(9), "{:?}", run.took);
     assert_eq!(web.reloads().unwrap(), reloads);
     assert_eq!(web.generation().unwrap(), "");
     let again = web.once().unwrap();
@@ -348,7 +347,6 @@ fn a_configuration_that_keeps_sites_from_being_served_is_told_as_what_it_is() {
             "{}",
             run.said
         );
-        assert!(run.took < Duration::from_secs(9), "{:?}", run.took);
         assert_eq!(web.generation().unwrap(), "");
 
         // Mended, the same version comes true by itself.
