@@ -165,14 +165,15 @@ impl Findings {
 
     /// Whether something in `place` was read wrongly, so that what it means cannot be judged.
     pub fn is_doubtful(&self, place: &Place<'_>) -> bool {
-        if self.doubtful.is_empty() {
-            return false;
-        }
-        let mut pointer = place.pointer().0;
-        if self.doubtful.contains(&pointer) {
+        !self.doubtful.is_empty() && self.is_doubtful_at(&place.pointer())
+    }
+
+    /// The same of a place that is known by its pointer.
+    pub fn is_doubtful_at(&self, pointer: &Pointer) -> bool {
+        if self.doubtful.contains(&pointer.0) {
             return true;
         }
-        pointer.push('/');
+        let pointer = format!("{}/", pointer.0);
         let next = self
             .doubtful
             .range::<str, _>((Bound::Included(pointer.as_str()), Bound::Unbounded))

@@ -1,6 +1,7 @@
 //! The fleet document: its model, its typed strings, how it is read and checked. No input or output.
 
 pub mod advice;
+mod bundle;
 mod check;
 mod document;
 mod envelope;
@@ -18,6 +19,7 @@ mod unserved;
 mod walk;
 mod wording;
 
+pub use bundle::{Bundle, applies, bundles};
 pub use document::{Document, DocumentId};
 pub use envelope::Signature;
 pub use findings::{Mistake, OtherPlace};

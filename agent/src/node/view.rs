@@ -7,7 +7,9 @@ use super::{
     CacheName, CacheView, CronView, Elections, HostEntry, HostsScope, Owner, SiteView, View,
     databases,
 };
-use crate::fleet::{CronJob, CronRun, Fleet, Name, Pointer, Server, ServerState};
+use crate::fleet::{
+    Bundle, CronJob, CronRun, Fleet, Name, Pointer, Server, ServerState, applies, bundles,
+};
 
 /// The role whose servers run memcached.
 const MEMCACHED: &str = "memcached";
@@ -188,20 +190,15 @@ impl<'f> Node<'f> {
     fn cron(&self) -> Vec<CronView> {
         let mut jobs = Vec::new();
         let neighbours = Neighbours::of(self);
-        for (name, product, origin) in self.products() {
-            let origin = origin.then("cron");
-            let owner = Owner::Product(name.clone());
-            let among = neighbours.of_product(name);
-            self.add_jobs(&mut jobs, &owner, &product.cron, among, &origin);
-        }
-        let roles: BTreeSet<&Name> = self.server.roles.iter().collect();
-        for name in roles {
-            if let Some(role) = self.fleet.roles.get(name) {
-                let origin = Pointer::of(["signed", "roles", name.as_str(), "cron"]);
-                let owner = Owner::Role(name.clone());
-                let among = neighbours.of_role(name);
-                self.add_jobs(&mut jobs, &owner, &role.cron, among, &origin);
-            }
+        for bundle in bundles(self.fleet, self.server) {
+            let origin = bundle.origin().then("cron");
+            let (owner, among) = match bundle {
+                Bundle::Product(name, _) => {
+                    (Owner::Product(name.clone()), neighbours.of_product(name))
+                }
+                Bundle::Role(name, _) => (Owner::Role(name.clone()), neighbours.of_role(name)),
+            };
+            self.add_jobs(&mut jobs, &owner, bundle.cron(), among, &origin);
         }
         jobs
     }
@@ -215,13 +212,13 @@ impl<'f> Node<'f> {
         origin: &Pointer,
     ) {
         for (name, job) in of {
-            let here = applies(job, self.server)
+            let here = applies(&job.on, self.server)
                 && match job.run {
                     CronRun::Each => true,
                     CronRun::One => {
                         among
                             .iter()
-                            .find(|(_, server)| applies(job, server))
+                            .find(|(_, server)| applies(&job.on, server))
                             .map(|(name, _)| *name)
                             == Some(self.name)
                     }
@@ -294,8 +291,4 @@ fn active(fleet: &Fleet) -> impl Iterator<Item = (&Name, &Server)> {
 
 fn has_role(server: &Server, role: &str) -> bool {
     server.roles.iter().any(|name| name.as_str() == role)
-}
-
-fn applies(job: &CronJob, server: &Server) -> bool {
-    job.on.is_empty() || job.on.iter().any(|role| server.roles.contains(role))
 }

@@ -3,6 +3,14 @@
 //! Pure, and linear in the size of the fleet: ten thousand servers are checked at each change of the document.
 
 mod boxes;
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "for the first items of bundles that can contradict each other"
+    )
+)]
+mod bundles;
 mod caches;
 mod products;
 mod servers;
