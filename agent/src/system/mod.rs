@@ -14,6 +14,7 @@ pub mod lock;
 pub mod memory;
 pub mod mounts;
 pub mod object;
+pub mod outside;
 pub mod platform;
 pub mod ports;
 pub mod presence;
