@@ -80,6 +80,7 @@ fn see(machine: &Machine, what: &str, mut holds: impl FnMut(&Value) -> bool) -> 
 fn clone_of(image: Image, disk: &Path, name: &str, address: &str) -> MachineSpec {
     with_credentials(MachineSpec::new(name, image, address).disk(disk))
         .file("/srv/shop/current/public/index.html", "the shop")
+        .file("/srv/video/current/public/index.html", "the videos")
 }
 
 /// Every file of an image in which these words stand.

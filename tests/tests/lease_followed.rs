@@ -382,6 +382,8 @@ fn one_web_machine<'fleet>(
     bucket.publish(document).unwrap();
     let spec = MachineSpec::new("web-1", Image::Debian, "10.77.0.11")
         // Asked for a reload, it takes its time.
+        .file("/srv/shop/current/public/index.html", "the shop")
+        .file("/srv/video/current/public/index.html", "the videos")
         .file("/etc/systemd/system/apache2.service.d/slow.conf", "[Service]\nExecReload=\nExecReload=/bin/sh -c 'test ! -e /run/slow || sleep 25; /usr/sbin/apachectl graceful'\n");
     let machine = with_agent_and(spec, &agent_config("")).unwrap();
     let machine = fleet.boot_all(vec![machine]).unwrap().remove(0);

@@ -127,10 +127,18 @@ fn an_apache_below_opt_under_another_unit_serves_what_the_document_says() {
         "{found}"
     );
 
-    // The status watches that unit.
+    // That unit is what is started where the document wants something served, and what the status watches.
     web.must(&["systemctl", "stop", "web.service"]).unwrap();
-    // The daemon looks each minute, and when somebody asks.
-    web.must(&["agentctl", "apply"]).unwrap();
+    web.must(&["agentctl", "apply", "--simple-exit"]).unwrap();
+    see(&web, "the unit to be started again", || {
+        serves(&web, "late.example.com", "the late one")
+    });
+    let broken = b"[Service]\nExecStartPre=/bin/false\n";
+    web.write("/etc/systemd/system/web.service.d/broken.conf", broken)
+        .unwrap();
+    web.must(&["systemctl", "daemon-reload"]).unwrap();
+    web.must(&["systemctl", "stop", "web.service"]).unwrap();
+    web.run(&["agentctl", "apply"]).unwrap();
     see(&web, "the status to tell that Apache does not run", || {
         let status = web.run(&["agentctl", "status"]).unwrap();
         status.code == Some(1) && status.stdout.contains("web.service")

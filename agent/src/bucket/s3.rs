@@ -7,6 +7,7 @@ mod connect;
 mod credentials;
 mod error_response;
 mod http_client;
+mod outbound_proxy;
 mod uploads;
 
 use aws_sdk_s3::Client;

@@ -15,6 +15,9 @@ use super::super::error::{BucketError, BucketErrorKind, Failure};
 /// The most of a server's message that is shown, in characters.
 const SHOWN: usize = 300;
 
+/// The status by which a proxy asks for a user and a password.
+const PROXY_AUTHENTICATION: u16 = 407;
+
 /// An answer of S3 that is no success.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorResponse {
@@ -30,7 +33,12 @@ pub struct ErrorResponse {
 
 impl fmt::Display for ErrorResponse {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "S3 answered {}", self.status)?;
+        let who = if self.status == PROXY_AUTHENTICATION {
+            "the proxy"
+        } else {
+            "S3"
+        };
+        write!(out, "{who} answered {}", self.status)?;
         if !self.code.is_empty() {
             write!(out, " {}", Shown(&self.code))?;
         }
@@ -101,6 +109,11 @@ impl ErrorResponse {
 
     /// What the code alone does not tell someone who reads it for the first time.
     fn meaning(&self) -> Option<&'static str> {
+        if self.status == PROXY_AUTHENTICATION {
+            return Some(
+                "it wants a user and a password: HTTP_PROXY=http://USER:PASSWORD@HOST:PORT, and HTTPS_PROXY likewise",
+            );
+        }
         match self.code.as_str() {
             "RequestTimeTooSkewed" => Some("this machine's clock is wrong"),
             "SignatureDoesNotMatch" => Some("the secret access key is wrong"),

@@ -18,6 +18,8 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
+use super::outbound_proxy::OutboundProxies;
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The most of an answer that is no success, in bytes: S3's have less than 2 KiB.
@@ -25,11 +27,12 @@ const LARGEST_ERROR: usize = 64 * 1024;
 /// The most of an answer that is no object, in bytes: a list of 1000 keys of 1 KiB, all escaped, has less.
 const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 
-/// The two clients, of which the second is made when it is first needed.
+/// The clients: for plain HTTP, for TLS, and for what goes through a proxy. The others are made when they are first needed.
 #[derive(Debug)]
 struct Clients {
     plain: SharedHttpClient,
     tls: OnceLock<SharedHttpClient>,
+    proxies: OutboundProxies,
 }
 
 impl Clients {
@@ -52,7 +55,10 @@ struct ByScheme {
 
 impl HttpConnector for ByScheme {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let client = if request.uri().starts_with("https:") {
+        let proxy = self.clients.proxies.of(request.uri());
+        let client = if proxy.is_some() {
+            self.clients.proxies.client()
+        } else if request.uri().starts_with("https:") {
             self.clients.tls()
         } else {
             &self.clients.plain
@@ -62,7 +68,13 @@ impl HttpConnector for ByScheme {
         let answer = client
             .http_connector(&self.settings, &self.components)
             .call(request);
-        HttpConnectorFuture::new(async move { Ok(bounded(answer.await?, streamed)) })
+        HttpConnectorFuture::new(async move {
+            match (answer.await, proxy) {
+                (Ok(answer), _) => Ok(bounded(answer, streamed)),
+                (Err(error), Some(proxy)) => Err(proxy.blame(error)),
+                (Err(error), None) => Err(error),
+            }
+        })
     }
 }
 
@@ -133,6 +145,7 @@ pub(super) fn lazy_http_client() -> SharedHttpClient {
     let clients = Arc::new(Clients {
         plain: Builder::new().build_http(),
         tls: OnceLock::new(),
+        proxies: OutboundProxies::from_environment(),
     });
     http_client_fn(move |settings, components| {
         SharedHttpConnector::new(ByScheme {

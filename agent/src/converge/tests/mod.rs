@@ -36,7 +36,7 @@ struct Box {
 impl Box {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let files = Files::new(Root::under(dir.path()).unwrap());
+        let files = Files::new(Root::under(dir.path()).unwrap()).remembering();
         let converger = Converger {
             files,
             platform: Platform::of(Family::Centos),
