@@ -17,8 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// So long the reader has for each step, where nothing else is asked for.
 const READING: Duration = Duration::from_secs(3);
-/// The most characters of a line of an answer.
-const WIDEST: usize = 116;
+/// The most columns that are used of a terminal, and those of an output that is none.
+const WIDEST: usize = 120;
+/// The columns before a line of an answer.
+const INDENT: usize = 4;
 /// The steps of the demonstration.
 const STEPS: u32 = 8;
 
@@ -52,6 +54,7 @@ pub struct Stage {
     bin: PathBuf,
     scenes: u32,
     color: bool,
+    columns: usize,
     pace: Pace,
     verbose: bool,
 }
@@ -73,12 +76,15 @@ impl Stage {
             bin,
             scenes: 0,
             color: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            columns: terminal_size::terminal_size()
+                .map_or(WIDEST, |(width, _)| usize::from(width.0))
+                .min(WIDEST),
             pace,
             verbose,
         };
-        Self::print(&format!(
-            "node-agent: one document in a bucket; every machine of the fleet makes itself so.\n\
-             The box of this demonstration is the directory {}, the bucket is on {address}; both go at its end.",
+        Self::print("node-agent: one document in a bucket; every machine makes itself so.");
+        stage.tell(&format!(
+            "The box of this demonstration is the directory {}, the bucket is on {address}; both go at its end.",
             stage.scratch.path().display()
         ));
         stage.write(
@@ -99,11 +105,18 @@ impl Stage {
         }
         self.scenes += 1;
         let heading = format!("{}/{STEPS}  {title}", self.scenes);
-        Self::print(&format!("\n{}\n{story}", self.bold(&heading)));
+        Self::print(&format!("\n{}", self.bold(&heading)));
+        self.tell(story);
+    }
+
+    /// Prose, in lines that fit.
+    fn tell(&self, text: &str) {
+        Self::print(&wrapped(text, self.columns));
     }
 
     /// What the step has shown, in a line.
     pub fn seen(&self, text: &str) {
+        let text = wrapped(text, self.columns.saturating_sub(5)).replace('\n', "\n     ");
         Self::print(&self.bold(&format!("  => {text}")));
     }
 
@@ -166,7 +179,7 @@ impl Stage {
         }
         let mut diff = String::new();
         let mut line = |mark: char, color: &str, text: &str| {
-            let line = format!("  fleet.json {mark} {}", self.clipped(text.trim()));
+            let line = self.clipped(&format!("  fleet.json {mark} {}", text.trim()), 0);
             let (color, plain) = if self.color {
                 (color, "\x1b[0m")
             } else {
@@ -373,10 +386,10 @@ impl Stage {
             ));
         }
         Self::print(
-            "  cargo demo -- --pause --verbose      the same slowly, with the files and answers whole\n  \
-               agentctl validate tests/fleets/heavy.json   check a document (target/debug/agentctl)\n  \
-               tests/run                            every test, on machines that really boot (as root)\n  \
-               README.md, \"Use it\"                 a document and a machine of your own",
+            "  cargo demo -- --pause --verbose  the same slowly, with files and answers whole\n  \
+               target/debug/agentctl validate tests/fleets/heavy.json   check a document\n  \
+               tests/run                        every test, on machines that boot (as root)\n  \
+               README.md, \"Use it\"              a document and a machine of your own",
         );
         Ok(())
     }
@@ -437,19 +450,28 @@ impl Stage {
             return Self::print(&indent(text));
         }
         let shown = lines.get(..most).unwrap_or_default();
-        let shown: Vec<String> = shown.iter().map(|line| self.clipped(line)).collect();
+        let shown: Vec<String> = shown
+            .iter()
+            .map(|line| self.clipped(line, INDENT))
+            .collect();
         Self::print(&indent(&shown.join("\n")));
         let more = lines.len() - most;
         let lines = if more == 1 { "line" } else { "lines" };
         Self::print(&self.dim(&format!("  │ … {more} {lines} more: --verbose")));
     }
 
-    /// A line that fits a terminal of 120 columns, unless all is asked for.
-    fn clipped(&self, line: &str) -> String {
-        if self.verbose || line.chars().count() <= WIDEST {
+    /// A line that fits behind an indent of so many columns, unless all is asked for. Colours take no room.
+    fn clipped(&self, line: &str, indent: usize) -> String {
+        let room = self.columns.saturating_sub(indent);
+        if self.verbose || visible(line).count() <= room {
             return line.to_owned();
         }
-        line.chars().take(WIDEST - 1).chain(['…']).collect()
+        let Some((end, _)) = visible(line).nth(room.saturating_sub(1)) else {
+            return line.to_owned();
+        };
+        let cut = line.get(..end).unwrap_or_default();
+        let plain = if self.color { "\x1b[0m" } else { "" };
+        format!("{cut}{plain}…")
     }
 
     fn dim(&self, text: &str) -> String {
@@ -466,6 +488,31 @@ impl Stage {
         // Not fatal: the daemon must still be stopped when nobody reads any more.
         let _ = writeln!(out, "{}", text.trim_end_matches('\n'));
     }
+}
+
+/// The characters of a line that take room on a terminal, with where they stand.
+fn visible(line: &str) -> impl Iterator<Item = (usize, char)> {
+    let mut in_escape = false;
+    line.char_indices().filter(move |(_, character)| {
+        let escape = in_escape || *character == '\x1b';
+        in_escape = escape && *character != 'm';
+        !escape
+    })
+}
+
+/// Words in lines of at most so many columns.
+fn wrapped(text: &str, columns: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
 }
 
 impl Drop for Stage {
