@@ -203,6 +203,20 @@ fn a_name_that_an_older_site_has_is_told_with_its_file_and_innocent_sites_come_t
         );
         assert_eq!(visit(&fleet, "shop.example.com"), "the shop");
         assert_eq!(old_sites(&fleet), ["one", "two", "one"]);
+        // The same where it is not the first of a site's names.
+        sites["other"]["domains"] = json!(["other.example.com", "two.example.com"]);
+        let reloads = web.reloads().unwrap();
+        let run = published(&web, &sites);
+        assert_eq!(run.code & 4, 4, "{}", run.said);
+        assert!(
+            run.said
+                .contains("requests for two.example.com at 10.77.0.11:80 go to two.example.com"),
+            "{}",
+            run.said
+        );
+        assert_eq!(web.reloads().unwrap(), reloads);
+        assert_ne!(visit(&fleet, "other.example.com"), "the next shop");
+        assert_eq!(old_sites(&fleet), ["one", "two", "one"]);
     }
 }
 
@@ -229,6 +243,19 @@ fn a_site_is_not_called_served_while_nobody_gets_it() {
             "{}",
             health(&web)
         );
+
+        // There, and closed to the account that Apache serves as.
+        let closed = |mode: &str| {
+            web.machine.must(&["chmod", mode, "/srv/late"]).unwrap();
+            web.once().unwrap()
+        };
+        let run = closed("700");
+        let said = "its root /srv/late is closed to ";
+        assert!(run.code & 4 == 4 && run.said.contains(said), "{}", run.said);
+        assert!(run.said.contains("chmod o+x /srv/late"), "{}", run.said);
+        assert!(health(&web).contains(said), "{}", health(&web));
+        let run = closed("755");
+        assert_eq!(run.code, 0, "{}", run.said);
 
         // Apache stopped: nobody is served, so it is started. Masked, it is meant to stand still: that is told.
         let unit = image.apache_unit();

@@ -300,4 +300,9 @@ fn a_retired_machine_says_when_it_may_be_switched_off() {
             .1
             .contains("nothing of the agent's is left, may be switched off")
     });
+    let doctor = said(&web, &["agentctl", "doctor"]).1;
+    assert!(
+        doctor.contains("retired: nothing of the agent's is left, may be switched off"),
+        "{doctor}"
+    );
 }

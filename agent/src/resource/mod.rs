@@ -10,6 +10,7 @@ mod cron;
 #[cfg(test)]
 mod fixtures;
 mod hosts;
+mod member;
 mod precaution;
 mod sites;
 mod step;
@@ -21,11 +22,12 @@ use std::path::Path;
 pub use cache::{CacheInstances, CacheLists};
 pub use cron::{Cron, CronFacts};
 pub use hosts::{Hosts, HostsFacts, HostsLine, PATH as HOSTS};
-pub use precaution::{OpenLogs, OthersSites, Precaution, logs_of};
+pub use member::{Member, MemberName};
+pub use precaution::{OpenLogs, OthersSites, Precaution, ServedName, logs_of};
 pub use sites::{ApacheFacts, Sites};
 pub use step::{
-    Activation, BLOCK_BEGIN, BLOCK_END, Check, GuardedList, LineOrigin, Member, MemberName, Phase,
-    Probe, Question, Refusal, Step, Text, Thing, USUAL_STEP, UnknownThing, Verb, Want, Wave, Wish,
+    Activation, BLOCK_BEGIN, BLOCK_END, Check, GuardedList, LineOrigin, Phase, Probe, Question,
+    Refusal, Step, Text, Thing, USUAL_STEP, UnknownThing, Verb, Want, Wave, Wish,
 };
 pub use vhost_table::VhostTable;
 

@@ -2,8 +2,10 @@
 //! service can bear. Nothing is switched where it would; that is the box's fault, and tried again.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::member::MemberName;
 use crate::system::command::CommandLine;
 
 /// A look before the switch.
@@ -26,8 +28,21 @@ pub struct OthersSites {
     pub own: PathBuf,
     /// The ports that others listen on.
     pub ports: BTreeSet<u16>,
+    /// The names by which the agent's own are to be reached, and where.
+    pub names: Vec<ServedName>,
     /// What to do where Apache does not read the agent's own at all.
     pub not_included: String,
+}
+
+/// A name of one of the agent's sites.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServedName {
+    /// Whose.
+    pub member: MemberName,
+    /// The name; of a wildcard, one that it stands for.
+    pub host: String,
+    /// Where visitors ask for it.
+    pub at: SocketAddr,
 }
 
 /// Log files that the service has open as long as it runs.

@@ -13,6 +13,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::member::{Member, MemberName};
 use super::precaution::Precaution;
 use crate::fleet::Pointer;
 use crate::report::{Kind, StepName};
@@ -96,26 +97,6 @@ pub enum Wave {
 impl Wave {
     /// All of them, in order.
     pub const ALL: [Self; 4] = [Self::Base, Self::Content, Self::Serving, Self::Proof];
-}
-
-/// A part of a step that can be left out without the rest: a virtual host among many.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
-    /// Its name, as people say it: `shop/www`.
-    pub name: MemberName,
-    /// The name of the file that is its alone, by which a check's complaint is known to be about it.
-    pub file: String,
-}
-
-/// The name of a part of a step, stable over runs.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct MemberName(pub String);
-
-impl fmt::Display for MemberName {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.pad(&self.0)
-    }
 }
 
 /// A check of what is staged, with what tells a fault of ours from one that was there before.

@@ -139,9 +139,14 @@ impl Vhost {
     }
 
     fn has_name(&self, name: &str) -> bool {
-        let name = name.to_ascii_lowercase();
-        (std::iter::once(&self.name).chain(&self.aliases))
-            .any(|own| fits(own.to_ascii_lowercase().as_bytes(), name.as_bytes()))
+        (std::iter::once(&self.name).chain(&self.aliases)).any(|own| {
+            if own.contains(['*', '?']) {
+                let (own, name) = (own.to_ascii_lowercase(), name.to_ascii_lowercase());
+                fits(own.as_bytes(), name.as_bytes())
+            } else {
+                own.eq_ignore_ascii_case(name)
+            }
+        })
     }
 }
 

@@ -3,11 +3,12 @@
 //! Only for the machine itself: the accounts of what lies under another root cannot be looked up this way.
 
 use std::collections::BTreeSet;
+use std::ffi::CString;
 use std::io;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::unistd::User;
+use nix::unistd::{Gid, User, getgrouplist};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -32,6 +33,30 @@ pub enum AccountError {
         DEADLINE.as_secs()
     )]
     Deadline,
+}
+
+/// Who an account is to the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Its user id.
+    pub user: u32,
+    /// Its group ids, the first its own.
+    pub groups: Vec<u32>,
+}
+
+impl Credentials {
+    /// Those of the account of that name; `None` also where the name service does not say. Blocks for as long as that does.
+    pub fn of(user: &str) -> Option<Self> {
+        let account = User::from_name(user).ok().flatten()?;
+        let name = CString::new(user).ok()?;
+        let mut groups = vec![account.gid.as_raw()];
+        let all = getgrouplist(&name, account.gid).unwrap_or_default();
+        groups.extend(all.into_iter().map(Gid::as_raw));
+        Some(Self {
+            user: account.uid.as_raw(),
+            groups,
+        })
+    }
 }
 
 /// Whether there is a user of that name. Blocks for as long as the name service does.

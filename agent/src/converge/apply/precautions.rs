@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use super::super::plan::PlannedStep;
 use super::Applier;
 use super::fault::Fault;
-use super::probe;
-use crate::resource::{OpenLogs, OthersSites, Precaution, Question, VhostTable, logs_of};
+use crate::resource::{OpenLogs, OthersSites, Precaution, ServedName, VhostTable, logs_of};
 use crate::system::command::{self, CommandLine};
 use crate::system::file::Found;
 use crate::system::process::{self, OpenFiles};
@@ -29,7 +28,7 @@ impl Applier<'_> {
     pub(super) async fn last_precautions(&self, step: &PlannedStep) -> Result<(), Fault> {
         for precaution in &step.precautions {
             if let Precaution::VirtualHosts(others) = precaution {
-                spare_others(others, step).await?;
+                spare_others(others).await?;
             }
         }
         Ok(())
@@ -70,7 +69,7 @@ impl Applier<'_> {
 }
 
 /// Has Apache say which of its virtual hosts would answer where, and compares that with how it is.
-async fn spare_others(others: &OthersSites, step: &PlannedStep) -> Result<(), Fault> {
+async fn spare_others(others: &OthersSites) -> Result<(), Fault> {
     let (present, staged) = tokio::join!(table(&others.present), table(&others.staged));
     let (Some(present), Some(staged)) = (present, staged) else {
         return Ok(());
@@ -85,25 +84,15 @@ async fn spare_others(others: &OthersSites, step: &PlannedStep) -> Result<(), Fa
         return Err(Fault::Box(format!("nothing was switched: {loss}")));
     }
     let mut members = BTreeMap::new();
-    for probe in &step.probes {
-        let Question::Http {
-            host,
-            body: Some(_),
-            ..
-        } = &probe.question
-        else {
-            continue;
-        };
-        let at = probe::place(&probe.question);
-        if let Some(member) = &probe.member
-            && let Some(vhost) = staged.answering(at, host)
+    for ServedName { member, host, at } in &others.names {
+        if let Some(vhost) = staged.answering(*at, host)
             && !vhost.is_of(&others.own)
         {
             let error = format!(
                 "requests for {host} at {at} go to {} ({}), not to this site: that virtual host has the name too and is read first, or its address is more exact. Take the name out there, or disable that one; then agentctl apply --retry",
                 vhost.name, vhost.place
             );
-            members.insert(member.clone(), error);
+            members.entry(member.clone()).or_insert(error);
         }
     }
     if members.is_empty() {

@@ -12,7 +12,8 @@ use super::super::place;
 use crate::bucket::{BucketError, Fetched};
 use crate::converge::Session;
 use crate::converge::intake::{KEY, Polled};
-use crate::fleet::Document;
+use crate::converge::ledger::Ledger;
+use crate::fleet::{Document, ServerState};
 use crate::node::{self, View};
 use crate::settings::{BucketUrl, Settings, SettingsError};
 use crate::system::command::{self, CommandLine, Output};
@@ -94,6 +95,15 @@ impl ExaminedBox {
     /// What the box should be, where that is known.
     pub fn view(&self) -> Option<&View> {
         self.bucket_state()?.view.as_ref()
+    }
+
+    /// How many things of the agent's are left, where the document retires this box.
+    pub fn retired(&self) -> Option<usize> {
+        if self.view()?.server.state != ServerState::Retired {
+            return None;
+        }
+        let ledger = Ledger::load(&self.files).ok()?;
+        Some(ledger.things.len())
     }
 
     /// Runs a command that only tells something. An error in a line, also where it ended badly.

@@ -89,6 +89,9 @@ pub struct Diagnosis {
     pub format: u32,
     /// The worst that was found; `None`: nothing.
     pub worst: Option<Severity>,
+    /// How many things of the agent's are left on a box that the document retires. Absent: it is not retired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retired: Option<usize>,
     /// What is wrong, the worst first.
     pub findings: Vec<Finding>,
     /// What could not be looked at.
@@ -111,6 +114,7 @@ impl Diagnosis {
         Self {
             format: 1,
             worst: findings.first().map(|finding| finding.severity),
+            retired: None,
             findings,
             skipped,
             checks,

@@ -70,7 +70,8 @@ const CHECKS: [(&str, Check); 19] = [
 pub fn doctor(global: &Global, console: Console) -> Result<u8, Failure> {
     place::adopt_environment(global);
     let examined = Arc::new(ExaminedBox::new(global)?);
-    let diagnosis = examine(&examined, &CHECKS, DEADLINE);
+    let mut diagnosis = examine(&examined, &CHECKS, DEADLINE);
+    diagnosis.retired = examined.retired();
     console.print(&diagnosis, |paint| text::text(&diagnosis, paint))?;
     Ok(diagnosis.exit_code())
 }

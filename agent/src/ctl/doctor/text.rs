@@ -36,6 +36,24 @@ pub fn text(diagnosis: &Diagnosis, paint: Paint) -> String {
             warnings,
         ),
     };
+    match diagnosis.retired {
+        Some(0) => {
+            let _ = writeln!(
+                out,
+                "  {}: nothing of the agent's is left, may be switched off",
+                paint.green("retired")
+            );
+        }
+        Some(left) => {
+            let _ = writeln!(
+                out,
+                "  {}: {} of the agent's still here; agentctl apply removes what is left, agentctl why NAME tells of each",
+                paint.alarm("retired"),
+                count(left, "thing")
+            );
+        }
+        None => {}
+    }
     for finding in &diagnosis.findings {
         let label = match finding.severity {
             Severity::Broken => paint.alarm("BROKEN "),

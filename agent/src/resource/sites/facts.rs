@@ -10,7 +10,7 @@ use super::scan::{self, Listened, OthersVhost, Place};
 use crate::fleet::names::Port;
 use crate::node::{SiteView, View};
 use crate::system::file::{Files, Found};
-use crate::system::platform::{Apache, Platform};
+use crate::system::platform::{Apache, Family, Platform};
 use crate::system::presence::{self, Presence};
 use crate::system::{ports, routes};
 
@@ -18,6 +18,8 @@ use crate::system::{ports, routes};
 pub(super) const TEMPLATE_LIMIT: usize = 256 * 1024;
 /// Where a proxy on this box would take visitors' requests.
 const PROXY_PORTS: [u16; 2] = [80, 443];
+/// The module that has each site's requests handled by a user of its own.
+const PER_SITE_USERS: &str = "mpm_itk_module";
 
 /// What is known of Apache on this box.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,7 +38,9 @@ pub struct ApacheFacts {
     pub(super) unreachable: BTreeSet<u16>,
     /// Ports that sites ask for and that a process other than Apache listens on.
     pub(super) taken: BTreeSet<u16>,
-    /// Directories of sites that are not there, or are none.
+    /// Whom its workers run as.
+    pub(super) user: String,
+    /// Directories of sites that are not there, are none, or are closed to the workers.
     pub(super) missing: BTreeMap<PathBuf, Presence>,
     /// Override templates of vhosts, by name.
     pub(super) templates: BTreeMap<String, String>,
@@ -104,6 +108,10 @@ pub(super) async fn observe(view: &View, platform: &Platform, files: &Files) -> 
         true
     };
     let loaded = found.as_ref().map(|found| &found.modules);
+    // With it each site has a user of its own.
+    let one_user = loaded.is_some_and(|loaded| !loaded.contains(PER_SITE_USERS));
+    let user = (found.as_ref()).and_then(|found| found.user.clone());
+    let user = user.unwrap_or_else(|| usual_user(platform.family).to_owned());
     let needs = match loaded {
         Some(loaded) if installed => needs::look(sites, loaded, apache, files).await,
         _ => Needs::default(),
@@ -120,14 +128,24 @@ pub(super) async fn observe(view: &View, platform: &Platform, files: &Files) -> 
     };
     facts.installed = installed;
     facts.needs = needs;
+    facts.user.clone_from(&user);
     facts.templates = templates(sites, platform, files);
     if machine && installed {
         facts.own = routes::own_address_towards(view.server.address);
         facts.taken = taken_ports(sites, &facts.listens, apache, files);
         facts.unreachable = unreachable_ports(sites, &facts.listens);
-        facts.missing = presence::missing(directories(sites)).await;
+        let reader = one_user.then(|| user.clone());
+        facts.missing = presence::missing(directories(sites), reader).await;
     }
     facts
+}
+
+/// Whom Apache's workers run as where its configuration names a variable.
+const fn usual_user(family: Family) -> &'static str {
+    match family {
+        Family::Centos => "apache",
+        Family::Debian => "www-data",
+    }
 }
 
 /// Everything that is served from.

@@ -33,6 +33,7 @@ mod vhost;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -43,8 +44,8 @@ use self::unserved::{OPEN, closed, unserved};
 use self::vhost::Guarded;
 use super::{
     Activation, Check, Desired, GuardedList, LineOrigin, Member, MemberName, ObserveError,
-    OpenLogs, OthersSites, Phase, Precaution, Probe, Question, Refusal, Resource, Step, Text,
-    Thing, Unfit, Verb, Want, Wish, logs_of,
+    OpenLogs, OthersSites, Phase, Precaution, Probe, Question, Refusal, Resource, ServedName, Step,
+    Text, Thing, Unfit, Verb, Want, Wish, logs_of,
 };
 use crate::fleet::Pointer;
 use crate::fleet::names::Port;
@@ -498,6 +499,10 @@ fn step(
         staged: table(&["-D", server::STAGED]),
         own: apache.dir.clone(),
         ports: facts.listens.keys().copied().collect(),
+        names: (sites.iter().zip(vhosts))
+            .filter(|(_, vhost)| vhost.answers)
+            .flat_map(|(site, _)| served_names(site, facts))
+            .collect(),
         not_included: format!(
             "{} does not include {}, so Apache would not see the sites: {}",
             apache.main_config.display(),
@@ -551,6 +556,24 @@ fn whole(site: &SiteView) -> Vec<LineOrigin> {
 
 fn probe_answer(site: &SiteView) -> String {
     format!("{}/{}\n", site.product, site.name)
+}
+
+/// All names of a site, wherever visitors ask for them.
+fn served_names(site: &SiteView, facts: &ApacheFacts) -> Vec<ServedName> {
+    let ports = site.site.ports().map(Port::get);
+    let at = ports.map(|port| SocketAddr::new(facts.ask_at(port), port));
+    at.flat_map(|at| {
+        site.site.domains.iter().map(move |domain| ServedName {
+            member: member_name(site),
+            host: if domain.is_wildcard() {
+                names::example(domain)
+            } else {
+                domain.to_string()
+            },
+            at,
+        })
+    })
+    .collect()
 }
 
 /// Asks the vhost by its first name, and by a name of each wildcard, for what only it, in this generation, has: a reload is

@@ -44,6 +44,8 @@ pub(super) struct Scan {
     pub included: bool,
     /// Modules that are loaded, by both of their names: `remoteip_module`, `mod_remoteip.c`.
     pub modules: BTreeSet<String>,
+    /// Whom the workers run as, where the configuration says so itself.
+    pub user: Option<String>,
     /// Virtual hosts of others, in order.
     pub vhosts: Vec<OthersVhost>,
     /// Where everything is closed to everybody in a way that no vhost of the agent's opens again, in the words of the
@@ -232,6 +234,10 @@ impl Scanner<'_> {
             return;
         };
         match name {
+            // Debian's is a variable of its start script.
+            "user" if !first.is_empty() && self.vhosts == 0 => {
+                self.scan.user = Some(first.clone());
+            }
             "serverroot" => self.server_root = PathBuf::from(first),
             "define" => {
                 let value = arguments.get(1).cloned().unwrap_or_default();

@@ -41,31 +41,38 @@ pub(super) fn unserved(
         }
         // A template may have its pages elsewhere.
         let missing = |path: &str| {
-            let presence = facts.missing.get(Path::new(path)).copied();
+            let presence = facts.missing.get(Path::new(path));
             presence.filter(|_| text.contains(path))
         };
         if let Some(root) = wish.root.as_ref().map(DirectoryPath::as_str)
             && let Some(presence) = missing(root)
         {
+            let until = "visitors get an error until its pages are there";
             let what = match presence {
-                Presence::Absent => "is not there",
-                Presence::NoDirectory => "is no directory",
+                Presence::Absent => format!("its root {root} is not there: {until}"),
+                Presence::NoDirectory => format!("its root {root} is no directory: {until}"),
+                Presence::Closed(dir) => format!("its root {root} {}", shut(dir, &facts.user)),
             };
-            tell(
-                format!("its root {root} {what}: visitors get an error until its pages are there"),
-                site.origin.then("root"),
-            );
+            tell(what, site.origin.then("root"));
         }
         for (url, path) in &wish.aliases {
             let path = path.as_str();
-            if missing(path) == Some(Presence::Absent) {
-                tell(
+            let what = match missing(path) {
+                Some(Presence::Absent) => {
                     format!(
                         "{path} is not there, from which {url} is served: visitors get an error there"
-                    ),
-                    site.origin.then("aliases").then(url.as_str()),
-                );
-            }
+                    )
+                }
+                Some(Presence::Closed(dir)) => {
+                    format!(
+                        "{path}, from which {url} is served, {}",
+                        shut(dir, &facts.user)
+                    )
+                }
+                // An alias may lead to a file.
+                Some(Presence::NoDirectory) | None => continue,
+            };
+            tell(what, site.origin.then("aliases").then(url.as_str()));
         }
     }
     let more = found.len().saturating_sub(NAMED);
@@ -76,6 +83,14 @@ pub(super) fn unserved(
         *message = format!("{message} (and {more} more of this kind)");
     }
     found
+}
+
+/// A directory that Apache's workers may not enter, and what to do.
+fn shut(dir: &Path, user: &str) -> String {
+    let dir = dir.display();
+    format!(
+        "is closed to {user}, as whom Apache serves, by {dir}: visitors get 403. Let it pass: chmod o+x {dir}, or a group that {user} is in"
+    )
 }
 
 /// Apache's own configuration closes everything in a way that no vhost opens.
