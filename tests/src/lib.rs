@@ -8,6 +8,7 @@ pub mod iam;
 pub mod machine;
 pub mod moto;
 pub mod proxy;
+pub mod repository;
 pub mod s3;
 pub mod scratch;
 pub mod store;

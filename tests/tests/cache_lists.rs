@@ -84,6 +84,8 @@ fn list(format: &str, port: u16, weights: &Value) -> String {
         caches: BTreeMap::from([(shop, view)]),
         sites: Vec::new(),
         cron: Vec::new(),
+        packages: Vec::new(),
+        masters: Vec::new(),
     };
     let desired = CacheLists.desired(&view, &Platform::of(Family::Debian), &());
     assert!(desired.problems.is_empty(), "{:?}", desired.problems);

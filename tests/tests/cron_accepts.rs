@@ -91,6 +91,8 @@ fn rendered(jobs: &[(String, CronJob)]) -> BTreeMap<String, String> {
         hosts: Vec::new(),
         caches: BTreeMap::new(),
         sites: Vec::new(),
+        packages: Vec::new(),
+        masters: Vec::new(),
         cron: jobs
             .iter()
             .map(|(job, what)| CronView {

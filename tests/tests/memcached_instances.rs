@@ -49,6 +49,8 @@ fn instances(
         caches: views,
         sites: Vec::new(),
         cron: Vec::new(),
+        packages: Vec::new(),
+        masters: Vec::new(),
     };
     Ok(CacheInstances
         .desired(&view, &Platform::of(family), &())

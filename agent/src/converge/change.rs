@@ -7,6 +7,7 @@ use super::saved::Saved;
 use crate::report::Action;
 use crate::resource::{LineOrigin, Phase, Text, Thing};
 use crate::system::file::Attributes;
+use crate::system::package_manager::Wanted;
 
 /// One thing that changes.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +51,8 @@ pub(super) enum After {
     Link(PathBuf),
     /// A unit that was told so.
     Unit(UnitOrder),
+    /// A package that is as wanted.
+    Package(Wanted),
 }
 
 /// What a unit is told.
@@ -66,6 +69,8 @@ pub(super) struct UnitOrder {
 pub(super) enum When {
     /// Before the check.
     Prepare,
+    /// After it, all of the step's in one go, and before what is committed one by one.
+    Together,
     /// After it.
     Commit,
     /// After the switch.

@@ -33,10 +33,10 @@ pub struct Owned {
     pub kind: Kind,
     /// Which step.
     pub step: StepName,
-    /// What it is: a file, a block of lines in a file, a link, a unit.
+    /// What it is: a file, a block of lines in a file, a link, a unit, a package.
     pub form: Form,
     /// SHA-256, in hexadecimal, of what was written (the block's lines, the link's target) or, of a unit, of what it
-    /// read when it was started last.
+    /// read when it was started last; of a package, of what was wished of it.
     pub digest: String,
     /// The path under which people know it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,6 +71,8 @@ pub enum Form {
     Link,
     /// A systemd unit.
     Unit,
+    /// A package.
+    Package,
 }
 
 /// What is remembered of a step, so that its removal can be activated when nothing asks for it any more.
@@ -195,6 +197,13 @@ impl Ledger {
             .filter_map(|(thing, owned)| Some((thing.unit()?, owned)))
     }
 
+    /// The packages that the document asks for, and those that it asks to be gone.
+    pub fn packages(&self) -> impl Iterator<Item = (&str, &Owned)> {
+        self.things
+            .iter()
+            .filter_map(|(thing, owned)| Some((thing.package()?, owned)))
+    }
+
     /// The things of each step.
     pub fn by_step(&self) -> BTreeMap<&StepName, Vec<(&Thing, &Owned)>> {
         let mut steps: BTreeMap<&StepName, Vec<(&Thing, &Owned)>> = BTreeMap::new();
@@ -277,6 +286,7 @@ impl Form {
             Wish::Block { .. } => Self::Block,
             Wish::Link { .. } => Self::Link,
             Wish::Running { .. } => Self::Unit,
+            Wish::Installed { .. } | Wish::NotInstalled => Self::Package,
         }
     }
 }
@@ -287,6 +297,11 @@ pub(super) fn digest_of(want: &Want, step: &Step) -> String {
         Wish::File { text, .. } => sha256_hex(text.exposed().as_bytes()),
         Wish::Block { text } => sha256_hex(text.as_bytes()),
         Wish::Link { target } => sha256_hex(target.as_os_str().as_encoded_bytes()),
+        Wish::Installed { version, .. } => {
+            let version = version.as_deref().unwrap_or_default();
+            sha256_hex(format!("installed {version}").as_bytes())
+        }
+        Wish::NotInstalled => sha256_hex(b"not installed"),
         Wish::Running { reads } => {
             let mut all = Sha256::new();
             for (path, read) in step.paths() {

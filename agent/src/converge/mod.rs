@@ -46,12 +46,15 @@ use pending::Pending;
 
 use crate::fleet::{Document, Name};
 use crate::node::Elections;
-use crate::report::{self, Outcome, Problem, RunRecord, StepName, StepRecord, Trigger};
+use crate::report::{
+    self, ChangeRecord, Kind, Outcome, Problem, RunRecord, StepName, StepRecord, Trigger,
+};
 use crate::resource::{USUAL_STEP, Wave};
 use crate::settings::{GuardSettings, HostsScope, JournalSettings, Settings};
 use crate::system::clock;
 use crate::system::crash;
 use crate::system::file::{FileError, Files};
+use crate::system::package_manager::Patience;
 use crate::system::platform::Platform;
 
 /// So many times a step is tried without some more of its members in one run.
@@ -87,6 +90,7 @@ pub struct Converger {
     files: Files,
     platform: Platform,
     guard: GuardSettings,
+    packages: Patience,
     journal: JournalSettings,
     booting: AtomicBool,
     /// Leftovers of processes before this one were swept.
@@ -100,6 +104,7 @@ impl Converger {
             files: Files::new(settings.root.clone()).remembering(),
             platform: settings.platform.clone(),
             guard: settings.guard,
+            packages: settings.packages,
             journal: settings.journal,
             booting: AtomicBool::new(false),
             swept: AtomicBool::new(false),
@@ -189,6 +194,7 @@ impl Converger {
             ledger.save(&self.files)?;
         }
         drop(fast_lane);
+        hands::package::remember(&self.files, &self.platform, plan.wanted.iter()).await;
         if quarantine != quarantined {
             quarantine.save(&self.files)?;
         }
@@ -305,6 +311,7 @@ impl Converger {
         Applier {
             files: &self.files,
             platform: &self.platform,
+            packages: self.packages,
             document: observed.document,
             run,
             started,
@@ -377,6 +384,19 @@ fn outstanding(pending: &Pending) -> Vec<StepName> {
     begun.map(|(name, _)| name.clone()).collect()
 }
 
+/// What came true of a step that failed and is never put back, as a row of its own.
+fn came_all_the_same(mut row: StepRecord) -> Option<StepRecord> {
+    let did = std::mem::take(&mut row.activated);
+    let came = |change: &ChangeRecord| {
+        let what = format!("{} {}", change.action.verb(), change.path.display());
+        did.contains(&what)
+    };
+    row.changes.retain(came);
+    row.outcome = Outcome::Changed;
+    row.error = None;
+    (row.kind == Kind::Packages && !row.changes.is_empty()).then_some(row)
+}
+
 /// The rows of a wave, those of a second try in place of the first ones. `isolated`: steps that failed because of members
 /// that they can do without. Where nothing was left to do without them, the rows of those members tell all.
 fn tried_again(
@@ -392,6 +412,11 @@ fn tried_again(
             .find(|again| again.as_ref().is_some_and(|again| again.step == row.step));
         match again.and_then(Option::take) {
             Some(mut again) => {
+                let came = came_all_the_same(row);
+                if let Some(mut came) = came {
+                    came.changes.append(&mut again.changes);
+                    again.changes = came.changes;
+                }
                 // Why stands in the rows of what did not work.
                 again
                     .notes
@@ -399,7 +424,9 @@ fn tried_again(
                 rows.push(again);
             }
             // What was switched and put back is a thing of its own to know.
-            None if isolated.contains(&row.step) && row.outcome == Outcome::Failed => {}
+            None if isolated.contains(&row.step) && row.outcome == Outcome::Failed => {
+                rows.extend(came_all_the_same(row));
+            }
             None => rows.push(row),
         }
     }

@@ -17,6 +17,7 @@ use crate::node::{self, View};
 use crate::report::{DocumentId, Problem, Severity, StepName};
 use crate::resource::{self, Desired, Facts, Thing, Wave};
 use crate::settings::GuardSettings;
+use crate::system::platform::Family;
 
 /// So many files that are not the agent's are named in one warning.
 const NAMED: usize = 3;
@@ -34,6 +35,7 @@ pub(super) struct Observed {
     /// What the ledger on disk had of the fast lane.
     pub(super) fast: fast_part::OnDisk,
     pub(super) sight: Sight,
+    family: Family,
     guard: Option<GuardSettings>,
 }
 
@@ -57,6 +59,7 @@ impl Observed {
             pending: &self.pending,
             quarantine: &self.quarantine,
             sight: &self.sight,
+            family: self.family,
             guard: self.guard,
         })
     }
@@ -136,6 +139,7 @@ impl Converger {
             quarantine,
             fast,
             sight,
+            family: self.platform.family,
             guard,
         })
     }

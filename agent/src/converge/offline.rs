@@ -12,6 +12,7 @@ use crate::resource::{self, Desired, Facts, Wish, block};
 use crate::settings::GuardSettings;
 use crate::system::clock;
 use crate::system::file::{Attributes, Found};
+use crate::system::package_manager::PackageState;
 use crate::system::platform::Platform;
 use crate::system::systemd::UnitState;
 
@@ -31,8 +32,12 @@ pub fn plan_offline(
         .as_ref()
         .map(|old| standing_on(old, before))
         .unwrap_or_default();
-    // Units that nobody has asked for yet are installed, and neither run nor start at boot.
+    // Units that nobody has asked for yet are there, and neither run nor start at boot; packages are not there.
     for want in desired.steps.iter().flat_map(|step| &step.wants) {
+        if want.thing.package().is_some() {
+            let none = Ok(Seen::Package(PackageState::Absent));
+            sight.entry(want.thing.clone()).or_insert(none);
+        }
         if want.thing.unit().is_some() {
             sight
                 .entry(want.thing.clone())
@@ -55,6 +60,7 @@ pub fn plan_offline(
         pending: &Pending::default(),
         quarantine: &Quarantine::empty(&intent.document.id.digest),
         sight: &sight,
+        family: platform.family,
         guard: (!fleet.confirm && !retired).then(GuardSettings::default),
     }))
 }
@@ -99,6 +105,10 @@ fn standing_on(desired: &Desired, document: Option<&Document>) -> (Ledger, Sight
                     attributes: Attributes::own(0o644),
                 }),
                 Wish::Link { target } => Seen::Path(Found::Link(target.clone())),
+                Wish::Installed { version, .. } => Seen::Package(PackageState::Installed {
+                    version: version.clone().unwrap_or_default(),
+                }),
+                Wish::NotInstalled => Seen::Package(PackageState::Absent),
                 Wish::Running { .. } => Seen::Unit(UnitState {
                     loaded: true,
                     active: true,

@@ -26,6 +26,8 @@ pub(super) enum Saved {
     },
     Link(PathBuf),
     Unit(UnitState),
+    /// A package in this version, `None`: not there. Nothing puts it back, so it stands in no state file.
+    Package(Option<String>),
 }
 
 /// The content of a file that stood there.
@@ -92,7 +94,7 @@ impl Saved {
     /// The same for a state file. The content of a file must be kept first: see [`Saved::keep`].
     pub(super) fn recorded(&self) -> Recorded {
         match self {
-            Self::Absent => Recorded::Absent,
+            Self::Absent | Self::Package(_) => Recorded::Absent,
             Self::File {
                 content,
                 attributes,
@@ -128,7 +130,7 @@ impl Saved {
     /// Digests under which what stands there may be recognised as this, whole or as the agent's block in it.
     pub(super) fn digests(&self) -> Vec<String> {
         match self {
-            Self::Absent | Self::Unit(_) => Vec::new(),
+            Self::Absent | Self::Unit(_) | Self::Package(_) => Vec::new(),
             Self::File { content, .. } => {
                 let (whole, block) = content.digests();
                 block.into_iter().chain([whole]).collect()

@@ -9,6 +9,8 @@ use crate::report::{DocumentId, StepName};
 use crate::resource::{Desired, Thing};
 use crate::settings::GuardSettings;
 use crate::system::file::Found;
+use crate::system::package_manager::PackageState;
+use crate::system::platform::Family;
 use crate::system::systemd::UnitState;
 
 /// Everything that a plan is worked out from.
@@ -25,6 +27,8 @@ pub(super) struct Situation<'a> {
     pub(super) quarantine: &'a Quarantine,
     /// What was found of everything that is wanted or owned.
     pub(super) sight: &'a Sight,
+    /// How versions of packages compare here.
+    pub(super) family: Family,
     /// `None`: the document confirms the shrinkage, or the server is retired.
     pub(super) guard: Option<GuardSettings>,
 }
@@ -42,6 +46,7 @@ impl Situation<'_> {
 pub(super) enum Seen {
     Path(Found),
     Unit(UnitState),
+    Package(PackageState),
 }
 
 /// What was found of each; an error where that cannot be told. Things that are left alone (units under a root) are

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::model::{CronJob, Fleet, Product, Role, Server};
 use super::names::Name;
+use super::package::Package;
 use super::pointer::Pointer;
 
 /// A product or a role: what its servers get stands in it, each item with the roles that it is for.
@@ -31,6 +32,14 @@ impl<'f> Bundle<'f> {
             Self::Role(..) => "roles",
         };
         Pointer::of(["signed", of, self.name().as_str()])
+    }
+
+    /// Its packages.
+    pub fn packages(self) -> &'f [Package] {
+        match self {
+            Self::Product(_, product) => &product.packages,
+            Self::Role(_, role) => &role.packages,
+        }
     }
 
     /// Its cron jobs.

@@ -8,6 +8,7 @@ mod envelope;
 mod findings;
 mod model;
 pub mod names;
+mod package;
 mod pointer;
 mod position;
 mod schema;
@@ -28,6 +29,7 @@ pub use model::{
     Server, ServerState, Snapshots,
 };
 pub use names::Name;
+pub use package::Package;
 pub use pointer::Pointer;
 pub use schema::schema;
 pub use site::{BasicAuth, DirectoryOption, Override, Redirect, Satisfy, Scheme, Site};

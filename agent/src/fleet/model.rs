@@ -11,6 +11,7 @@ use super::names::{
     MailTo, Name, Port, ShellCommand, Span, Stamp, Threads, TimeZoneName, UserName, VariableName,
     VariableValue, Weight, ZoneName,
 };
+use super::package::Package;
 use super::site::Site;
 use super::strict;
 
@@ -91,6 +92,9 @@ pub struct Role {
     /// Cron jobs of the role, by name.
     #[serde(default, deserialize_with = "strict::objects")]
     pub cron: BTreeMap<Name, CronJob>,
+    /// Packages that the role needs, or that must not be there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<Package>,
 }
 
 /// A product: web sites with their caches, databases and cron jobs.
@@ -124,6 +128,9 @@ pub struct Product {
     /// Cron jobs of the product, by name.
     #[serde(default, deserialize_with = "strict::objects")]
     pub cron: BTreeMap<Name, CronJob>,
+    /// Packages that the product needs, or that must not be there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<Package>,
 }
 
 /// A product's memcached cluster.

@@ -6,6 +6,7 @@ use super::model::{
     Aliases, Cache, CacheList, CronJob, CronRun, Database, Fleet, ListFormat, Product, Role,
     Server, ServerState, Snapshots,
 };
+use super::package::PackageFields;
 use super::pointer::Place;
 use super::site::{BasicAuth, DirectoryOption, Override, Redirect, Satisfy, Scheme, Site};
 use super::tree::Node;
@@ -47,12 +48,12 @@ object!(Server,
     later: []);
 object!(Role,
     required: [],
-    optional: [cron],
-    later: ["packages", "services", "users", "groups", "files"]);
+    optional: [cron, packages],
+    later: ["services", "users", "groups", "files"]);
 object!(Product,
     required: [],
-    optional: [sites, cache, caches, database, cron],
-    later: ["users", "groups", "packages", "services", "files", "release", "smoke", "dns"]);
+    optional: [sites, cache, caches, database, cron, packages],
+    later: ["users", "groups", "services", "files", "release", "smoke", "dns"]);
 object!(Site,
     required: [domains],
     optional: [root, redirect, port, ports, scheme, trusted_proxies, allow, auth, aliases, no_php,
@@ -90,6 +91,10 @@ object!(CronJob,
     required: [schedule, user, command],
     optional: [on, run, environment, shell, mailto, timezone, lock, timeout],
     later: ["record"]);
+object!(PackageFields,
+    required: [name],
+    optional: [debian, version, downgrade, absent, on],
+    later: []);
 object!(Signature,
     required: [key, signature],
     optional: [],

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::fleet::{Cache, CronJob, Name, Pointer, Server, Site};
+use crate::fleet::{Cache, CronJob, Name, Package, Pointer, Server, Site};
 
 pub use databases::{Elected, Elections};
 pub use view::view;
@@ -36,6 +36,19 @@ pub struct View {
     pub sites: Vec<SiteView>,
     /// The cron jobs that it runs, sorted by owner and name.
     pub cron: Vec<CronView>,
+    /// Packages that it is to have or not to have, each once, sorted by name.
+    pub packages: Vec<PackageView>,
+    /// Products whose database it is the master of now.
+    pub masters: Vec<Name>,
+}
+
+/// A package as all roles and products of a box ask for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackageView {
+    /// What the document says, of all places together.
+    pub package: Package,
+    /// Where it stands: in which lists.
+    pub origins: Vec<Pointer>,
 }
 
 /// An address and a name of it, for `/etc/hosts`.

@@ -1,14 +1,15 @@
 //! From a fleet and a server's name to what that server should be.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::{
-    CacheName, CacheView, CronView, Elections, HostEntry, HostsScope, Owner, SiteView, View,
-    databases,
+    CacheName, CacheView, CronView, Elections, HostEntry, HostsScope, Owner, PackageView, SiteView,
+    View, databases,
 };
 use crate::fleet::{
-    Bundle, CronJob, CronRun, Fleet, Name, Pointer, Server, ServerState, applies, bundles,
+    Bundle, CronJob, CronRun, Fleet, Name, Package, Pointer, Server, ServerState, applies, bundles,
 };
 
 /// The role whose servers run memcached.
@@ -29,6 +30,8 @@ pub fn view(fleet: &Fleet, node: &Name, hosts: HostsScope, elections: &Elections
         caches: BTreeMap::new(),
         sites: Vec::new(),
         cron: Vec::new(),
+        packages: Vec::new(),
+        masters: Vec::new(),
     };
     if server.state != ServerState::Retired {
         let on = Node::new(fleet, name, server, elections);
@@ -36,6 +39,8 @@ pub fn view(fleet: &Fleet, node: &Name, hosts: HostsScope, elections: &Elections
         view.caches = on.caches();
         view.sites = on.sites();
         view.cron = on.cron();
+        view.packages = on.packages();
+        view.masters = on.masters();
     }
     Some(view)
 }
@@ -203,6 +208,41 @@ impl<'f> Node<'f> {
         jobs
     }
 
+    fn masters(&self) -> Vec<Name> {
+        let is_here = |name: &Name, product: &crate::fleet::Product| {
+            let database = product.database.as_ref()?;
+            let master = databases::master(database, self.elections.get(name))?;
+            (master.server == self.name).then_some(())
+        };
+        (self.products())
+            .filter_map(|(name, product, _)| is_here(name, product).map(|()| name.clone()))
+            .collect()
+    }
+
+    /// What roles and products say of one package is one wish: they do not contradict each other, or the document is wrong.
+    fn packages(&self) -> Vec<PackageView> {
+        let mut all: BTreeMap<&str, PackageView> = BTreeMap::new();
+        for bundle in bundles(self.fleet, self.server) {
+            let origin = bundle.origin().then("packages");
+            for (index, package) in bundle.packages().iter().enumerate() {
+                if !applies(&package.on, self.server) {
+                    continue;
+                }
+                let at = origin.item(index);
+                match all.entry(package.name.as_str()) {
+                    Entry::Vacant(place) => {
+                        place.insert(PackageView {
+                            package: package.clone(),
+                            origins: vec![at],
+                        });
+                    }
+                    Entry::Occupied(known) => known.into_mut().join(package, at),
+                }
+            }
+        }
+        all.into_values().collect()
+    }
+
     fn add_jobs(
         &self,
         jobs: &mut Vec<CronView>,
@@ -291,4 +331,15 @@ fn active(fleet: &Fleet) -> impl Iterator<Item = (&Name, &Server)> {
 
 fn has_role(server: &Server, role: &str) -> bool {
     server.roles.iter().any(|name| name.as_str() == role)
+}
+
+impl PackageView {
+    /// Another place asks for the same package.
+    fn join(&mut self, other: &Package, at: Pointer) {
+        let own = &mut self.package;
+        own.debian = own.debian.take().or_else(|| other.debian.clone());
+        own.version = own.version.take().or_else(|| other.version.clone());
+        own.downgrade |= other.downgrade;
+        self.origins.push(at);
+    }
 }

@@ -10,6 +10,8 @@ use crate::fleet::Pointer;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
+    /// Packages.
+    Packages,
     /// memcached node lists and instances.
     Cache,
     /// The agent's lines of `/etc/hosts`.
@@ -24,6 +26,7 @@ impl Kind {
     /// Its name, as people and reports say it.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Packages => "packages",
             Self::Cache => "cache",
             Self::Hosts => "hosts",
             Self::Sites => "sites",

@@ -78,7 +78,7 @@ impl Outcome {
     }
 }
 
-/// What happens to one path or unit.
+/// What happens to one path, unit or package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
@@ -96,10 +96,16 @@ pub enum Action {
     Restart,
     /// A unit is stopped and disabled.
     Stop,
+    /// A package is installed that was not there, or only in part.
+    Install,
+    /// A package comes in a newer version.
+    Upgrade,
+    /// A package goes back to an older version.
+    Downgrade,
 }
 
 impl Action {
-    /// What is done to a unit, as a word.
+    /// What is done, as a word.
     pub const fn verb(self) -> &'static str {
         match self {
             Self::Create => "create",
@@ -109,6 +115,9 @@ impl Action {
             Self::Start => "start",
             Self::Restart => "restart",
             Self::Stop => "stop",
+            Self::Install => "install",
+            Self::Upgrade => "upgrade",
+            Self::Downgrade => "downgrade",
         }
     }
 }
@@ -118,7 +127,7 @@ impl Action {
 pub struct ChangeRecord {
     /// What happens.
     pub action: Action,
-    /// The path, or the unit's name for the last three actions.
+    /// The path, or the name of the unit or package.
     pub path: PathBuf,
     /// The path under which people know it.
     pub shown_as: Option<PathBuf>,

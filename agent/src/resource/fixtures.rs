@@ -18,6 +18,8 @@ pub(super) fn view() -> View {
         caches: [].into(),
         sites: Vec::new(),
         cron: Vec::new(),
+        packages: Vec::new(),
+        masters: Vec::new(),
     }
 }
 

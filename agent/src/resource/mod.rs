@@ -11,6 +11,7 @@ mod cron;
 mod fixtures;
 mod hosts;
 mod member;
+mod packages;
 mod precaution;
 mod sites;
 mod step;
@@ -23,6 +24,7 @@ pub use cache::{CacheInstances, CacheLists};
 pub use cron::{Cron, CronFacts};
 pub use hosts::{Hosts, HostsFacts, HostsLine, PATH as HOSTS};
 pub use member::{Member, MemberName};
+pub use packages::{KEPT as PACKAGES_KEPT, LOG as PACKAGES_LOG, Packages, PackagesFacts};
 pub use precaution::{OpenLogs, OthersSites, Precaution, ServedName, logs_of};
 pub use sites::{ApacheFacts, Sites};
 pub use step::{
@@ -46,6 +48,9 @@ pub enum ObserveError {
     /// A command did not tell.
     #[error(transparent)]
     Command(#[from] CommandError),
+    /// The package database did not tell.
+    #[error("{0}")]
+    Packages(String),
     /// The name service did not tell.
     #[error(transparent)]
     Account(#[from] AccountError),
@@ -254,6 +259,7 @@ macro_rules! resources {
 }
 
 resources! {
+    Base: packages = Packages;
     Content: cache_lists = CacheLists, hosts = Hosts;
     Serving: cache_instances = CacheInstances, sites = Sites, cron = Cron;
 }

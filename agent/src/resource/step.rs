@@ -44,6 +44,8 @@ pub struct Step {
     pub probes: Vec<Probe>,
     /// Parts that could be left out alone, should one of them turn out to be what does not work.
     pub members: Vec<Member>,
+    /// Packages that stay at the version that they have, whatever those of the step would need.
+    pub keep_packages: Vec<String>,
     /// How long its commands and probes may take together, at the most: the watchdog waits for it.
     pub may_take: Duration,
     /// It is of the fast lane: see [`super::Resource::is_fast`].
@@ -65,6 +67,7 @@ impl Step {
             activate: Vec::new(),
             probes: Vec::new(),
             members: Vec::new(),
+            keep_packages: Vec::new(),
             may_take: USUAL_STEP,
             fast: false,
         }
@@ -108,21 +111,24 @@ pub struct Check {
     pub present: CommandLine,
 }
 
-/// Something on the box that can be owned. As text, and as a key of state files: `path:/etc/hosts`, `unit:httpd.service`.
+/// Something on the box that can be owned. As text, and as a key of state files: `path:/etc/hosts`, `unit:httpd.service`,
+/// `package:httpd`.
 #[derive(Debug, Clone)]
 pub enum Thing {
     /// A file, a link, or the agent's lines within a file: absolute, without the root.
     Path(PathBuf),
     /// A systemd unit, by its full name.
     Unit(String),
+    /// A package, by its name here.
+    Package(String),
 }
 
 impl Thing {
-    /// A path, or a unit's name as one: for rows that people read.
+    /// A path, or a unit's or package's name as one: for rows that people read.
     pub fn as_path(&self) -> &Path {
         match self {
             Self::Path(path) => path,
-            Self::Unit(unit) => Path::new(unit),
+            Self::Unit(name) | Self::Package(name) => Path::new(name),
         }
     }
 
@@ -130,7 +136,7 @@ impl Thing {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Path(path) => Some(path),
-            Self::Unit(_) => None,
+            Self::Unit(_) | Self::Package(_) => None,
         }
     }
 
@@ -138,7 +144,15 @@ impl Thing {
     pub fn unit(&self) -> Option<&str> {
         match self {
             Self::Unit(unit) => Some(unit),
-            Self::Path(_) => None,
+            Self::Path(_) | Self::Package(_) => None,
+        }
+    }
+
+    /// The package, where it is one.
+    pub fn package(&self) -> Option<&str> {
+        match self {
+            Self::Package(package) => Some(package),
+            Self::Path(_) | Self::Unit(_) => None,
         }
     }
 }
@@ -146,10 +160,11 @@ impl Thing {
 /// By the bytes of the names: comparing paths by their components, as the standard library does, was an eighth of a run.
 /// Paths are written in one way only, without `//`, `/./` or a slash at the end.
 impl Thing {
-    fn key(&self) -> (bool, &[u8]) {
+    fn key(&self) -> (u8, &[u8]) {
         match self {
-            Self::Path(path) => (false, path.as_os_str().as_bytes()),
-            Self::Unit(unit) => (true, unit.as_bytes()),
+            Self::Path(path) => (0, path.as_os_str().as_bytes()),
+            Self::Unit(unit) => (1, unit.as_bytes()),
+            Self::Package(package) => (2, package.as_bytes()),
         }
     }
 }
@@ -185,6 +200,7 @@ impl fmt::Display for Thing {
         match self {
             Self::Path(path) => write!(out, "path:{}", path.display()),
             Self::Unit(unit) => write!(out, "unit:{unit}"),
+            Self::Package(package) => write!(out, "package:{package}"),
         }
     }
 }
@@ -201,6 +217,7 @@ impl FromStr for Thing {
         match text.split_once(':') {
             Some(("path", path)) => Ok(Self::Path(path.into())),
             Some(("unit", unit)) => Ok(Self::Unit(unit.into())),
+            Some(("package", package)) => Ok(Self::Package(package.into())),
             _ => Err(UnknownThing(text.into())),
         }
     }
@@ -323,6 +340,15 @@ pub enum Wish {
         /// restarted.
         reads: Vec<PathBuf>,
     },
+    /// A package that is there.
+    Installed {
+        /// In this version, with or without epoch and release. `None`: in any.
+        version: Option<String>,
+        /// Also where a newer one is there.
+        downgrade: bool,
+    },
+    /// A package that is not there.
+    NotInstalled,
 }
 
 /// The text of a file. One that is secret is written to its file and nowhere else: no diff, no log, no copy shows it.

@@ -31,6 +31,8 @@ pub(super) struct FileSettings {
     pub metadata_endpoint: Option<Endpoint>,
     pub journal_runs: Option<usize>,
     pub journal_bytes: Option<ByteSize>,
+    pub packages_timeout: Option<Span<1_000, 7_200_000>>,
+    pub packages_lock_timeout: Option<Span<0, 3_600_000>>,
     pub log_format: Option<LogFormat>,
     pub log_level: Option<tracing::Level>,
     pub lease_poll: Option<Span<500, 60_000>>,
@@ -102,6 +104,11 @@ impl FileSettings {
         self.metadata_tag = identity.parsed("tag", mistakes);
         self.metadata_endpoint = identity.parsed("endpoint", mistakes);
         identity.finish(mistakes);
+
+        let mut packages = top.section("packages", mistakes);
+        self.packages_timeout = packages.parsed("timeout", mistakes);
+        self.packages_lock_timeout = packages.parsed("lock_timeout", mistakes);
+        packages.finish(mistakes);
 
         let mut journal = top.section("journal", mistakes);
         self.journal_runs = journal.number("runs", (1, 100_000), mistakes);

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::fleet::Name;
 use crate::fleet::names::ByteSize;
+use crate::system::package_manager::Patience;
 use crate::system::root::Root;
 
 /// No agentd.toml is larger than this; what is, is some other file.
@@ -192,6 +193,14 @@ fn complete(
         journal: JournalSettings {
             runs: said.journal_runs.unwrap_or(200),
             bytes: bytes(said.journal_bytes.map_or(16, ByteSize::mebibytes)),
+        },
+        packages: Patience {
+            transaction: said
+                .packages_timeout
+                .map_or(Patience::default().transaction, |span| span.0),
+            lock: said
+                .packages_lock_timeout
+                .map_or(Patience::default().lock, |span| span.0),
         },
         platform,
         log: LogSettings {

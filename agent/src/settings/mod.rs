@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crate::fleet::Name;
 pub use crate::node::HostsScope;
+use crate::system::package_manager::Patience;
 use crate::system::platform::Platform;
 use crate::system::root::Root;
 
@@ -65,6 +66,8 @@ pub struct Settings {
     pub document_limit: u64,
     /// What the journal may grow to.
     pub journal: JournalSettings,
+    /// How long transactions of packages may take.
+    pub packages: Patience,
     /// Paths, units and commands of this box.
     pub platform: Platform,
     /// How the daemon logs.

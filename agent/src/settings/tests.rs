@@ -71,6 +71,7 @@ fn the_sample_is_read_and_says_the_defaults() {
     assert_eq!(shown.hosts, written.hosts);
     assert_eq!(shown.document_limit, written.document_limit);
     assert_eq!(shown.guard, written.guard);
+    assert_eq!(shown.packages, written.packages);
     assert_eq!(shown.identity.metadata, written.identity.metadata);
     assert_eq!(shown.identity.tag, written.identity.tag);
     assert_eq!(shown.journal, written.journal);

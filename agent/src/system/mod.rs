@@ -15,6 +15,7 @@ pub mod memory;
 pub mod mounts;
 pub mod object;
 pub mod outside;
+pub mod package_manager;
 pub mod platform;
 pub mod ports;
 pub mod presence;

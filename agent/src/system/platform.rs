@@ -2,6 +2,7 @@
 
 mod detect;
 mod overrides;
+mod packages;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use overrides::{ApacheOverrides, PlatformOverrides};
+pub use packages::debian_package;
 
 /// Which family of distributions this machine is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

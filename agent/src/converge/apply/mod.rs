@@ -10,6 +10,7 @@ mod probe;
 mod proof;
 mod proxied;
 mod settle;
+mod together;
 mod transaction;
 mod undo;
 
@@ -29,6 +30,7 @@ use super::quarantine::Quarantine;
 use crate::report::{DocumentId, Outcome, StepName, StepRecord, text};
 use crate::resource::Wave;
 use crate::system::file::Files;
+use crate::system::package_manager::Patience;
 use crate::system::platform::Platform;
 
 /// Says what is being done and how long that may take: it feeds the watchdog.
@@ -38,6 +40,7 @@ pub type Progress<'a> = &'a dyn Fn(&str, Duration);
 pub(super) struct Applier<'a> {
     pub(super) files: &'a Files,
     pub(super) platform: &'a Platform,
+    pub(super) packages: Patience,
     pub(super) document: DocumentId,
     pub(super) run: u64,
     pub(super) started: Timestamp,

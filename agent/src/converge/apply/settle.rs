@@ -85,9 +85,9 @@ impl Applier<'_> {
         changed
     }
 
-    /// Units under a root: nobody has looked at them.
+    /// Units and packages under a root: nobody has looked at them.
     fn is_left_alone(&self, want: &Want) -> bool {
-        want.thing.unit().is_some() && !self.files.root().is_machine()
+        want.thing.path().is_none() && !self.files.root().is_machine()
     }
 
     /// What the ledger has to say of a want that is true. `None`: what it says already.
@@ -160,8 +160,8 @@ impl Applier<'_> {
             let gone = known.step == step.name
                 && match thing {
                     Thing::Path(path) => known.adopted || self.is_gone(path),
-                    // Stopped by this very step, or never running.
-                    Thing::Unit(_) => self.files.root().is_machine(),
+                    // Stopped by this very step, or never running; a package stays, and is nobody's business any more.
+                    Thing::Unit(_) | Thing::Package(_) => self.files.root().is_machine(),
                 };
             if gone {
                 self.forget(thing);

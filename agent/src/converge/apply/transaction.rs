@@ -25,7 +25,7 @@ pub(super) struct Switched {
     /// Something that is in use was switched; before that, only what nobody uses yet was written.
     pub(super) live: bool,
     /// This run has written something, be it only beside what is in use.
-    touched: bool,
+    pub(super) touched: bool,
 }
 
 impl Switched {
@@ -204,6 +204,9 @@ impl Applier<'_> {
         } else {
             None
         };
+        if machine {
+            self.together(step, row, switched).await?;
+        }
         for (change, ready) in staged {
             self.commit(change, ready, row, switched)?;
             switched.live = true;
@@ -346,7 +349,7 @@ impl Applier<'_> {
         }
     }
 
-    fn owned(&self, step: &PlannedStep, change: &Change) -> Option<Owned> {
+    pub(super) fn owned(&self, step: &PlannedStep, change: &Change) -> Option<Owned> {
         if change.digest.is_empty() {
             return None;
         }

@@ -3,6 +3,7 @@
 //! A kind of thing has a module here with the same verbs: many are looked at in one call; the difference is pure; a
 //! change is carried out after another look; and each change says how it is undone.
 
+pub(super) mod package;
 pub(super) mod path;
 pub(super) mod unit;
 
@@ -22,10 +23,12 @@ use crate::system::systemd;
 pub(super) async fn look(files: &Files, platform: &Platform, things: BTreeSet<Thing>) -> Sight {
     let mut paths: Vec<PathBuf> = Vec::new();
     let mut units: Vec<String> = Vec::new();
+    let mut packages: BTreeSet<String> = BTreeSet::new();
     for thing in things {
         match thing {
             Thing::Path(path) => paths.push(path),
             Thing::Unit(unit) => units.push(unit),
+            Thing::Package(package) => drop(packages.insert(package)),
         }
     }
     let mut sight: Sight = files
@@ -47,6 +50,9 @@ pub(super) async fn look(files: &Files, platform: &Platform, things: BTreeSet<Th
             sight.insert(Thing::Unit(unit), state.map(Seen::Unit));
         }
     }
+    if files.root().is_machine() && !packages.is_empty() {
+        sight.extend(package::look(files, platform, packages).await);
+    }
     sight
 }
 
@@ -62,6 +68,7 @@ pub(super) fn difference(
     match &want.thing {
         Thing::Path(path) => path::difference(path, want, step, situation),
         Thing::Unit(unit) => unit::difference(unit, want, step, situation, touched),
+        Thing::Package(package) => package::difference(package, want, step, situation),
     }
 }
 
@@ -71,5 +78,7 @@ pub(super) fn removal(thing: &Thing, owned: &Owned, situation: &Situation<'_>) -
     match thing {
         Thing::Path(path) => path::removal(path, owned, situation),
         Thing::Unit(unit) => unit::removal(unit, owned, situation),
+        // What came stays: nobody knows who has come to need it. Only `absent` removes.
+        Thing::Package(_) => None,
     }
 }

@@ -75,7 +75,9 @@ pub(super) fn difference(
                 whole: spliced,
             }
         }
-        Wish::Running { .. } => return Err(format!("{} is no unit", path.display())),
+        Wish::Running { .. } | Wish::Installed { .. } | Wish::NotInstalled => {
+            return Err(format!("{} is no unit and no package", path.display()));
+        }
     };
     let owned = situation.ledger.things.get(&want.thing);
     let before = Saved::of(found).unwrap_or(Saved::Absent);
@@ -203,7 +205,7 @@ fn found<'a>(thing: &Thing, situation: &'a Situation<'_>) -> Result<&'a Found, S
     match situation.sight.get(thing) {
         Some(Ok(Seen::Path(found))) => Ok(found),
         Some(Err(error)) => Err(error.clone()),
-        Some(Ok(Seen::Unit(_))) | None => Ok(&Found::Absent),
+        Some(Ok(Seen::Unit(_) | Seen::Package(_))) | None => Ok(&Found::Absent),
     }
 }
 
@@ -353,6 +355,6 @@ pub(in super::super) fn put_back(files: &Files, path: &Path, before: &Saved) -> 
             written.map(drop).map_err(|error| chain(&error))
         }
         Saved::Link(target) => files.link(path, target).map_err(|error| chain(&error)),
-        Saved::Unit(_) => Ok(()),
+        Saved::Unit(_) | Saved::Package(_) => Ok(()),
     }
 }

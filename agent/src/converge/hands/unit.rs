@@ -107,7 +107,7 @@ fn state(thing: &Thing, situation: &Situation<'_>) -> Result<Option<UnitState>, 
     match situation.sight.get(thing) {
         Some(Ok(Seen::Unit(state))) => Ok(Some(*state)),
         Some(Err(error)) => Err(error.clone()),
-        Some(Ok(Seen::Path(_))) | None => Ok(None),
+        Some(Ok(Seen::Path(_) | Seen::Package(_))) | None => Ok(None),
     }
 }
 

@@ -46,6 +46,7 @@ pub(super) struct PlannedStep {
     pub(super) precautions: Vec<Precaution>,
     pub(super) probes: Vec<Probe>,
     pub(super) members: Vec<Member>,
+    pub(super) keep_packages: Vec<String>,
     pub(super) list: Option<Vec<String>>,
     pub(super) may_take: std::time::Duration,
     pub(super) fast: bool,

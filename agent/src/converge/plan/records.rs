@@ -12,6 +12,7 @@ use crate::fleet::Pointer;
 use crate::report::{Action, ChangeRecord, Outcome, StepRecord};
 use crate::resource::{self, Activation, Verb};
 use crate::system::file::Attributes;
+use crate::system::package_manager::Wanted;
 
 /// The most bytes of one diff that are kept.
 const DIFF_LIMIT: usize = 64 * 1024;
@@ -111,6 +112,7 @@ impl Change {
         let is_secret = matches!(&self.after, Some(After::File { text, .. }) if text.is_secret());
         let base = match (&self.diff_base, &self.before) {
             (_, Saved::Unit(_)) => return None,
+            (_, Saved::Package(version)) => version_line(version.as_deref()),
             (_, Saved::File { .. }) if is_secret => SECRET.into(),
             (Some(base), _) => base.clone(),
             (None, Saved::File { content, .. }) => match content {
@@ -125,7 +127,11 @@ impl Change {
             Some(After::Block { whole, .. }) => String::from_utf8_lossy(whole).into_owned(),
             Some(After::Link(target)) => link_text(target),
             Some(After::Unit(_)) => return None,
-            None => String::new(),
+            Some(After::Package(Wanted::There { version, .. })) => {
+                // Which version it will be, the repository knows.
+                version_line(version.as_deref().or_else(|| before_version(&self.before)))
+            }
+            Some(After::Package(Wanted::Gone)) | None => String::new(),
         };
         Some((base, after))
     }
@@ -149,6 +155,17 @@ impl Change {
         }
         let said = |attributes: &Attributes| format!("({attributes})");
         format!("-{}\n+{}\n", said(old), said(new))
+    }
+}
+
+fn version_line(version: Option<&str>) -> String {
+    version.map_or_else(String::new, |version| format!("version {version}\n"))
+}
+
+fn before_version(before: &Saved) -> Option<&str> {
+    match before {
+        Saved::Package(version) => version.as_deref(),
+        _ => None,
     }
 }
 

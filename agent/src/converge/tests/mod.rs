@@ -21,6 +21,7 @@ use crate::node::{Elections, HostsScope};
 use crate::report::{RunRecord, Trigger};
 use crate::settings::{GuardSettings, JournalSettings};
 use crate::system::file::Files;
+use crate::system::package_manager::Patience;
 use crate::system::platform::{Family, Platform};
 use crate::system::root::Root;
 
@@ -40,6 +41,7 @@ impl Box {
         let converger = Converger {
             files,
             platform: Platform::of(Family::Centos),
+            packages: Patience::default(),
             guard: GuardSettings::default(),
             journal: JournalSettings {
                 runs: 5,

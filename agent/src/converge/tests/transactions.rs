@@ -19,6 +19,8 @@ use crate::resource::{
 use crate::system::clock;
 use crate::system::command::CommandLine;
 use crate::system::file::Files;
+use crate::system::package_manager::{PackageState, Patience};
+use crate::system::platform::Family;
 use crate::system::root::Root;
 use crate::system::systemd::UnitState;
 
@@ -103,6 +105,7 @@ impl Machine {
                     Thing::Unit(unit) => {
                         Seen::Unit(self.units.get(unit).copied().unwrap_or_default())
                     }
+                    Thing::Package(_) => Seen::Package(PackageState::Absent),
                 };
                 (thing, Ok(seen))
             })
@@ -127,6 +130,7 @@ impl Machine {
             pending: &self.pending,
             quarantine: &self.quarantine,
             sight: &sight,
+            family: Family::Centos,
             guard: None,
         });
         let said = RefCell::new(Vec::new());
@@ -134,6 +138,7 @@ impl Machine {
         let mut applier = Applier {
             files: &files,
             platform: &self.node.converger.platform,
+            packages: Patience::default(),
             document,
             run: 1,
             started: clock::now(),

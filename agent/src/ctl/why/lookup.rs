@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
-use super::{Explanation, LaterFailure, Line, OwnedPath, OwnedUnit, State, WriteCause};
+use super::{
+    Explanation, LaterFailure, Line, OwnedPackage, OwnedPath, OwnedUnit, State, WriteCause,
+};
 use crate::converge::journal;
 use crate::converge::ledger::{Form, Ledger, Owned};
 use crate::fleet::Pointer;
@@ -38,7 +40,7 @@ impl<'a> Lookup<'a> {
         })
     }
 
-    /// Everything that is known of `subject`: a path, a unit, or a word that stands in a file of the agent's.
+    /// Everything that is known of `subject`: a path, a unit, a package, or a word that stands in a file of the agent's.
     pub(super) fn find(&self, subject: &str, name: Option<&str>) -> Explanation {
         let mut answer = Explanation {
             format: 1,
@@ -46,6 +48,7 @@ impl<'a> Lookup<'a> {
             name: name.map(Into::into),
             owned: Vec::new(),
             units: Vec::new(),
+            packages: Vec::new(),
             nearest: Vec::new(),
         };
         if subject.contains('/') && !self.is_step(subject) {
@@ -61,7 +64,8 @@ impl<'a> Lookup<'a> {
             return answer;
         }
         answer.units = self.units(subject);
-        if !answer.units.is_empty() {
+        answer.packages = self.packages(subject);
+        if !answer.units.is_empty() || !answer.packages.is_empty() {
             return answer;
         }
         for (path, owned) in self.ledger.paths() {
@@ -150,6 +154,24 @@ impl<'a> Lookup<'a> {
                         .map(|(path, _)| path.to_path_buf())
                         .collect(),
                 }
+            })
+            .collect()
+    }
+
+    fn packages(&self, subject: &str) -> Vec<OwnedPackage> {
+        let packages = self.ledger.packages();
+        packages
+            .filter(|(package, _)| *package == subject)
+            .map(|(package, owned)| OwnedPackage {
+                package: package.to_owned(),
+                step: owned.step.clone(),
+                adopted: owned.adopted,
+                version: owned.version,
+                run: owned.run,
+                written: owned.written,
+                asked_by: (owned.origins.iter())
+                    .map(|origin| origin.pointer.clone())
+                    .collect(),
             })
             .collect()
     }

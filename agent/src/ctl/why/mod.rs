@@ -1,4 +1,4 @@
-//! `agentctl why`: who asked for a file, a line or a unit, which run wrote it, whether it is still so.
+//! `agentctl why`: who asked for a file, a line, a unit or a package, which run wrote it, whether it is still so.
 
 mod lookup;
 mod text;
@@ -29,6 +29,7 @@ struct Explanation {
     name: Option<String>,
     owned: Vec<OwnedPath>,
     units: Vec<OwnedUnit>,
+    packages: Vec<OwnedPackage>,
     /// Paths that may have been meant.
     nearest: Vec<PathBuf>,
 }
@@ -107,6 +108,19 @@ struct OwnedUnit {
     paths: Vec<PathBuf>,
 }
 
+/// A package that the document asks for, or asks to be gone.
+#[derive(Debug, Serialize)]
+struct OwnedPackage {
+    package: String,
+    step: StepName,
+    /// It was as the document says when the agent came.
+    adopted: bool,
+    version: u64,
+    run: u64,
+    written: Timestamp,
+    asked_by: Vec<Pointer>,
+}
+
 /// Says why something is there.
 pub fn why(
     global: &Global,
@@ -125,6 +139,6 @@ pub fn why(
     let lookup = lookup::Lookup::new(&files, &ledger)?;
     let answer = lookup.find(subject, name);
     console.print(&answer, |paint| text::answer(&answer, clock::now(), paint))?;
-    let found = !answer.owned.is_empty() || !answer.units.is_empty();
+    let found = !answer.owned.is_empty() || !answer.units.is_empty() || !answer.packages.is_empty();
     Ok(u8::from(!found))
 }

@@ -167,7 +167,10 @@ fn a_word_is_looked_up_everywhere() {
         all.why("mysql-master", None),
         all.why("/etc/hosts", Some("mysql-master"))
     );
-    assert!(all.why("mysql", None).contains("no file, line or unit"));
+    assert!(
+        all.why("mysql", None)
+            .contains("no file, line, unit or package")
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
-use super::{Explanation, OwnedPath, OwnedUnit, State};
+use super::{Explanation, OwnedPackage, OwnedPath, OwnedUnit, State};
 use crate::converge::ledger::Form;
 use crate::fleet::Pointer;
 use crate::report::text::{Paint, ago, moment, shown};
@@ -20,6 +20,9 @@ pub(super) fn answer(answer: &Explanation, now: Timestamp, paint: Paint) -> Stri
     }
     for each in &answer.units {
         unit(&mut out, each, paint);
+    }
+    for each in &answer.packages {
+        package(&mut out, each, now, paint);
     }
     if out.is_empty() {
         nothing(&mut out, answer, paint);
@@ -38,7 +41,7 @@ fn nothing(out: &mut String, answer: &Explanation, paint: Paint) {
     } else {
         let _ = writeln!(
             out,
-            "{}: no file, line or unit of the agent's has this name",
+            "{}: no file, line, unit or package of the agent's has this name",
             paint.bold(&subject)
         );
     }
@@ -56,6 +59,7 @@ fn path(out: &mut String, path: &OwnedPath, answer: &Explanation, now: Timestamp
         Form::Block => "the lines between the node-agent markers are the agent's",
         Form::Link => "the link is the agent's",
         Form::Unit => "the unit is the agent's",
+        Form::Package => "the package is as the document says",
     };
     let _ = writeln!(
         out,
@@ -197,6 +201,35 @@ fn unit(out: &mut String, unit: &OwnedUnit, paint: Paint) {
         row(out, paint, "its files", &path.to_string_lossy());
     }
     row(out, paint, "how it is", &format!("systemctl status {name}"));
+}
+
+fn package(out: &mut String, package: &OwnedPackage, now: Timestamp, paint: Paint) {
+    let name = shown(&package.package);
+    let _ = writeln!(
+        out,
+        "{}: a package that the document speaks of ({})",
+        paint.bold(&name),
+        shown(&package.step.0)
+    );
+    let version = package.version;
+    let asked = format!(
+        "version {version} of the document{}",
+        all(&package.asked_by)
+    );
+    row(out, paint, "asked for by", &asked);
+    let when = ago(package.written, now);
+    let by = if package.adopted {
+        format!("somebody else: it was as the document says when the agent came, {when}")
+    } else {
+        format!("run {}, {} ({when})", package.run, moment(package.written))
+    };
+    row(out, paint, "done by", &by);
+    row(
+        out,
+        paint,
+        "it stays",
+        "until the document says that it is absent",
+    );
 }
 
 fn all(pointers: &[Pointer]) -> String {

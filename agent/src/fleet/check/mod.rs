@@ -3,15 +3,9 @@
 //! Pure, and linear in the size of the fleet: ten thousand servers are checked at each change of the document.
 
 mod boxes;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "for the first items of bundles that can contradict each other"
-    )
-)]
 mod bundles;
 mod caches;
+mod packages;
 mod products;
 mod servers;
 pub(super) mod sites;
@@ -57,6 +51,7 @@ pub(super) fn check(fleet: &Fleet, findings: &mut Findings) {
     check.servers();
     check.roles();
     check.products();
+    check.packages();
     check.boxes();
 }
 

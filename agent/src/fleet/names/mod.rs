@@ -301,6 +301,30 @@ typed_string!(
 );
 
 typed_string!(
+    /// A package's name, without architecture, version or wildcards.
+    PackageName,
+    expected: "a package's name such as httpd or php-mysqlnd (letters, digits and any of _ . + -)",
+    pattern: "^[A-Za-z0-9][A-Za-z0-9_.+-]{0,127}$",
+    accepts: |text| {
+        text.len() <= 128
+            && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.+-".contains(&b))
+    }
+);
+
+typed_string!(
+    /// A package's version, with or without epoch and release.
+    PackageVersion,
+    expected: "a package's version such as 2.4.57 or 2.4.57-5.el9 (letters, digits and any of . + ~ ^ : _ -, a letter or digit first)",
+    pattern: "^[A-Za-z0-9][A-Za-z0-9.+~^:_-]{0,127}$",
+    accepts: |text| {
+        text.len() <= 128
+            && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".+~^:_-".contains(&b))
+    }
+);
+
+typed_string!(
     /// A cloud's instance id.
     InstanceId,
     expected: "an instance id such as i-0a1b2c3d4e5f60718",

@@ -169,7 +169,7 @@ fn the_schema_refuses_what_the_types_refuse() {
         ("/signed/servers/web-1/zone", json!("us east")),
         ("/signed/servers/web-3/state", json!("gone")),
         ("/signed/servers/web-3/state", json!({ "draining": null })),
-        ("/signed/roles/web", json!({ "packages": [] })),
+        ("/signed/roles/web", json!({ "files": {} })),
         ("/signed/products/shop/sites/www/domains", json!([])),
         (
             "/signed/products/shop/sites/www/domains/0",
@@ -220,6 +220,8 @@ fn the_schema_refuses_what_the_types_refuse() {
             "/signed/products/shop/sites/www",
             json!({"domains": ["a.example.com"], "root": "/srv/a", "scheme": "ftp"}),
         ),
+        ("/signed/roles/web", json!({"packages": ["-q"]})),
+        ("/signed/roles/web", json!({"packages": [{"naem": "a"}]})),
         ("/signed/products/shop/cache/memory", json!("64MB")),
         ("/signed/products/shop/cache/list/format", json!("yaml")),
         ("/signed/products/shop/database/chain", json!([])),

@@ -8,7 +8,9 @@ use super::run::wrapped;
 use super::step::problems;
 use super::{Detail, Paint, Tense, count, shown, step};
 use crate::fleet::Name;
-use crate::report::{Action, DocumentId, Outcome, Problem, Severity, StepRecord, is_failed};
+use crate::report::{
+    Action, ChangeRecord, DocumentId, Outcome, Problem, Severity, StepRecord, is_failed,
+};
 
 /// What a plan is for.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +94,7 @@ impl Row {
     pub fn of(node: &Name, steps: &[StepRecord], found: &[Problem]) -> Self {
         let changing = || steps.iter().filter(|step| step.outcome == Outcome::Changed);
         let changes = || changing().flat_map(|step| &step.changes);
-        let units = changes().filter(|change| is_unit(change.action));
+        let units = changes().filter(|change| is_named(change));
         let mut services: Vec<String> = units
             .map(|change| format!("{} {}", change.action.verb(), change.path.display()))
             .chain(changing().flat_map(|step| step.activated.iter().cloned()))
@@ -113,7 +115,7 @@ impl Row {
             failures: is_failed(steps, found),
             steps: changing().map(|step| step.step.0.clone()).collect(),
             files: changes()
-                .filter(|change| !is_unit(change.action) && !change.internal)
+                .filter(|change| !is_named(change) && !change.internal)
                 .count(),
             services,
             not: failing
@@ -124,10 +126,18 @@ impl Row {
     }
 }
 
-const fn is_unit(action: Action) -> bool {
-    match action {
-        Action::Create | Action::Update | Action::Remove => false,
-        Action::Enable | Action::Start | Action::Restart | Action::Stop => true,
+/// Whether it is a unit or a package.
+fn is_named(change: &ChangeRecord) -> bool {
+    match change.action {
+        Action::Create | Action::Update => false,
+        Action::Remove => !change.path.is_absolute(),
+        Action::Enable
+        | Action::Start
+        | Action::Restart
+        | Action::Stop
+        | Action::Install
+        | Action::Upgrade
+        | Action::Downgrade => true,
     }
 }
 

@@ -218,6 +218,7 @@ fn change(
         Action::Start => "enable and start",
         Action::Restart => "restart",
         Action::Stop => "stop and disable",
+        Action::Install | Action::Upgrade | Action::Downgrade => change.action.verb(),
     };
     let path = change.path.to_string_lossy();
     let known = change

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::sys::stat::FileStat;
+use serde::{Deserialize, Serialize};
 
 /// A file's identity and state, content aside: another one means that somebody has written since.
 ///
 /// Without the time of its last change of status: giving a file its name changes that too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     device: u64,
     inode: u64,
