@@ -86,6 +86,7 @@ fn list(format: &str, port: u16, weights: &Value) -> String {
         cron: Vec::new(),
         packages: Vec::new(),
         masters: Vec::new(),
+        files: Vec::new(),
     };
     let desired = CacheLists.desired(&view, &Platform::of(Family::Debian), &());
     assert!(desired.problems.is_empty(), "{:?}", desired.problems);

@@ -102,6 +102,7 @@ fn rendered(jobs: &[(String, CronJob)]) -> BTreeMap<String, String> {
                 origin: Pointer(format!("/signed/products/shop/cron/{job}")),
             })
             .collect(),
+        files: Vec::new(),
     };
     let desired = Cron.desired(&view, &Platform::of(Family::Debian), &CronFacts::default());
     assert!(desired.problems.is_empty(), "{:?}", desired.problems);

@@ -51,6 +51,7 @@ fn instances(
         cron: Vec::new(),
         packages: Vec::new(),
         masters: Vec::new(),
+        files: Vec::new(),
     };
     Ok(CacheInstances
         .desired(&view, &Platform::of(family), &())

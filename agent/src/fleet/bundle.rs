@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::file::FileEntry;
 use super::model::{CronJob, Fleet, Product, Role, Server};
-use super::names::Name;
+use super::names::{AbsolutePath, Name};
 use super::package::Package;
 use super::pointer::Pointer;
 
@@ -39,6 +40,14 @@ impl<'f> Bundle<'f> {
         match self {
             Self::Product(_, product) => &product.packages,
             Self::Role(_, role) => &role.packages,
+        }
+    }
+
+    /// Its files, directories and links.
+    pub const fn files(self) -> &'f BTreeMap<AbsolutePath, FileEntry> {
+        match self {
+            Self::Product(_, product) => &product.files,
+            Self::Role(_, role) => &role.files,
         }
     }
 

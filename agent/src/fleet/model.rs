@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::file::FileEntry;
 use super::names::{
     AbsolutePath, Addresses, ByteSize, Connections, CronSchedule, HostAlias, HostName, ItemSize,
     MailTo, Name, Port, ShellCommand, Span, Stamp, Threads, TimeZoneName, UserName, VariableName,
@@ -95,6 +96,13 @@ pub struct Role {
     /// Packages that the role needs, or that must not be there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<Package>,
+    /// Files, directories and links, by path.
+    #[serde(
+        default,
+        deserialize_with = "strict::objects",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub files: BTreeMap<AbsolutePath, FileEntry>,
 }
 
 /// A product: web sites with their caches, databases and cron jobs.
@@ -131,6 +139,13 @@ pub struct Product {
     /// Packages that the product needs, or that must not be there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<Package>,
+    /// Files, directories and links, by path.
+    #[serde(
+        default,
+        deserialize_with = "strict::objects",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub files: BTreeMap<AbsolutePath, FileEntry>,
 }
 
 /// A product's memcached cluster.

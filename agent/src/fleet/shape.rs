@@ -2,12 +2,14 @@
 //! does not compile.
 
 use super::envelope::Signature;
+use super::file::FileEntry;
 use super::model::{
     Aliases, Cache, CacheList, CronJob, CronRun, Database, Fleet, ListFormat, Product, Role,
     Server, ServerState, Snapshots,
 };
 use super::package::PackageFields;
 use super::pointer::Place;
+use super::secret::SecretSource;
 use super::site::{BasicAuth, DirectoryOption, Override, Redirect, Satisfy, Scheme, Site};
 use super::tree::Node;
 use super::walk::{Field, Walk, Walker, any_text, of, word};
@@ -48,12 +50,12 @@ object!(Server,
     later: []);
 object!(Role,
     required: [],
-    optional: [cron, packages],
-    later: ["services", "users", "groups", "files"]);
+    optional: [cron, packages, files],
+    later: ["services", "users", "groups"]);
 object!(Product,
     required: [],
-    optional: [sites, cache, caches, database, cron, packages],
-    later: ["users", "groups", "services", "files", "release", "smoke", "dns"]);
+    optional: [sites, cache, caches, database, cron, packages, files],
+    later: ["users", "groups", "services", "release", "smoke", "dns"]);
 object!(Site,
     required: [domains],
     optional: [root, redirect, port, ports, scheme, trusted_proxies, allow, auth, aliases, no_php,
@@ -94,6 +96,15 @@ object!(CronJob,
 object!(PackageFields,
     required: [name],
     optional: [debian, version, downgrade, absent, on],
+    later: []);
+object!(FileEntry,
+    required: [],
+    optional: [content, template, object, sha256, directory, link, secrets, mode, owner, group, check, reload,
+        restart, on, replace, debian],
+    later: []);
+object!(SecretSource,
+    required: [],
+    optional: [file, aws, field],
     later: []);
 object!(Signature,
     required: [key, signature],

@@ -1,6 +1,7 @@
 //! What one box should be, worked out from the fleet and its name. Pure.
 
 pub mod databases;
+mod files;
 mod view;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::net::IpAddr;
 use crate::fleet::{Cache, CronJob, Name, Package, Pointer, Server, Site};
 
 pub use databases::{Elected, Elections};
+pub use files::{DatabaseWords, FileView, FleetWords, Neighbour, TemplateView};
 pub use view::view;
 
 /// Which servers stand in `/etc/hosts`.
@@ -38,6 +40,8 @@ pub struct View {
     pub cron: Vec<CronView>,
     /// Packages that it is to have or not to have, each once, sorted by name.
     pub packages: Vec<PackageView>,
+    /// Its files, by path.
+    pub files: Vec<FileView>,
     /// Products whose database it is the master of now.
     pub masters: Vec<Name>,
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::{
     CacheName, CacheView, CronView, Elections, HostEntry, HostsScope, Owner, PackageView, SiteView,
-    View, databases,
+    View, databases, files,
 };
 use crate::fleet::{
     Bundle, CronJob, CronRun, Fleet, Name, Package, Pointer, Server, ServerState, applies, bundles,
@@ -32,6 +32,7 @@ pub fn view(fleet: &Fleet, node: &Name, hosts: HostsScope, elections: &Elections
         cron: Vec::new(),
         packages: Vec::new(),
         masters: Vec::new(),
+        files: Vec::new(),
     };
     if server.state != ServerState::Retired {
         let on = Node::new(fleet, name, server, elections);
@@ -41,6 +42,7 @@ pub fn view(fleet: &Fleet, node: &Name, hosts: HostsScope, elections: &Elections
         view.cron = on.cron();
         view.packages = on.packages();
         view.masters = on.masters();
+        view.files = files::files(fleet, name, server, elections);
     }
     Some(view)
 }

@@ -20,6 +20,7 @@ pub(super) fn view() -> View {
         cron: Vec::new(),
         packages: Vec::new(),
         masters: Vec::new(),
+        files: Vec::new(),
     }
 }
 

@@ -1,37 +1,11 @@
 //! The caches of a product: what memcached can be told, and that no two are in each other's way.
 
 use super::boxes::may_collide;
+use super::paths::{For, obstacle};
 use super::{Check, SERVERS};
 use crate::fleet::model::{Cache, CacheList, Product};
-use crate::fleet::names::{AbsolutePath, Name};
+use crate::fleet::names::Name;
 use crate::fleet::pointer::Place;
-
-/// Files and directories of the system and of the agent: no node list may stand at or under them.
-const RESERVED_PATHS: [&str; 23] = [
-    "/boot",
-    "/dev",
-    "/etc/agentd",
-    "/etc/apache2",
-    "/etc/cron.d",
-    "/etc/crontab",
-    "/etc/fstab",
-    "/etc/group",
-    "/etc/gshadow",
-    "/etc/hosts",
-    "/etc/httpd",
-    "/etc/passwd",
-    "/etc/shadow",
-    "/etc/ssh",
-    "/etc/sudoers",
-    "/etc/sudoers.d",
-    "/etc/systemd",
-    "/proc",
-    "/run",
-    "/sys",
-    "/usr/lib/systemd",
-    "/var/lib/agentd",
-    "/var/run",
-];
 
 impl<'f> Check<'f> {
     pub(super) fn caches(&mut self, product: &'f Product, of: &Place<'_>) {
@@ -129,8 +103,8 @@ impl<'f> Check<'f> {
             let Some((mine, theirs)) = paths else {
                 continue;
             };
-            if is_at_or_under(&mine.path, theirs.path.as_str())
-                || is_at_or_under(&theirs.path, mine.path.as_str())
+            if mine.path.is_at_or_under(theirs.path.as_str())
+                || theirs.path.is_at_or_under(mine.path.as_str())
             {
                 self.findings.add(&at.then("list").then("path"), || {
                     format!(
@@ -144,22 +118,10 @@ impl<'f> Check<'f> {
     }
 
     fn node_list(&mut self, list: &CacheList, at: &Place<'_>) {
-        let reserved = RESERVED_PATHS
-            .into_iter()
-            .find(|path| is_at_or_under(&list.path, path));
-        if let Some(reserved) = reserved {
+        if let Some(why) = obstacle(&list.path, For::NodeList) {
             self.findings.add(at, || {
-                format!(
-                    "a node list cannot stand at {}: {reserved} belongs to the system or to the agent",
-                    list.path
-                )
+                format!("a node list cannot stand at {}: {why}", list.path)
             });
         }
     }
-}
-
-fn is_at_or_under(path: &AbsolutePath, directory: &str) -> bool {
-    path.as_str()
-        .strip_prefix(directory)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -5,7 +5,9 @@
 mod boxes;
 mod bundles;
 mod caches;
+mod files;
 mod packages;
+mod paths;
 mod products;
 mod servers;
 pub(super) mod sites;
@@ -13,6 +15,7 @@ pub(super) mod sites;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
+use super::bundle::Bundle;
 use super::findings::Findings;
 use super::model::{CronJob, Fleet};
 use super::names::Name;
@@ -53,6 +56,7 @@ pub(super) fn check(fleet: &Fleet, findings: &mut Findings) {
     check.products();
     check.packages();
     check.boxes();
+    check.files_agree();
 }
 
 struct Check<'f> {
@@ -144,7 +148,9 @@ impl<'f> Check<'f> {
 
     fn roles(&mut self) {
         for (name, role) in &self.fleet.roles {
-            self.cron(&role.cron, &ROLES.place.then(name.as_str()).then("cron"));
+            let at = ROLES.place.then(name.as_str());
+            self.cron(&role.cron, &at.then("cron"));
+            self.files(Bundle::Role(name, role), &at);
         }
     }
 

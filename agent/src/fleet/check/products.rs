@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::sites::Claims;
 use super::{Check, PRODUCTS, RESERVED_HOSTS, SERVERS};
+use crate::fleet::bundle::Bundle;
 use crate::fleet::model::{Aliases, Database, ServerState};
 use crate::fleet::names::{HostAlias, Name};
 use crate::fleet::pointer::Place;
@@ -19,6 +20,7 @@ impl<'f> Check<'f> {
                 self.database(name, database, &at.then("database"));
             }
             self.cron(&product.cron, &at.then("cron"));
+            self.files(Bundle::Product(name, product), &at);
         }
     }
 

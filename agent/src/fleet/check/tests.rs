@@ -124,7 +124,7 @@ fn what_a_memcached_cannot_be() {
         ),
         (
             r#""a": {"port": 1, "memory": "4M", "list": {"path": "/etc/passwd", "format": "text"}}"#,
-            "belongs to the system or to the agent",
+            "it is about accounts",
         ),
     ] {
         let said = said(CACHE, caches);

@@ -115,8 +115,12 @@ macro_rules! typed_string {
     };
 }
 
+mod file;
 mod web;
 
+pub use file::{
+    AwsSecretName, CommandWord, FileMode, FileText, LONGEST_TEXT, LinkTarget, ObjectKey, Sha256Hex,
+};
 pub use web::{
     DirectoryPath, ErrorStatus, LogFormat, Realm, RedirectStatus, RedirectUrl, SiteDomain,
 };

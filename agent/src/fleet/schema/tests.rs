@@ -169,7 +169,7 @@ fn the_schema_refuses_what_the_types_refuse() {
         ("/signed/servers/web-1/zone", json!("us east")),
         ("/signed/servers/web-3/state", json!("gone")),
         ("/signed/servers/web-3/state", json!({ "draining": null })),
-        ("/signed/roles/web", json!({ "files": {} })),
+        ("/signed/roles/web", json!({ "flies": {} })),
         ("/signed/products/shop/sites/www/domains", json!([])),
         (
             "/signed/products/shop/sites/www/domains/0",
@@ -221,6 +221,14 @@ fn the_schema_refuses_what_the_types_refuse() {
             json!({"domains": ["a.example.com"], "root": "/srv/a", "scheme": "ftp"}),
         ),
         ("/signed/roles/web", json!({"packages": ["-q"]})),
+        (
+            "/signed/roles/web",
+            json!({"files": {"/etc/motd": {"content": "", "mode": 420}}}),
+        ),
+        (
+            "/signed/roles/web",
+            json!({"files": {"/etc/motd": {"object": "../x", "sha256": "ab"}}}),
+        ),
         ("/signed/roles/web", json!({"packages": [{"naem": "a"}]})),
         ("/signed/products/shop/cache/memory", json!("64MB")),
         ("/signed/products/shop/cache/list/format", json!("yaml")),
