@@ -2,15 +2,18 @@
 //!
 //! Only for the machine itself: the accounts of what lies under another root cannot be looked up this way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::unistd::{Gid, User, getgrouplist};
+use nix::unistd::{Gid, Group, User, getgrouplist};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
+
+use super::file::{Files, Found};
 
 /// A directory server that is away must not hold up a run.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -59,17 +62,22 @@ impl Credentials {
     }
 }
 
-/// Whether there is a user of that name. Blocks for as long as the name service does.
-pub fn exists(user: &str) -> Result<bool, AccountError> {
-    match User::from_name(user) {
-        Ok(found) => Ok(found.is_some()),
+/// What a look-up came to, where not finding anything is no failure.
+fn known<T>(found: nix::Result<Option<T>>, name: &str) -> Result<Option<T>, AccountError> {
+    match found {
+        Ok(found) => Ok(found),
         // What getpwnam(3) lists as "not found" from name services that do not simply return nothing.
-        Err(Errno::ENOENT | Errno::ESRCH) => Ok(false),
+        Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
         Err(errno) => Err(AccountError::Lookup {
-            user: user.to_owned(),
+            user: name.to_owned(),
             source: errno.into(),
         }),
     }
+}
+
+/// Whether there is a user of that name. Blocks for as long as the name service does.
+pub fn exists(user: &str) -> Result<bool, AccountError> {
+    Ok(known(User::from_name(user), user)?.is_some())
 }
 
 /// Those of `users` that exist, within ten seconds.
@@ -90,6 +98,62 @@ pub async fn existing(users: BTreeSet<String>) -> Result<BTreeSet<String>, Accou
         Ok(Ok(found)) => found,
         // The task was cancelled with its runtime, or could not be started.
         Ok(Err(_)) | Err(_) => Err(AccountError::Deadline),
+    }
+}
+
+/// Numbers of accounts, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Numbers {
+    /// Of users.
+    pub users: BTreeMap<String, u32>,
+    /// Of groups.
+    pub groups: BTreeMap<String, u32>,
+}
+
+/// The numbers of those of `users` and `groups` that exist, within ten seconds.
+pub async fn numbers(
+    users: BTreeSet<String>,
+    groups: BTreeSet<String>,
+) -> Result<Numbers, AccountError> {
+    let look_up = spawn_blocking(move || {
+        let mut numbers = Numbers::default();
+        for user in users {
+            let found = known(User::from_name(&user), &user)?;
+            numbers
+                .users
+                .extend(found.map(|found| (user, found.uid.as_raw())));
+        }
+        for group in groups {
+            let found = known(Group::from_name(&group), &group)?;
+            numbers
+                .groups
+                .extend(found.map(|found| (group, found.gid.as_raw())));
+        }
+        Ok(numbers)
+    });
+    match timeout(DEADLINE, look_up).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(_)) | Err(_) => Err(AccountError::Deadline),
+    }
+}
+
+/// The accounts that stand in `/etc/passwd` and `/etc/group` under a root: no name service answers for it.
+pub fn numbers_under(files: &Files) -> Numbers {
+    let read = |path: &str| {
+        let text = match files.read(Path::new(path)) {
+            Ok(Found::File { bytes, .. }) => String::from_utf8_lossy(&bytes).into_owned(),
+            _ => String::new(),
+        };
+        let lines = text.lines().filter_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next().filter(|name| !name.is_empty())?;
+            Some((name.to_owned(), fields.nth(1)?.parse().ok()?))
+        });
+        lines.collect::<BTreeMap<String, u32>>()
+    };
+    Numbers {
+        users: read("/etc/passwd"),
+        groups: read("/etc/group"),
     }
 }
 

@@ -37,6 +37,15 @@ pub fn boottime() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }
 
+/// The wall time, in seconds since 1970, of a moment so many microseconds after the boot by the clock that stops in suspend,
+/// which is systemd's.
+pub fn wall_time_of(since_boot: u64) -> i64 {
+    let uptime = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
+    let ago = uptime.saturating_sub(Duration::from_micros(since_boot));
+    let ago = i64::try_from(ago.as_secs()).unwrap_or(i64::MAX);
+    now().as_second().saturating_sub(ago)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 //! instructions where there are any, and needs half of what portable code does where there are none.
 
 use aws_lc_rs::digest::{self, Context, SHA256, SHA256_OUTPUT_LEN};
+use aws_lc_rs::hmac;
 
 /// The digest of a content that comes in pieces.
 #[derive(Clone)]
@@ -45,6 +46,12 @@ pub fn sha256(bytes: &[u8]) -> [u8; SHA256_OUTPUT_LEN] {
 /// SHA-256 of `bytes`: 64 lower-case hexadecimal digits.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(sha256(bytes))
+}
+
+/// HMAC-SHA-256 of `bytes` with `key`: 64 lower-case hexadecimal digits.
+pub fn keyed_hex(key: &[u8], bytes: &[u8]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    hex::encode(hmac::sign(&key, bytes))
 }
 
 #[cfg(test)]

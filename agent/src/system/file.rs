@@ -47,7 +47,7 @@ pub enum Found {
     /// A symbolic link, and where it points.
     Link(PathBuf),
     /// A directory.
-    Directory,
+    Directory(Attributes),
     /// Something that is never touched: a device, a socket, a FIFO.
     Other,
 }
@@ -390,6 +390,17 @@ impl Files {
         self.made_directory("make", dir, mode).map(drop)
     }
 
+    /// Makes a directory with this owner and these permission bits, durably, and missing parents (0755); one that is there
+    /// gets them. A symlink is refused.
+    pub fn place_dir(&self, dir: &Path, attributes: Attributes) -> Result<(), FileError> {
+        // Nobody else gets in before it is whose it shall be.
+        let fd = self.made_directory("make", dir, 0o700)?;
+        walk::give_directory(&fd, attributes).map_err(|errno| FileError::io("make", dir, errno))?;
+        let seen = self.look(dir)?;
+        self.sightings.note(dir, seen);
+        Ok(())
+    }
+
     /// Removes a directory where it is empty; returns whether it did. Not an error where it is not empty or gone.
     pub fn remove_empty_dir(&self, dir: &Path) -> Result<bool, FileError> {
         let failed = |errno: Errno| FileError::io("remove", dir, errno);
@@ -451,7 +462,7 @@ impl Files {
         };
         self.sightings.note(path, Some(Stamp::of(&stat)));
         match kind(&stat) {
-            SFlag::S_IFDIR => Ok(Found::Directory),
+            SFlag::S_IFDIR => Ok(Found::Directory(Attributes::of(&stat))),
             SFlag::S_IFLNK => match readlinkat(dir, name) {
                 Ok(target) => Ok(Found::Link(target.into())),
                 Err(Errno::ENOENT) => Ok(self.absent(path)),

@@ -153,6 +153,35 @@ pub fn reload_at_once(platform: &Platform, unit: &str) -> CommandLine {
     CommandLine::new([&systemctl, "reload", mode, "--", unit], RELOAD)
 }
 
+/// The same of `systemctl restart`.
+pub fn restart_at_once(platform: &Platform, unit: &str) -> CommandLine {
+    let systemctl = platform.systemctl.display().to_string();
+    let mode = "--job-mode=ignore-dependencies";
+    CommandLine::new([&systemctl, "restart", mode, "--", unit], START)
+}
+
+/// When units were started last, in seconds since 1970, by the names given. Those that do not run, or of which
+/// systemd does not say it, are left out.
+pub async fn started(
+    platform: &Platform,
+    units: &[String],
+) -> Result<BTreeMap<String, i64>, CommandError> {
+    let mut started = BTreeMap::new();
+    for unit in units {
+        let systemctl = platform.systemctl.display().to_string();
+        let property_of = "--property=ActiveState,ActiveEnterTimestampMonotonic";
+        let command = CommandLine::new([&systemctl, "show", property_of, "--", unit.as_str()], ASK);
+        let output = command::run(&command).await?.checked(&command)?;
+        let since_boot = property(&output.stdout, "ActiveEnterTimestampMonotonic");
+        if property(&output.stdout, "ActiveState") == Some("active")
+            && let Some(since_boot) = since_boot.and_then(|micros| micros.parse::<u64>().ok())
+        {
+            started.insert(unit.clone(), super::clock::wall_time_of(since_boot));
+        }
+    }
+    Ok(started)
+}
+
 /// `systemctl enable`. Does not start it.
 pub fn enable(platform: &Platform, unit: &str) -> CommandLine {
     systemctl(platform, "enable", unit, ENABLE)

@@ -26,6 +26,12 @@ impl Attributes {
         }
     }
 
+    /// Whether nobody but its owner may do anything with it.
+    pub const fn is_private(&self) -> bool {
+        // The bits of the group and of others are the six lowest.
+        self.mode.trailing_zeros() >= 6
+    }
+
     pub(super) const fn of(stat: &FileStat) -> Self {
         Self {
             mode: stat.st_mode & 0o7777,

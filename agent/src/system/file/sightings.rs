@@ -34,6 +34,13 @@ impl Stamp {
     }
 }
 
+impl Stamp {
+    /// When it was last written to, in seconds since 1970.
+    pub const fn modified(&self) -> i64 {
+        self.modified.0
+    }
+}
+
 /// What was last seen at a path: its stamp, or that nothing was there.
 pub type Sighting = Option<Stamp>;
 

@@ -113,6 +113,12 @@ impl Staged {
         Ok(staged)
     }
 
+    /// Where it stands until then, as the agent speaks of paths. `None`: it was committed.
+    pub fn path(&self) -> Option<PathBuf> {
+        let name = self.temporary.as_ref()?;
+        Some(self.path.with_file_name(name))
+    }
+
     /// Makes the staged content the file's, durably.
     pub fn commit(mut self) -> Result<Written, FileError> {
         let Some(temporary) = self.temporary.take() else {

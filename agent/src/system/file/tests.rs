@@ -187,7 +187,7 @@ fn what_is_no_file_is_never_touched_nor_waited_for() {
     for (name, found) in [
         ("fifo", Found::Other),
         ("socket", Found::Other),
-        ("dir", Found::Directory),
+        ("dir", Found::Directory(Attributes::own(0o755))),
     ] {
         let path = Path::new("/").join(name);
         assert_eq!(files.read(&path).unwrap(), found);

@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat};
+use nix::unistd::{Gid, Uid, fchown};
 
 use super::{FileError, Files, kind, reopened, stat_at, sync};
 
@@ -217,4 +218,19 @@ impl Walk<'_> {
         }
         Ok(())
     }
+}
+
+/// Gives a directory its owner and permission bits: in this order, because chown clears some bits.
+pub(super) fn give_directory(dir: &OwnedFd, attributes: super::Attributes) -> nix::Result<()> {
+    let dir = reopened(dir)?;
+    let now = super::Attributes::of(&fstat(&dir)?);
+    if (now.uid, now.gid) != (attributes.uid, attributes.gid) {
+        fchown(
+            &dir,
+            Some(Uid::from_raw(attributes.uid)),
+            Some(Gid::from_raw(attributes.gid)),
+        )?;
+    }
+    fchmod(&dir, Mode::from_bits_truncate(attributes.mode))?;
+    sync(&dir)
 }

@@ -66,7 +66,7 @@ pub(super) fn family_of(os_release: &str) -> Option<Family> {
 }
 
 fn family_by_layout(files: &Files) -> Family {
-    let is_there = |dir| matches!(files.read(Path::new(dir)), Ok(Found::Directory));
+    let is_there = |dir| matches!(files.read(Path::new(dir)), Ok(Found::Directory(_)));
     if is_there("/etc/apache2") && !is_there("/etc/httpd") {
         Family::Debian
     } else {
@@ -88,7 +88,7 @@ fn newest_php(files: &Files) -> Option<String> {
         .filter(|version| {
             matches!(
                 files.read(&dir.join(version).join("fpm")),
-                Ok(Found::Directory)
+                Ok(Found::Directory(_))
             )
         })
         .filter_map(|version| Some((number(&version)?, version)))
