@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::ledger::Form;
+use super::original::Original;
 use super::saved::Saved;
 use crate::report::Action;
 use crate::resource::{LineOrigin, Phase, Text, Thing};
@@ -37,6 +38,14 @@ pub(super) struct Change {
     pub(super) origins: Vec<LineOrigin>,
 }
 
+impl Change {
+    /// Whether what is there or will be has a secret in it: then no copy of it is kept.
+    pub(super) fn is_secret(&self) -> bool {
+        self.before.is_secret()
+            || matches!(&self.after, Some(After::File { text, .. }) if text.is_secret())
+    }
+}
+
 /// What a thing will be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum After {
@@ -49,6 +58,10 @@ pub(super) enum After {
     },
     /// A link.
     Link(PathBuf),
+    /// A directory.
+    Directory(Attributes),
+    /// What stood there before the agent.
+    Original(Original),
     /// A unit that was told so.
     Unit(UnitOrder),
     /// A package that is as wanted.

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use super::original::Original;
 use super::state;
 use crate::report::{Kind, StepName};
 use crate::resource::{Activation, LineOrigin, Step, Thing, Want, Wish};
@@ -46,6 +47,12 @@ pub struct Owned {
     /// It stood there as wished before the agent came: kept in order from now on, but never removed.
     #[serde(default, skip_serializing_if = "is_false")]
     pub adopted: bool,
+    /// It has a secret in it: its digest is keyed, and nothing of it is shown or copied.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub secret: bool,
+    /// What stood there before the agent, and comes back when the document lets go of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<Original>,
     /// The run that wrote it last; 0 for an adopted one.
     pub run: u64,
     /// When.
@@ -69,6 +76,8 @@ pub enum Form {
     Block,
     /// A symlink.
     Link,
+    /// A directory, whatever stands in it.
+    Directory,
     /// A systemd unit.
     Unit,
     /// A package.
@@ -190,6 +199,12 @@ impl Ledger {
         self.things.get(&Thing::Path(path.to_path_buf()))
     }
 
+    /// The copies of what stood at paths before the agent.
+    pub(super) fn copies(&self) -> impl Iterator<Item = PathBuf> {
+        let owned = self.things.values();
+        owned.filter_map(|owned| owned.original.as_ref()?.copy())
+    }
+
     /// The units that are owned.
     pub fn units(&self) -> impl Iterator<Item = (&str, &Owned)> {
         self.things
@@ -278,11 +293,22 @@ impl Ledger {
     }
 }
 
+impl Wish {
+    /// Whether it has a secret in it.
+    pub(super) const fn is_secret(&self) -> bool {
+        match self {
+            Self::File { text, .. } | Self::Placed { text, .. } => text.is_secret(),
+            _ => false,
+        }
+    }
+}
+
 impl Form {
     /// The form of a wish.
     pub const fn of(wish: &Wish) -> Self {
         match wish {
-            Wish::File { .. } => Self::File,
+            Wish::File { .. } | Wish::Placed { .. } => Self::File,
+            Wish::Directory { .. } => Self::Directory,
             Wish::Block { .. } => Self::Block,
             Wish::Link { .. } => Self::Link,
             Wish::Running { .. } => Self::Unit,
@@ -294,7 +320,8 @@ impl Form {
 /// The digest that the ledger keeps of a want of `step`.
 pub(super) fn digest_of(want: &Want, step: &Step) -> String {
     match &want.wish {
-        Wish::File { text, .. } => sha256_hex(text.exposed().as_bytes()),
+        Wish::File { text, .. } | Wish::Placed { text, .. } => text.digest(),
+        Wish::Directory { .. } => sha256_hex(b"directory"),
         Wish::Block { text } => sha256_hex(text.as_bytes()),
         Wish::Link { target } => sha256_hex(target.as_os_str().as_encoded_bytes()),
         Wish::Installed { version, .. } => {

@@ -14,8 +14,11 @@ pub mod intake;
 pub mod journal;
 mod last_good;
 pub mod ledger;
+mod objects;
 mod observe;
 mod offline;
+mod original;
+mod others;
 mod pending;
 mod plan;
 mod quarantine;
@@ -44,11 +47,12 @@ use ledger::Ledger;
 use observe::{Memory, Observed, Scope};
 use pending::Pending;
 
-use crate::fleet::{Document, Name};
+use crate::fleet::{Document, Fleet, Name, bundles};
 use crate::node::Elections;
 use crate::report::{
     self, ChangeRecord, Kind, Outcome, Problem, RunRecord, StepName, StepRecord, Trigger,
 };
+use crate::resource::secrets::SecretKey;
 use crate::resource::{USUAL_STEP, Wave};
 use crate::settings::{GuardSettings, HostsScope, JournalSettings, Settings};
 use crate::system::clock;
@@ -140,6 +144,9 @@ impl Converger {
     ) -> Result<RunRecord, RunError> {
         let (started, clock) = (clock::now(), std::time::Instant::now());
         progress("looking at the box", USUAL_STEP);
+        if hinto_secrets(&intent.document.fleet, &intent.node) {
+            SecretKey::make(&self.files)?;
+        }
         let observed = self.observe(intent, Scope::All, None).await?;
         let plan = observed.plan();
         self.sweep(&observed, &plan);
@@ -192,6 +199,9 @@ impl Converger {
         let is_other = recorded.map_or(settled, |recorded| ledger != recorded);
         if is_other || !was_clear {
             ledger.save(&self.files)?;
+            if run != 0 {
+                self.sweep_originals(&ledger);
+            }
         }
         drop(fast_lane);
         hands::package::remember(&self.files, &self.platform, plan.wanted.iter()).await;
@@ -356,6 +366,14 @@ impl Converger {
         });
         Ok(!was_said)
     }
+}
+
+/// Whether a box has files with secrets in them.
+fn hinto_secrets(fleet: &Fleet, node: &Name) -> bool {
+    fleet.servers.get(node).is_some_and(|server| {
+        let mut bundles = bundles(fleet, server).into_iter();
+        bundles.any(|bundle| bundle.files().values().any(|file| !file.secrets.is_empty()))
+    })
 }
 
 /// What a run that changed nothing had to say: which steps failed of which document, how, and with which words.

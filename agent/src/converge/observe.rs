@@ -11,7 +11,7 @@ use super::plan::{self, Plan};
 use super::quarantine::Quarantine;
 use super::situation::{Sight, Situation};
 use super::wishes;
-use super::{Converger, Intent, RunError, fast_part, last_good};
+use super::{Converger, Intent, RunError, fast_part, last_good, others};
 use crate::fleet::{Fleet, ServerState};
 use crate::node::{self, View};
 use crate::report::{DocumentId, Problem, Severity, StepName};
@@ -110,7 +110,7 @@ impl Converger {
             .is_some_and(|server| server.state == ServerState::Retired);
         let guard = (!fleet.confirm && !retired).then_some(self.guard);
         let troubled = !plan::decisions(&desired, &ledger, &quarantine, guard).is_empty();
-        let fallback = match troubled.then(|| good.fleet()).transpose()?.flatten() {
+        let mut fallback = match troubled.then(|| good.fleet()).transpose()?.flatten() {
             Some(fleet) => {
                 let none = Quarantine::empty("");
                 let wishes = self.wishes(&fleet, intent, scope, &none, &ledger.lists, &good);
@@ -127,6 +127,9 @@ impl Converger {
             .chain(self.kept_running(&desired, scope))
             .collect();
         let sight = hands::look(files, &self.platform, things).await;
+        for desired in std::iter::once(&mut desired).chain(&mut fallback) {
+            others::leave_to_others(desired, &ledger, &sight);
+        }
         if scope == Scope::All {
             self.tell_foreign(&ledger, &pending, &mut desired);
         }

@@ -97,9 +97,14 @@ fn standing_on(desired: &Desired, document: Option<&Document>) -> (Ledger, Sight
         for want in &step.wants {
             let at = match &want.wish {
                 Wish::File { text, mode } => Seen::Path(Found::File {
-                    bytes: text.exposed().into(),
+                    bytes: text.bytes().into(),
                     attributes: Attributes::own(*mode),
                 }),
+                Wish::Placed { text, attributes } => Seen::Path(Found::File {
+                    bytes: text.bytes().into(),
+                    attributes: *attributes,
+                }),
+                Wish::Directory { attributes } => Seen::Path(Found::Directory(*attributes)),
                 Wish::Block { text } => Seen::Path(Found::File {
                     bytes: block::splice(b"", text).unwrap_or_default(),
                     attributes: Attributes::own(0o644),
@@ -123,6 +128,8 @@ fn standing_on(desired: &Desired, document: Option<&Document>) -> (Ledger, Sight
                 shown_as: want.shown_as.clone(),
                 origins: want.origins.clone(),
                 adopted: false,
+                secret: want.wish.is_secret(),
+                original: None,
                 run: 0,
                 written: clock::now(),
                 version: document.map_or(0, |document| document.id.version),

@@ -16,10 +16,13 @@ use super::saved::{self, Recorded, Saved};
 use super::state;
 use crate::report::StepName;
 use crate::resource::Thing;
+use crate::system::digest::sha256_hex;
 use crate::system::file::{FileError, Files};
 
 const DIR: &str = "pending";
 const FORMAT: u32 = 2;
+/// The most bytes of a step's name that are a file's name as they stand.
+const LONGEST_NAME: usize = 180;
 
 /// Steps whose end is not in the ledger yet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -247,9 +250,20 @@ impl OnDisk {
     }
 }
 
-/// The name of a step's file: names of steps have no `+`.
+/// The name of a step's file. Names of steps are paths where they are of files: what would be too long, or read as
+/// another one, is told apart by its digest.
 fn file_name(step: &StepName) -> String {
-    format!("{}.json", step.0.replace('/', "+"))
+    let flat = step.0.replace('/', "+");
+    if flat.len() <= LONGEST_NAME && !step.0.contains('+') {
+        return format!("{flat}.json");
+    }
+    let digest = sha256_hex(step.0.as_bytes());
+    let begin = flat.floor_char_boundary(LONGEST_NAME / 2);
+    format!(
+        "{}+{}.json",
+        flat.get(..begin).unwrap_or_default(),
+        digest.get(..32).unwrap_or_default()
+    )
 }
 
 fn is_newer(files: &Files, file: &str) -> Result<bool, FileError> {

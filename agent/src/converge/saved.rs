@@ -2,6 +2,7 @@
 //!
 //! The content of files is kept in files of its own, `before/<SHA-256>`, each written once, before the first switch.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -25,20 +26,35 @@ pub(super) enum Saved {
         attributes: Attributes,
     },
     Link(PathBuf),
+    Directory(Attributes),
     Unit(UnitState),
     /// A package in this version, `None`: not there. Nothing puts it back, so it stands in no state file.
     Package(Option<String>),
+    /// A file with a secret in it, of which nothing was kept: what stands there stays.
+    Withheld,
 }
 
 /// The content of a file that stood there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum Content {
     Memory(Vec<u8>),
+    /// With a secret in it: it is never written anywhere but to its own path, and not shown.
+    Secret(Vec<u8>),
     /// In a file of its own, which an earlier run has written.
     Disk {
         digest: String,
         block: Option<String>,
     },
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory(bytes) => out.debug_tuple("Memory").field(bytes).finish(),
+            Self::Secret(_) => out.write_str("<secret>"),
+            Self::Disk { digest, .. } => out.debug_tuple("Disk").field(digest).finish(),
+        }
+    }
 }
 
 /// The same as it stands in a state file.
@@ -55,7 +71,9 @@ pub(super) enum Recorded {
         attributes: Attributes,
     },
     Link(PathBuf),
+    Directory(Attributes),
     Unit(UnitState),
+    Withheld,
 }
 
 impl Saved {
@@ -68,8 +86,36 @@ impl Saved {
                 attributes: *attributes,
             }),
             Found::Link(target) => Some(Self::Link(target.clone())),
-            Found::Directory | Found::Other => None,
+            Found::Directory(attributes) => Some(Self::Directory(*attributes)),
+            Found::Other => None,
         }
+    }
+
+    /// The same as one with a secret in it: nothing of it is kept on disk or shown.
+    #[must_use]
+    pub(super) fn into_secret(self) -> Self {
+        match self {
+            Self::File {
+                content: Content::Memory(bytes),
+                attributes,
+            } => Self::File {
+                content: Content::Secret(bytes),
+                attributes,
+            },
+            other => other,
+        }
+    }
+
+    /// Whether it has a secret in it.
+    pub(super) const fn is_secret(&self) -> bool {
+        matches!(
+            self,
+            Self::Withheld
+                | Self::File {
+                    content: Content::Secret(_),
+                    ..
+                }
+        )
     }
 
     /// Whether that is what is there now.
@@ -87,6 +133,7 @@ impl Saved {
                 },
             ) => attributes == present && content.is(bytes),
             (Self::Link(target), Found::Link(present)) => target == present,
+            (Self::Directory(attributes), Found::Directory(present)) => attributes == present,
             _ => false,
         }
     }
@@ -95,6 +142,11 @@ impl Saved {
     pub(super) fn recorded(&self) -> Recorded {
         match self {
             Self::Absent | Self::Package(_) => Recorded::Absent,
+            Self::File {
+                content: Content::Secret(_),
+                ..
+            }
+            | Self::Withheld => Recorded::Withheld,
             Self::File {
                 content,
                 attributes,
@@ -107,6 +159,7 @@ impl Saved {
                 }
             }
             Self::Link(target) => Recorded::Link(target.clone()),
+            Self::Directory(attributes) => Recorded::Directory(*attributes),
             Self::Unit(state) => Recorded::Unit(*state),
         }
     }
@@ -130,7 +183,15 @@ impl Saved {
     /// Digests under which what stands there may be recognised as this, whole or as the agent's block in it.
     pub(super) fn digests(&self) -> Vec<String> {
         match self {
-            Self::Absent | Self::Unit(_) | Self::Package(_) => Vec::new(),
+            Self::Absent
+            | Self::Unit(_)
+            | Self::Package(_)
+            | Self::Directory(_)
+            | Self::Withheld
+            | Self::File {
+                content: Content::Secret(_),
+                ..
+            } => Vec::new(),
             Self::File { content, .. } => {
                 let (whole, block) = content.digests();
                 block.into_iter().chain([whole]).collect()
@@ -143,14 +204,16 @@ impl Saved {
 impl Content {
     fn is(&self, bytes: &[u8]) -> bool {
         match self {
-            Self::Memory(content) => content == bytes,
+            Self::Memory(content) | Self::Secret(content) => content == bytes,
             Self::Disk { digest: kept, .. } => *kept == sha256_hex(bytes),
         }
     }
 
     fn digests(&self) -> (String, Option<String>) {
         match self {
-            Self::Memory(bytes) => (sha256_hex(bytes), block::extract(bytes).map(sha256_hex)),
+            Self::Memory(bytes) | Self::Secret(bytes) => {
+                (sha256_hex(bytes), block::extract(bytes).map(sha256_hex))
+            }
             Self::Disk { digest, block } => (digest.clone(), block.clone()),
         }
     }
@@ -158,7 +221,7 @@ impl Content {
     /// The bytes. The error says why they cannot be had any more.
     pub(super) fn bytes(&self, files: &Files) -> Result<Vec<u8>, String> {
         let kept = match self {
-            Self::Memory(bytes) => return Ok(bytes.clone()),
+            Self::Memory(bytes) | Self::Secret(bytes) => return Ok(bytes.clone()),
             Self::Disk { digest, .. } => digest,
         };
         let path = path(kept);
@@ -186,6 +249,8 @@ impl From<Recorded> for Saved {
                 attributes,
             },
             Recorded::Link(target) => Self::Link(target),
+            Recorded::Directory(attributes) => Self::Directory(attributes),
+            Recorded::Withheld => Self::Withheld,
             Recorded::Unit(state) => Self::Unit(state),
         }
     }

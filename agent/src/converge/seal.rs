@@ -51,12 +51,13 @@ pub fn seal(files: &Files) -> Result<Sealed, FileError> {
     sealed.owned = ledger.paths().count();
     ledger.save(files)?;
 
-    let kept: BTreeSet<PathBuf> = [
+    let mut kept: BTreeSet<PathBuf> = [
         state::path(super::ledger::FILE),
         intake::DOCUMENT.into(),
         intake::META.into(),
     ]
     .into();
+    kept.extend(ledger.copies());
     forget(files, Path::new(STATE_DIR), &kept, DEPTH, &mut sealed)?;
     Ok(sealed)
 }
@@ -65,7 +66,9 @@ pub fn seal(files: &Files) -> Result<Sealed, FileError> {
 /// the switch leads to, prepared, tested or not, harms nobody. What stood there before the agent is the image's own.
 fn acts(owned: &Owned) -> bool {
     let switch = owned.form == Form::Link || owned.shown_as.is_none();
-    !owned.adopted && (owned.kind == Kind::Cron || (owned.kind == Kind::Sites && switch))
+    // A secret is for one machine: an image is for many, and for whoever reads it.
+    owned.secret
+        || !owned.adopted && (owned.kind == Kind::Cron || (owned.kind == Kind::Sites && switch))
 }
 
 /// Removes everything below a directory of the agent's own, but for what is kept.
@@ -83,7 +86,7 @@ fn forget(
             continue;
         }
         match files.read(&path)? {
-            Found::Directory if depth > 0 => {
+            Found::Directory(_) if depth > 0 => {
                 forget(files, &path, kept, depth - 1, sealed)?;
                 files.remove_empty_dir(&path)?;
             }

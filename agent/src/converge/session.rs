@@ -2,7 +2,7 @@
 //!
 //! Used by the daemon, by `agentd --once` and by `agentctl`, so that all of them decide alike.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::follow::{Follower, Round};
 use super::intake::{Accepted, InVain, Intake, Polled};
 use super::{Converger, Intent};
 use crate::bucket::Bucket;
-use crate::fleet::Document;
+use crate::fleet::{Document, applies, bundles};
 use crate::identity::Clues;
 use crate::node::databases;
 use crate::report::DatabaseStatus;
@@ -196,6 +196,25 @@ impl Session {
             elections: self.follower.elections(),
         };
         Ok((intent, found_by))
+    }
+
+    /// The files that secrets of this box are kept in: a change of one is to reach the files that are made of it at once.
+    pub fn secret_files(&self) -> Vec<PathBuf> {
+        let Ok((intent, _)) = self.intent() else {
+            return Vec::new();
+        };
+        let fleet = &intent.document.fleet;
+        let Some(server) = fleet.servers.get(&intent.node) else {
+            return Vec::new();
+        };
+        let files = bundles(fleet, server)
+            .into_iter()
+            .flat_map(|bundle| bundle.files().values());
+        files
+            .filter(|file| applies(&file.on, server))
+            .flat_map(|file| file.secrets.values())
+            .filter_map(|secret| Some(secret.file.as_ref()?.as_str().into()))
+            .collect()
     }
 
     /// Takes the lock that every run holds: see [`lock_runs`].

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
+use super::ledger::Ledger;
 use super::observe::Observed;
-use super::{Converger, Plan, journal, pending, state};
-use crate::resource::Thing;
+use super::{Converger, Plan, journal, original, pending, state};
+use crate::resource::{OBJECTS, Thing};
 use crate::settings::{RUN_DIR, STATE_DIR};
 use crate::system::chain;
 use crate::system::file::FileError;
@@ -24,7 +25,14 @@ impl Converger {
             return;
         }
         let runs = state::path(journal::RUNS);
-        let mut dirs = BTreeSet::from([STATE_DIR.into(), RUN_DIR.into(), runs]);
+        let objects = state::path(OBJECTS);
+        let mut dirs = BTreeSet::from([
+            STATE_DIR.into(),
+            RUN_DIR.into(),
+            runs,
+            original::dir(),
+            objects,
+        ]);
         dirs.extend(pending::dirs());
         if !plan.is_empty() {
             let owned = observed.ledger.paths().map(|(path, _)| path);
@@ -36,6 +44,25 @@ impl Converger {
         for dir in dirs {
             if let Err(error) = self.files.sweep(&dir) {
                 tracing::warn!(event = "not-swept", dir = %dir.display(), error = chain(&error), "temporary files may be left in {}: {}", dir.display(), chain(&error));
+            }
+        }
+    }
+
+    /// Removes copies of what stood at paths before the agent that the ledger names no more. What cannot be removed is
+    /// tried again with the next change.
+    pub(super) fn sweep_originals(&self, ledger: &Ledger) {
+        let kept: BTreeSet<PathBuf> = ledger.copies().collect();
+        for name in self.files.list(&original::dir()).unwrap_or_default() {
+            let path = original::dir().join(name);
+            if !kept.contains(&path)
+                && let Err(error) = self.files.remove(&path)
+            {
+                tracing::warn!(
+                    event = "copy-left",
+                    error = chain(&error),
+                    "{}",
+                    chain(&error)
+                );
             }
         }
     }

@@ -82,6 +82,7 @@ async fn here(
     if retry {
         session.converger.release_quarantine()?;
     }
+    session.fetch_objects(&intent, progress).await?;
     let run = session
         .converger
         .run(&intent, Trigger::Person, &|what, _| progress(what))

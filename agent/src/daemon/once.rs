@@ -42,6 +42,7 @@ pub(super) async fn once(settings: Settings) -> Result<u8, Box<dyn Error>> {
             return Err(error.into());
         }
     };
+    session.fetch_objects(&intent, &|_| ()).await?;
     let record = session
         .converger
         .run(&intent, Trigger::Person, &|_, _| ())

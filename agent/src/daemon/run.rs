@@ -17,7 +17,7 @@ use super::service_health::INTERVAL_WHILE_DOWN;
 use super::watchdog::Watchdog;
 use crate::bucket::backoff;
 use crate::control::messages::{Applied, Reply};
-use crate::converge::lock_runs;
+use crate::converge::{Intent, lock_runs};
 use crate::identity::Clues;
 use crate::report::{Cause, Kind, Outcome, RunRecord, Trigger};
 use crate::system::chain;
@@ -101,6 +101,7 @@ impl EventLoop {
             tracing::info!(event = "identified", node = %intent.node, found_by, "this box is {}, by {found_by}", intent.node);
         }
         let watchdog = Rc::clone(&self.watchdog);
+        self.fetch_objects(&intent).await;
         let converger = Arc::clone(&self.session.converger);
         let progress = |what: &str, may_take| watchdog.progress_for(what, may_take);
         let running = Box::pin(converger.run(&intent, trigger, &progress));
@@ -130,6 +131,20 @@ impl EventLoop {
             refused: self.state.refused.clone(),
             unreachable: trouble,
         })))
+    }
+
+    /// Has what files are made of fetched. Not fatal where that cannot be kept: the files' steps tell.
+    async fn fetch_objects(&mut self, intent: &Intent) {
+        let watchdog = Rc::clone(&self.watchdog);
+        let progress = |what: &str| watchdog.progress(what);
+        if let Err(error) = self.session.fetch_objects(intent, &progress).await {
+            tracing::warn!(
+                event = "objects-not-kept",
+                error = chain(&error),
+                "{}",
+                chain(&error)
+            );
+        }
     }
 
     /// Takes the lock that every run holds. The error says why it cannot be had.
@@ -237,7 +252,8 @@ impl EventLoop {
         }
         if record.changed() || !self.drift.is_current() {
             match self.session.converger.owned() {
-                Ok(owned) => {
+                Ok(mut owned) => {
+                    owned.extend(self.session.secret_files());
                     self.drift.follow(&owned);
                     let keep: BTreeSet<PathBuf> = owned.into_iter().collect();
                     let files = self.session.converger.files();

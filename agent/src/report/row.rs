@@ -12,6 +12,8 @@ use crate::fleet::Pointer;
 pub enum Kind {
     /// Packages.
     Packages,
+    /// Files, directories and links that the document names.
+    Files,
     /// memcached node lists and instances.
     Cache,
     /// The agent's lines of `/etc/hosts`.
@@ -27,6 +29,7 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Packages => "packages",
+            Self::Files => "files",
             Self::Cache => "cache",
             Self::Hosts => "hosts",
             Self::Sites => "sites",

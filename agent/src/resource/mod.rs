@@ -7,14 +7,17 @@
 pub mod block;
 mod cache;
 mod cron;
+mod files;
 #[cfg(test)]
 mod fixtures;
 mod hosts;
 mod member;
 mod packages;
 mod precaution;
+pub mod secrets;
 mod sites;
 mod step;
+mod text;
 mod vhost_table;
 
 use std::collections::BTreeSet;
@@ -22,15 +25,17 @@ use std::path::Path;
 
 pub use cache::{CacheInstances, CacheLists};
 pub use cron::{Cron, CronFacts};
+pub use files::{FileFacts, OBJECTS, PlacedFiles, TROUBLE};
 pub use hosts::{Hosts, HostsFacts, HostsLine, PATH as HOSTS};
 pub use member::{Member, MemberName};
 pub use packages::{KEPT as PACKAGES_KEPT, LOG as PACKAGES_LOG, Packages, PackagesFacts};
 pub use precaution::{OpenLogs, OthersSites, Precaution, ServedName, logs_of};
 pub use sites::{ApacheFacts, Sites};
 pub use step::{
-    Activation, BLOCK_BEGIN, BLOCK_END, Check, GuardedList, LineOrigin, Phase, Probe, Question,
-    Refusal, Step, Text, Thing, USUAL_STEP, UnknownThing, Verb, Want, Wave, Wish,
+    Activation, BLOCK_BEGIN, BLOCK_END, Check, FileCheck, GuardedList, LineOrigin, Phase, Probe,
+    Question, Refusal, Step, Thing, USUAL_STEP, UnknownThing, Verb, Want, Wave, Wish,
 };
+pub use text::Text;
 pub use vhost_table::VhostTable;
 
 use crate::fleet::Pointer;
@@ -260,7 +265,7 @@ macro_rules! resources {
 
 resources! {
     Base: packages = Packages;
-    Content: cache_lists = CacheLists, hosts = Hosts;
+    Content: files = PlacedFiles, cache_lists = CacheLists, hosts = Hosts;
     Serving: cache_instances = CacheInstances, sites = Sites, cron = Cron;
 }
 

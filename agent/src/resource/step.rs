@@ -1,6 +1,7 @@
 //! A step: what one resource wants of the box, as data. All of it comes true, or none.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
@@ -15,9 +16,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::member::{Member, MemberName};
 use super::precaution::Precaution;
+use super::text::Text;
 use crate::fleet::Pointer;
 use crate::report::{Kind, StepName};
 use crate::system::command::CommandLine;
+use crate::system::file::Attributes;
 
 /// What one resource wants, as one transaction.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +39,10 @@ pub struct Step {
     pub list: Option<GuardedList>,
     /// Run after the prepared things stand and before the committed ones are switched. Must succeed.
     pub check: Option<Check>,
+    /// The same of single files among those that are switched, where these change.
+    pub file_checks: Vec<FileCheck>,
+    /// Things that are left alone where they are somebody else's and differ from what is wished.
+    pub not_over_others: BTreeSet<Thing>,
     /// Looked at before the switch too, where the check was passed.
     pub precautions: Vec<Precaution>,
     /// Carried out when something changed.
@@ -63,6 +70,8 @@ impl Step {
             needs: Vec::new(),
             list: None,
             check: None,
+            file_checks: Vec::new(),
+            not_over_others: BTreeSet::new(),
             precautions: Vec::new(),
             activate: Vec::new(),
             probes: Vec::new(),
@@ -109,6 +118,34 @@ pub struct Check {
     pub staged: CommandLine,
     /// The same check of the present state. Where this fails too, the fault is not the document's and nothing is quarantined.
     pub present: CommandLine,
+}
+
+/// A check of one staged file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileCheck {
+    /// Where the file will stand.
+    pub path: PathBuf,
+    /// The command; [`FileCheck::STAGED`] in it stands for where the new file is until it is switched.
+    pub command: CommandLine,
+    /// The part of the step that it is about, if the step can do without.
+    pub member: Option<MemberName>,
+}
+
+impl FileCheck {
+    /// What stands for the path of the staged file.
+    pub const STAGED: &str = "{staged}";
+
+    /// The command for a file that is staged there.
+    pub fn for_staged(&self, staged: &Path) -> CommandLine {
+        let staged = staged.to_string_lossy();
+        let argv = self.command.argv.iter();
+        CommandLine {
+            argv: argv
+                .map(|word| word.replace(Self::STAGED, &staged))
+                .collect(),
+            deadline_ms: self.command.deadline_ms,
+        }
+    }
 }
 
 /// Something on the box that can be owned. As text, and as a key of state files: `path:/etc/hosts`, `unit:httpd.service`,
@@ -323,6 +360,18 @@ pub enum Wish {
         /// Permission bits; its owner is the agent.
         mode: u32,
     },
+    /// A whole file that belongs to whom the document says.
+    Placed {
+        /// Its content.
+        text: Text,
+        /// Its owner and permission bits.
+        attributes: Attributes,
+    },
+    /// A directory; what stands in it is others' business.
+    Directory {
+        /// Its owner and permission bits.
+        attributes: Attributes,
+    },
     /// The agent's lines within a file that others write too, between [`BLOCK_BEGIN`] and [`BLOCK_END`]. Owner and
     /// permissions of the file are those others' business.
     Block {
@@ -349,52 +398,6 @@ pub enum Wish {
     },
     /// A package that is not there.
     NotInstalled,
-}
-
-/// The text of a file. One that is secret is written to its file and nowhere else: no diff, no log, no copy shows it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Text {
-    text: String,
-    secret: bool,
-}
-
-impl Text {
-    /// A text that anybody may read.
-    pub const fn plain(text: String) -> Self {
-        Self {
-            text,
-            secret: false,
-        }
-    }
-
-    /// A text with a secret in it.
-    pub const fn secret(text: String) -> Self {
-        Self { text, secret: true }
-    }
-
-    /// What is written. Not for reports: see [`Text::shown`].
-    pub fn exposed(&self) -> &str {
-        &self.text
-    }
-
-    /// What reports may show. `None`: nothing of it.
-    pub fn shown(&self) -> Option<&str> {
-        (!self.secret).then_some(self.text.as_str())
-    }
-
-    /// Whether it has a secret in it.
-    pub const fn is_secret(&self) -> bool {
-        self.secret
-    }
-}
-
-impl fmt::Debug for Text {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.shown() {
-            Some(text) => fmt::Debug::fmt(text, out),
-            None => out.write_str("<secret>"),
-        }
-    }
 }
 
 /// The line before the agent's lines of a shared file.
@@ -443,6 +446,8 @@ pub enum Verb {
     ReloadOrStart,
     /// Reload it only where it runs: somebody else decides whether it should.
     ReloadIfRunning,
+    /// Restart it only where it runs.
+    RestartIfRunning,
 }
 
 /// A question to a running service, and the answer that shows the change took effect.

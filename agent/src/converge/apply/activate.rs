@@ -30,6 +30,16 @@ pub(in super::super) async fn activation(
         .map_err(|error| chain(&error))?;
     let state = states.get(&name).copied().unwrap_or_default();
     match (activation.verb, state.active) {
+        (Verb::RestartIfRunning, true) => {
+            let restart = if booting {
+                // As below: what it is ordered after may be this very agent.
+                systemd::restart_at_once(platform, &name)
+            } else {
+                systemd::restart(platform, &name)
+            };
+            unit::run(&restart).await?;
+            Ok(Done::Did(format!("restart {name}")))
+        }
         (_, true) => {
             let reload = if booting {
                 // It may be ordered after the agent, which is not up yet: its reload would wait for that.
@@ -42,6 +52,9 @@ pub(in super::super) async fn activation(
         }
         (Verb::ReloadIfRunning, false) => Ok(Done::Skipped(format!(
             "{name} is not running, so it was not reloaded"
+        ))),
+        (Verb::RestartIfRunning, false) => Ok(Done::Skipped(format!(
+            "{name} is not running, so it was not restarted"
         ))),
         (Verb::ReloadOrStart, false) if booting && state.enabled => {
             // It is ordered after the agent: waiting for it here would wait for ourselves.

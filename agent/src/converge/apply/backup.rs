@@ -2,12 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use super::super::change::Change;
 use super::super::journal;
+use super::super::ledger::Ledger;
+use super::super::original::{self, Original};
 use super::super::plan::PlannedStep;
 use super::super::saved::{Content, Saved};
 use super::Applier;
 use super::fault::Fault;
-use crate::report::StepRecord;
+use crate::report::{Kind, StepRecord};
+use crate::system::digest::sha256_hex;
 use crate::system::file::{FileError, Files};
 
 impl Applier<'_> {
@@ -17,7 +21,25 @@ impl Applier<'_> {
         step: &PlannedStep,
         row: &mut StepRecord,
     ) -> Result<(), Fault> {
+        for change in &step.changes {
+            if let (Some(path), Some(copy)) = (
+                change.thing.path(),
+                keep_original(step.kind(), change, &self.ledger, self.files)?,
+            ) {
+                row.notes.push(format!(
+                    "{} was there before: it is kept at {} and comes back when the document lets go of the path",
+                    path.display(),
+                    copy.display()
+                ));
+            }
+        }
         for change in step.changes.iter().filter(|change| change.backup) {
+            if let (Some(path), true) = (change.thing.path(), change.is_secret()) {
+                row.notes.push(format!(
+                    "somebody wrote {}; no copy of that was kept, for it may have a secret in it",
+                    path.display()
+                ));
+            }
             if let (
                 Some(path),
                 Saved::File {
@@ -56,4 +78,51 @@ pub(super) fn back_up(
     let copy = journal::backup_path(run, path);
     files.write(&copy, bytes, mode & 0o640)?;
     Ok(copy)
+}
+
+/// What a change of a step of this kind is the first to replace. `None`: nothing, or something of the agent's own.
+///
+/// Only of files that the document names: what others own as a whole (sites, lists) was never anybody else's.
+pub(super) fn first_replaced(kind: Kind, change: &Change, ledger: &Ledger) -> Option<Original> {
+    let is_first =
+        kind == Kind::Files && change.after.is_some() && !ledger.things.contains_key(&change.thing);
+    if !is_first {
+        return None;
+    }
+    match &change.before {
+        Saved::File {
+            content: Content::Memory(bytes),
+            attributes,
+        } => Some(Original::File {
+            digest: sha256_hex(bytes),
+            attributes: *attributes,
+        }),
+        Saved::Link(target) => Some(Original::Link(target.clone())),
+        Saved::Directory(attributes) => Some(Original::Directory(*attributes)),
+        _ => None,
+    }
+}
+
+/// Keeps the content of what a change is the first to replace. Returns where.
+fn keep_original(
+    kind: Kind,
+    change: &Change,
+    ledger: &Ledger,
+    files: &Files,
+) -> Result<Option<PathBuf>, FileError> {
+    let (
+        Some(Original::File { digest, .. }),
+        Saved::File {
+            content: Content::Memory(bytes),
+            ..
+        },
+    ) = (first_replaced(kind, change, ledger), &change.before)
+    else {
+        return Ok(None);
+    };
+    let path = original::path(&digest);
+    if files.look(&path)?.is_none() {
+        files.write(&path, bytes, original::MODE)?;
+    }
+    Ok(Some(path))
 }

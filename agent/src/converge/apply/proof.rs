@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use tokio::time::Instant;
 
+use super::super::change::Change;
+use super::super::hands::path::Ready;
 use super::super::plan::PlannedStep;
 use super::complaint::without_noise;
 use super::explain::explain;
@@ -13,7 +15,7 @@ use super::probe::{self, RefusalLog, Unproven};
 use super::{Applier, activate};
 use crate::resource::Check;
 use crate::system::chain;
-use crate::system::command;
+use crate::system::command::{self, CommandError};
 use crate::system::ports;
 
 impl Applier<'_> {
@@ -56,6 +58,66 @@ impl Applier<'_> {
         lines.extend(explained.rest);
         Err(Fault::Change {
             error: lines.join("\n"),
+            members,
+        })
+    }
+
+    /// Runs the checks of single files that are staged, all of them, so that all members that are refused are known at
+    /// once. A program that cannot be run is the box's fault.
+    pub(super) async fn check_files(
+        &self,
+        step: &PlannedStep,
+        staged: &[(&Change, Ready)],
+    ) -> Result<(), Fault> {
+        let mut errors: Vec<String> = Vec::new();
+        let mut members = BTreeMap::new();
+        for check in &step.file_checks {
+            let of_it = |(change, _): &&(&Change, Ready)| change.thing.path() == Some(&check.path);
+            let Some((change, ready)) = staged.iter().find(of_it) else {
+                continue;
+            };
+            let Some(path) = ready.staged_path() else {
+                continue;
+            };
+            self.say(&format!("checking {}", check.path.display()), step);
+            let command = check.for_staged(&self.files.root().real(&path));
+            let ended = command::run(&command).await;
+            let is_secret = change.is_secret();
+            let output = ended.map_err(|error| {
+                Fault::Box(match error {
+                    CommandError::Deadline { secs, .. } if is_secret => {
+                        format!("{} did not end within {secs} s", check.command)
+                    }
+                    error => chain(&error),
+                })
+            })?;
+            if output.success {
+                continue;
+            }
+            let said = if is_secret {
+                "what it said is not shown, for it may quote a secret".to_owned()
+            } else {
+                without_noise(&output.said())
+            };
+            let error = format!(
+                "{} refused what {} would be ({}): {said}",
+                check.command,
+                check.path.display(),
+                output.ended()
+            );
+            if let Some(member) = &check.member {
+                members.insert(member.clone(), error.clone());
+            }
+            errors.push(error);
+        }
+        if errors.is_empty() {
+            return Ok(());
+        }
+        if members.len() < errors.len() {
+            members.clear();
+        }
+        Err(Fault::Change {
+            error: errors.join("\n"),
             members,
         })
     }

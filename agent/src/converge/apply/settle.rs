@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::super::change::Change;
 use super::super::ledger::{Form, KnownStep, Owned, digest_of};
 use super::super::plan::{Decision, Plan, PlannedStep};
-use super::Applier;
+use super::{Applier, backup};
 use crate::report::StepName;
 use crate::resource::{Step, Thing, Want};
 use crate::system::file::Found;
@@ -46,16 +47,16 @@ impl Applier<'_> {
     /// One wanted step, which is true now. `planned`: what was done for it in this run. `owned`: what the ledger has of it.
     /// Returns whether the ledger says anything else than before.
     fn settle(&mut self, step: &Step, planned: Option<&PlannedStep>, owned: &[Thing]) -> bool {
-        let written: BTreeSet<&Thing> = planned
+        let written: BTreeMap<&Thing, &Change> = planned
             .iter()
-            .flat_map(|planned| planned.changes.iter().map(|change| &change.thing))
+            .flat_map(|planned| planned.changes.iter().map(|change| (&change.thing, change)))
             .collect();
         let mut changed = false;
         for want in &step.wants {
             if self.is_left_alone(want) {
                 continue;
             }
-            let wrote = written.contains(&want.thing);
+            let wrote = written.get(&want.thing).copied();
             if let Some(owned) = self.owned_now(want, step, wrote) {
                 self.ledger.things.insert(want.thing.clone(), owned);
                 changed = true;
@@ -91,7 +92,8 @@ impl Applier<'_> {
     }
 
     /// What the ledger has to say of a want that is true. `None`: what it says already.
-    fn owned_now(&self, want: &Want, step: &Step, wrote: bool) -> Option<Owned> {
+    fn owned_now(&self, want: &Want, step: &Step, change: Option<&Change>) -> Option<Owned> {
+        let wrote = change.is_some();
         let before = self.ledger.things.get(&want.thing);
         let digest = digest_of(want, step);
         let says_so = |owned: &Owned| {
@@ -100,12 +102,14 @@ impl Applier<'_> {
                 && owned.step == step.name
                 && owned.shown_as == want.shown_as
                 && owned.origins == want.origins
+                && owned.secret == want.wish.is_secret()
         };
         if !wrote && before.is_some_and(says_so) {
             return None;
         }
         let (adopted, run, written, version) = match before {
-            Some(owned) if !wrote && owned.digest == digest => {
+            // The key of a secret's digest may be another since.
+            Some(owned) if !wrote && (owned.digest == digest || owned.secret) => {
                 (owned.adopted, owned.run, owned.written, owned.version)
             }
             _ => (
@@ -123,6 +127,12 @@ impl Applier<'_> {
             shown_as: want.shown_as.clone(),
             origins: want.origins.clone(),
             adopted,
+            secret: want.wish.is_secret(),
+            original: match (before, change) {
+                (Some(owned), _) => owned.original.clone(),
+                (None, Some(change)) => backup::first_replaced(step.kind, change, &self.ledger),
+                (None, None) => None,
+            },
             run,
             written,
             version,
@@ -177,8 +187,15 @@ impl Applier<'_> {
 
     /// Forgets a thing of the ledger that is gone, and the directories that were made for it.
     pub(super) fn forget(&mut self, thing: &Thing) {
-        self.ledger.things.remove(thing);
+        let owned = self.ledger.things.remove(thing);
         if let Thing::Path(path) = thing {
+            // One that is not empty yet goes with the last that is in it.
+            let is_made = owned.is_some_and(|owned| {
+                owned.form == Form::Directory && !owned.adopted && owned.original.is_none()
+            });
+            if is_made && !self.is_gone(path) {
+                self.ledger.dirs.insert(path.clone());
+            }
             self.remove_made_dirs(path);
         }
     }

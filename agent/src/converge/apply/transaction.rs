@@ -197,6 +197,9 @@ impl Applier<'_> {
             self.check(check, step).await?;
         }
         if machine {
+            self.check_files(step, &staged).await?;
+        }
+        if machine {
             self.last_precautions(step).await?;
         }
         let silent = if machine {
@@ -361,6 +364,11 @@ impl Applier<'_> {
             shown_as: change.shown_as.clone(),
             origins: change.origins.clone(),
             adopted: false,
+            secret: matches!(&change.after, Some(After::File { text, .. }) if text.is_secret()),
+            original: match self.ledger.things.get(&change.thing) {
+                Some(owned) => owned.original.clone(),
+                None => backup::first_replaced(step.kind(), change, &self.ledger),
+            },
             run: self.run,
             written: self.started,
             version: self.document.version,

@@ -82,7 +82,12 @@ fn order(
             return Ok((*state != PackageState::Absent).then_some(gone));
         }
         Wish::Installed { version, downgrade } => (version, *downgrade),
-        Wish::File { .. } | Wish::Block { .. } | Wish::Link { .. } | Wish::Running { .. } => {
+        Wish::File { .. }
+        | Wish::Placed { .. }
+        | Wish::Directory { .. }
+        | Wish::Block { .. }
+        | Wish::Link { .. }
+        | Wish::Running { .. } => {
             return Err(format!("{name} is a package"));
         }
     };

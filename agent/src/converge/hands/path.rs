@@ -1,21 +1,18 @@
 //! Files, links, and the agent's lines within files.
 
-use std::path::{Path, PathBuf};
+mod commit;
+
+use std::path::Path;
 
 use super::super::change::{After, Change, Inverse, When};
 use super::super::ledger::{Form, Owned, digest_of};
 use super::super::saved::Saved;
 use super::super::situation::{Seen, Situation};
 use crate::report::Action;
-use crate::resource::{Step, Thing, Want, Wish, block};
-use crate::system::chain;
+use crate::resource::{Step, Text, Thing, Want, Wish, block};
 use crate::system::digest::sha256_hex;
-use crate::system::file::{Attributes, FileError, Files, Found, Keep, Staged, Written};
-
-/// Permission bits of a file that others write to as well, where the agent has to make it.
-const SHARED_MODE: u32 = 0o644;
-/// So often a file that others write to in this very moment is looked at anew.
-const TRIES: u32 = 5;
+use crate::system::file::{Attributes, Found};
+pub(in super::super) use commit::{Ready, commit, put_back, stage};
 
 /// See [`super::difference`].
 pub(super) fn difference(
@@ -26,8 +23,14 @@ pub(super) fn difference(
 ) -> Result<Option<Change>, String> {
     let found = found(&want.thing, situation)?;
     match found {
-        Found::Directory => {
+        Found::Directory(_) if !matches!(want.wish, Wish::Directory { .. }) => {
             return Err(format!("{} is a directory; move it away", path.display()));
+        }
+        Found::File { .. } if matches!(want.wish, Wish::Directory { .. }) => {
+            return Err(format!(
+                "{} is a file, and should be a directory; move it away",
+                path.display()
+            ));
         }
         Found::Other => {
             return Err(format!(
@@ -45,17 +48,19 @@ pub(super) fn difference(
         _ => {}
     }
     let after = match &want.wish {
-        Wish::File { text, mode } => {
-            let wanted = Attributes::own(*mode);
-            let bytes = text.exposed().as_bytes();
-            if matches!(found, Found::File { bytes: present, attributes } if present == bytes && *attributes == wanted)
-            {
+        Wish::File { text, mode } => match whole_file(found, text, Attributes::own(*mode)) {
+            Some(after) => after,
+            None => return Ok(None),
+        },
+        Wish::Placed { text, attributes } => match whole_file(found, text, *attributes) {
+            Some(after) => after,
+            None => return Ok(None),
+        },
+        Wish::Directory { attributes } => {
+            if matches!(found, Found::Directory(present) if present == attributes) {
                 return Ok(None);
             }
-            After::File {
-                text: text.clone(),
-                attributes: wanted,
-            }
+            After::Directory(*attributes)
         }
         Wish::Link { target } => {
             if matches!(found, Found::Link(present) if present == target) {
@@ -80,7 +85,7 @@ pub(super) fn difference(
         }
     };
     let owned = situation.ledger.things.get(&want.thing);
-    let before = Saved::of(found).unwrap_or(Saved::Absent);
+    let before = saved(found, owned).unwrap_or(Saved::Absent);
     let absent = before == Saved::Absent;
     let wished = digest_of(want, step);
     Ok(Some(Change {
@@ -105,21 +110,42 @@ pub(super) fn difference(
     }))
 }
 
+/// What a file becomes; `None`: it is that.
+fn whole_file(found: &Found, text: &Text, wanted: Attributes) -> Option<After> {
+    let is_so = matches!(found, Found::File { bytes, attributes } if bytes == text.bytes() && *attributes == wanted);
+    (!is_so).then(|| After::File {
+        text: text.clone(),
+        attributes: wanted,
+    })
+}
+
+/// What stands there. What the agent wrote with a secret in it counts as secret, also where somebody has edited it.
+fn saved(found: &Found, owned: Option<&Owned>) -> Option<Saved> {
+    let saved = Saved::of(found)?;
+    Some(if owned.is_some_and(|owned| owned.secret) {
+        saved.into_secret()
+    } else {
+        saved
+    })
+}
+
 /// See [`super::removal`].
 pub(super) fn removal(path: &Path, owned: &Owned, situation: &Situation<'_>) -> Option<Change> {
     let thing = Thing::Path(path.to_path_buf());
     // Adopted: it was there before the agent. Unreadable or something else by now: not ours to touch.
     let found = found(&thing, situation).ok().filter(|_| !owned.adopted)?;
     let after = match (owned.form, found) {
-        (Form::File, Found::File { .. }) | (Form::Link, Found::Link(_)) => None,
+        (Form::File, Found::File { .. })
+        | (Form::Link, Found::Link(_))
+        | (Form::Directory, Found::Directory(_)) => owned.original.clone().map(After::Original),
         (Form::Block, Found::File { bytes, .. }) => {
             let whole = Some(block::remove(bytes)).filter(|without| without != bytes)?;
             Some(After::Block { lines: None, whole })
         }
         _ => return None,
     };
-    let content = content_digest(found)?;
-    let before = Saved::of(found)?;
+    let content = content_digest(found).unwrap_or_default();
+    let before = saved(found, Some(owned))?;
     let known = situation.pending.digests(&thing);
     // A link is the switch that takes things out of use; what it led to goes when that was shown to work.
     let last = owned.form == Form::File && owned.shown_as.is_some();
@@ -137,7 +163,10 @@ pub(super) fn removal(path: &Path, owned: &Owned, situation: &Situation<'_>) -> 
             inverse(&before)
         },
         before,
-        backup: owned.form != Form::Block && content != owned.digest && !known.contains(&content),
+        backup: matches!(owned.form, Form::File | Form::Link)
+            && !owned.secret
+            && content != owned.digest
+            && !known.contains(&content),
         after,
         form: owned.form,
         digest: String::new(),
@@ -158,6 +187,11 @@ const fn inverse(before: &Saved) -> Inverse {
 
 /// Whether what stands at the path is somebody else's work, which must not be lost.
 fn is_edited(found: &Found, want: &Want, owned: Option<&Owned>, situation: &Situation<'_>) -> bool {
+    if let Some(owned) = owned.filter(|owned| owned.secret) {
+        // By what it should be it is known whether somebody wrote there, and what is no copy of it is kept.
+        return owned.digest == text_digest(want)
+            && !matches!(&want.wish, Wish::Placed { text, .. } if matches!(found, Found::File { bytes, .. } if bytes == text.bytes()));
+    }
     let present = match (&want.wish, found) {
         (Wish::Block { .. }, Found::File { bytes, .. }) => {
             // Outside the block nothing is touched; without a block nothing is replaced.
@@ -167,8 +201,8 @@ fn is_edited(found: &Found, want: &Want, owned: Option<&Owned>, situation: &Situ
             }
         }
         // Only its owner or permissions are another's.
-        (Wish::File { text, .. }, Found::File { bytes, .. })
-            if text.exposed().as_bytes() == bytes =>
+        (Wish::File { text, .. } | Wish::Placed { text, .. }, Found::File { bytes, .. })
+            if text.bytes() == bytes =>
         {
             return false;
         }
@@ -179,6 +213,13 @@ fn is_edited(found: &Found, want: &Want, owned: Option<&Owned>, situation: &Situ
     };
     owned.is_none_or(|owned| owned.digest != present)
         && !situation.pending.digests(&want.thing).contains(&present)
+}
+
+fn text_digest(want: &Want) -> String {
+    match &want.wish {
+        Wish::File { text, .. } | Wish::Placed { text, .. } => text.digest(),
+        _ => String::new(),
+    }
 }
 
 fn content_digest(found: &Found) -> Option<String> {
@@ -213,148 +254,5 @@ fn bytes_of(found: &Found) -> &[u8] {
     match found {
         Found::File { bytes, .. } => bytes,
         _ => b"",
-    }
-}
-
-/// New content beside the old one.
-#[derive(Debug)]
-pub(in super::super) struct Ready {
-    /// `None`: it is a link, or a removal: there is nothing to prepare.
-    staged: Option<Staged>,
-}
-
-/// What carrying a change out came to.
-#[derive(Debug, PartialEq, Eq)]
-pub(in super::super) struct Outcome {
-    /// What stood there at the last moment, if that is not what the plan was made with.
-    pub(in super::super) overtaken: Option<Saved>,
-    /// What a person should know.
-    pub(in super::super) note: Option<String>,
-}
-
-/// Prepares a change. Nothing that is in use is touched.
-pub(in super::super) fn stage(files: &Files, change: &Change) -> Result<Ready, FileError> {
-    let Some(path) = change.thing.path() else {
-        return Ok(Ready { staged: None });
-    };
-    let staged = match &change.after {
-        Some(After::File { text, attributes }) => {
-            Some(files.stage_as(path, text.exposed().as_bytes(), Keep::Nothing(*attributes))?)
-        }
-        Some(After::Block { whole, .. }) => {
-            Some(files.stage_as(path, whole, Keep::Present(SHARED_MODE))?)
-        }
-        _ => None,
-    };
-    Ok(Ready { staged })
-}
-
-/// Carries a change out, looking once more at what stands there: what somebody has written since the plan was made is
-/// somebody's work. Lines outside the agent's block stay whatever they are by now; of anything else a copy is asked for
-/// with `keep`.
-pub(in super::super) fn commit(
-    files: &Files,
-    change: &Change,
-    ready: Ready,
-    keep: &mut dyn FnMut(&Path, &Found) -> Result<PathBuf, FileError>,
-) -> Result<Outcome, FileError> {
-    let Some(path) = change.thing.path() else {
-        return Ok(Outcome {
-            overtaken: None,
-            note: None,
-        });
-    };
-    let now = files.read(path)?;
-    let mut overtaken = (!change.before.is(&now)).then(|| Saved::of(&now)).flatten();
-    let mut note = None;
-    let written = match (&change.after, ready.staged) {
-        (Some(After::Block { lines, .. }), Some(staged)) => {
-            commit_block(files, path, lines.as_deref(), now, staged, &mut overtaken)?
-        }
-        (after, staged) => {
-            if overtaken.is_some() && matches!(now, Found::File { .. }) {
-                let copy = keep(path, &now)?;
-                note = Some(format!(
-                    "{} was written by somebody else in this moment: a copy is at {}",
-                    path.display(),
-                    copy.display()
-                ));
-            }
-            match (after, staged) {
-                (_, Some(staged)) => staged.commit()?,
-                (Some(After::Link(target)), None) => {
-                    files.link(path, target)?;
-                    Written::Renamed
-                }
-                _ => {
-                    files.remove(path)?;
-                    Written::Renamed
-                }
-            }
-        }
-    };
-    if written == Written::InPlace {
-        note = Some(format!(
-            "{} was written in place, for it is a mount point: a crash in that moment could have torn it",
-            path.display()
-        ));
-    }
-    Ok(Outcome { overtaken, note })
-}
-
-/// The agent's lines go into what stands there now. Who writes there again and again is not waited for for ever.
-fn commit_block(
-    files: &Files,
-    path: &Path,
-    lines: Option<&str>,
-    mut now: Found,
-    mut staged: Staged,
-    overtaken: &mut Option<Saved>,
-) -> Result<Written, FileError> {
-    let mut fits = overtaken.is_none();
-    for _ in 0..TRIES {
-        if !fits {
-            let bytes = bytes_of(&now);
-            let whole = match lines {
-                // Lines that could not stand in a block were refused when the plan was made.
-                Some(lines) => block::splice(bytes, lines).unwrap_or_else(|_| bytes.to_vec()),
-                None => block::remove(bytes),
-            };
-            staged = files.stage_as(path, &whole, Keep::Present(SHARED_MODE))?;
-            *overtaken = Saved::of(&now);
-        }
-        // Staging took its time: a sync of the disk.
-        if files.sighting(path).unwrap_or(None) == files.look(path)? {
-            break;
-        }
-        let again = files.read(path)?;
-        fits = again == now;
-        now = again;
-        if fits {
-            break;
-        }
-    }
-    staged.commit()
-}
-
-/// Puts back what stood there before. Nothing is done where it stands there.
-pub(in super::super) fn put_back(files: &Files, path: &Path, before: &Saved) -> Result<(), String> {
-    let now = files.read(path).map_err(|error| chain(&error))?;
-    if before.is(&now) {
-        return Ok(());
-    }
-    match before {
-        Saved::Absent => files.remove(path).map_err(|error| chain(&error)),
-        Saved::File {
-            content,
-            attributes,
-        } => {
-            let bytes = content.bytes(files)?;
-            let staged = files.stage_as(path, &bytes, Keep::Nothing(*attributes));
-            let written = staged.and_then(Staged::commit);
-            written.map(drop).map_err(|error| chain(&error))
-        }
-        Saved::Link(target) => files.link(path, target).map_err(|error| chain(&error)),
-        Saved::Unit(_) | Saved::Package(_) => Ok(()),
     }
 }

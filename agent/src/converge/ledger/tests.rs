@@ -96,7 +96,7 @@ fn what_a_newer_version_wrote_is_kept_told_and_written_back() {
         "format": 3,
         "things": {
             "path:/etc/hosts": owned("hosts", "block"),
-            "path:/etc/motd": owned("files", "file"),
+            "path:/etc/motd": owned("banners", "file"),
             "user:deploy": {"kind": "users", "step": "users", "uid": 1520},
             "unit:web.service": {"kind": "cache", "step": "hosts", "form": "unit", "digest": "d", "origins": [], "run": 1,
                 "written": "2026-11-22T20:00:00Z", "version": 1, "masked": true},

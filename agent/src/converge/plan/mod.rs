@@ -14,7 +14,9 @@ use super::pending::Undo;
 use super::quarantine::Quarantine;
 use super::situation::{Seen, Situation};
 use crate::report::{Cause, DocumentId, Kind, Problem, StepName};
-use crate::resource::{Check, Desired, Member, Precaution, Probe, Step, Thing, Verb, Wave};
+use crate::resource::{
+    Check, Desired, FileCheck, Member, Precaution, Probe, Step, Thing, Verb, Wave,
+};
 use crate::settings::GuardSettings;
 
 /// What a run would do.
@@ -43,6 +45,7 @@ pub(super) struct PlannedStep {
     pub(super) decision: Decision,
     pub(super) changes: Vec<Change>,
     pub(super) check: Option<Check>,
+    pub(super) file_checks: Vec<FileCheck>,
     pub(super) precautions: Vec<Precaution>,
     pub(super) probes: Vec<Probe>,
     pub(super) members: Vec<Member>,

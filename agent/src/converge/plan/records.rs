@@ -6,16 +6,22 @@ use std::path::Path;
 use similar::TextDiff;
 
 use super::super::change::{After, Change};
+use super::super::original::Original;
 use super::super::saved::{Content, Saved};
 use super::{Decision, Plan, PlannedStep};
 use crate::fleet::Pointer;
 use crate::report::{Action, ChangeRecord, Outcome, StepRecord};
 use crate::resource::{self, Activation, Verb};
+use crate::system::digest::sha256_hex;
 use crate::system::file::Attributes;
 use crate::system::package_manager::Wanted;
 
 /// The most bytes of one diff that are kept.
 const DIFF_LIMIT: usize = 64 * 1024;
+/// A file of more bytes is not compared line by line.
+const READ_LIMIT: usize = 1024 * 1024;
+const DIRECTORY: &str = "(a directory)\n";
+const ORIGINAL: &str = "(what stood there before the agent)\n";
 /// What stands for a text that has a secret in it.
 const SECRET: &str = "(not shown: it has a secret in it)\n";
 
@@ -73,6 +79,7 @@ fn foretold(activation: &Activation) -> String {
     match activation.verb {
         Verb::ReloadOrStart => format!("reload {}", activation.unit),
         Verb::ReloadIfRunning => format!("reload {}, where it runs", activation.unit),
+        Verb::RestartIfRunning => format!("restart {}, where it runs", activation.unit),
     }
 }
 
@@ -109,23 +116,31 @@ impl Change {
 
     /// What people read before and after. `None`: it is nothing to read.
     fn change_of_text(&self) -> Option<(String, String)> {
-        let is_secret = matches!(&self.after, Some(After::File { text, .. }) if text.is_secret());
         let base = match (&self.diff_base, &self.before) {
             (_, Saved::Unit(_)) => return None,
             (_, Saved::Package(version)) => version_line(version.as_deref()),
-            (_, Saved::File { .. }) if is_secret => SECRET.into(),
+            (_, Saved::File { .. } | Saved::Withheld) if self.is_secret() => SECRET.into(),
             (Some(base), _) => base.clone(),
             (None, Saved::File { content, .. }) => match content {
-                Content::Memory(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-                Content::Disk { .. } => String::new(),
+                Content::Memory(bytes) => readable(bytes),
+                Content::Disk { .. } | Content::Secret(_) => String::new(),
             },
             (None, Saved::Link(target)) => link_text(target),
-            (None, Saved::Absent) => String::new(),
+            (None, Saved::Directory(_)) => DIRECTORY.into(),
+            (None, Saved::Absent | Saved::Withheld) => String::new(),
         };
         let after = match &self.after {
-            Some(After::File { text, .. }) => text.shown().unwrap_or(SECRET).to_owned(),
+            Some(After::File { text, .. }) if text.is_secret() => SECRET.into(),
+            Some(After::File { text, .. }) => match text.shown() {
+                Some(text) => text.to_owned(),
+                None => readable(text.bytes()),
+            },
+            Some(After::Directory(_) | After::Original(Original::Directory(_))) => DIRECTORY.into(),
+            Some(After::Original(Original::File { .. })) => ORIGINAL.into(),
             Some(After::Block { whole, .. }) => String::from_utf8_lossy(whole).into_owned(),
-            Some(After::Link(target)) => link_text(target),
+            Some(After::Link(target) | After::Original(Original::Link(target))) => {
+                link_text(target)
+            }
             Some(After::Unit(_)) => return None,
             Some(After::Package(Wanted::There { version, .. })) => {
                 // Which version it will be, the repository knows.
@@ -141,10 +156,20 @@ impl Change {
         let (
             Saved::File {
                 attributes: old, ..
-            },
-            Some(After::File {
-                attributes: new, ..
-            }),
+            }
+            | Saved::Directory(old),
+            Some(
+                After::File {
+                    attributes: new, ..
+                }
+                | After::Directory(new)
+                | After::Original(
+                    Original::File {
+                        attributes: new, ..
+                    }
+                    | Original::Directory(new),
+                ),
+            ),
         ) = (&self.before, &self.after)
         else {
             return String::new();
@@ -166,6 +191,14 @@ fn before_version(before: &Saved) -> Option<&str> {
     match before {
         Saved::Package(version) => version.as_deref(),
         _ => None,
+    }
+}
+
+/// A text to compare. What is none, or more than anybody reads, is named by its size and digest.
+fn readable(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.len() <= READ_LIMIT && !text.contains('\0') => text.to_owned(),
+        _ => format!("({} bytes, SHA-256 {})\n", bytes.len(), sha256_hex(bytes)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod fast_lane;
 mod faults;
+mod files;
 mod members;
 mod overtaken;
 mod passing;

@@ -7,11 +7,12 @@ use super::{
     Explanation, LaterFailure, Line, OwnedPackage, OwnedPath, OwnedUnit, State, WriteCause,
 };
 use crate::converge::journal;
-use crate::converge::ledger::{Form, Ledger, Owned};
+use crate::converge::ledger::{Form, Ledger, Original, Owned};
 use crate::fleet::Pointer;
 use crate::report::{RunRecord, StepName, StepRecord};
 use crate::resource::BLOCK_BEGIN;
 use crate::resource::block::{self, BlockState};
+use crate::resource::secrets::SecretKey;
 use crate::system::digest::sha256_hex;
 use crate::system::file::{FileError, Files, Found};
 use crate::system::root::plain;
@@ -184,7 +185,7 @@ impl<'a> Lookup<'a> {
 
     /// All that is known of one path. `filtered`: only lines with `name`; else all that somebody asked for.
     fn path(&self, path: &Path, owned: &Owned, name: Option<&str>, filtered: bool) -> OwnedPath {
-        let (state, trouble, content) = match self.content(path, owned.form) {
+        let (state, trouble, content) = match self.content(path, owned) {
             Ok(Some(content)) if content.digest == owned.digest => {
                 (State::AsWritten, None, content)
             }
@@ -238,6 +239,8 @@ impl<'a> Lookup<'a> {
             step: owned.step.clone(),
             form: owned.form,
             adopted: owned.adopted,
+            secret: owned.secret,
+            before: owned.original.as_ref().map(before),
             state,
             trouble,
             version: owned.version,
@@ -251,8 +254,17 @@ impl<'a> Lookup<'a> {
     }
 
     /// What stands at a path now; `None` where nothing of its form does.
-    fn content(&self, path: &Path, form: Form) -> Result<Option<Content>, FileError> {
-        Ok(match (self.files.read(path)?, form) {
+    fn content(&self, path: &Path, owned: &Owned) -> Result<Option<Content>, FileError> {
+        Ok(match (self.files.read(path)?, owned.form) {
+            // Compared, and nothing of it is shown.
+            (Found::File { bytes, .. }, Form::File) if owned.secret => Some(Content {
+                digest: SecretKey::load(self.files)?.digest(&String::from_utf8_lossy(&bytes)),
+                ..Content::default()
+            }),
+            (Found::Directory(_), Form::Directory) => Some(Content {
+                digest: owned.digest.clone(),
+                ..Content::default()
+            }),
             (Found::File { bytes, .. }, Form::File) => Some(Content::whole(&bytes)),
             (Found::File { bytes, .. }, Form::Block) => Content::block(&bytes),
             (Found::Link(target), Form::Link) => Some(Content {
@@ -291,6 +303,18 @@ impl<'a> Lookup<'a> {
             }
         }
         nearest
+    }
+}
+
+/// What comes back when the document lets go of a path.
+fn before(original: &Original) -> String {
+    match original {
+        Original::File { attributes, .. } => {
+            let copy = original.copy().unwrap_or_default();
+            format!("a file ({attributes}), kept at {}", copy.display())
+        }
+        Original::Link(target) => format!("a link to {}", target.display()),
+        Original::Directory(attributes) => format!("a directory ({attributes})"),
     }
 }
 

@@ -46,6 +46,10 @@ struct OwnedPath {
     form: Form,
     /// It stood there as wished before the agent came.
     adopted: bool,
+    /// It has a secret in it, and nothing of it is shown.
+    secret: bool,
+    /// What comes back when the document lets go of it.
+    before: Option<String>,
     state: State,
     /// What the state could not be learnt for.
     trouble: Option<String>,

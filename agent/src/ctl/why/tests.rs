@@ -36,6 +36,8 @@ fn owned(kind: Kind, step: &str, form: Form, content: &str, origins: Vec<LineOri
         shown_as: None,
         origins,
         adopted: false,
+        secret: false,
+        original: None,
         run: 17,
         written: "2026-11-23T02:57:00Z".parse().unwrap(),
         version: 42,

@@ -58,6 +58,7 @@ fn path(out: &mut String, path: &OwnedPath, answer: &Explanation, now: Timestamp
         Form::File => "the whole file is the agent's",
         Form::Block => "the lines between the node-agent markers are the agent's",
         Form::Link => "the link is the agent's",
+        Form::Directory => "the directory is the agent's, what stands in it is not",
         Form::Unit => "the unit is the agent's",
         Form::Package => "the package is as the document says",
     };
@@ -69,6 +70,12 @@ fn path(out: &mut String, path: &OwnedPath, answer: &Explanation, now: Timestamp
     );
     if let Some(at) = &path.stands_at {
         row(out, paint, "stands at", &at.to_string_lossy());
+    }
+    if let Some(before) = &path.before {
+        row(out, paint, "comes back", before);
+    }
+    if path.secret {
+        row(out, paint, "content", "not shown: it has a secret in it");
     }
     row(
         out,

@@ -1,0 +1,74 @@
+//! What is somebody else's and not to be taken from them: it is left out of what is wished for, and told.
+
+use std::path::Path;
+
+use super::ledger::Ledger;
+use super::situation::{Seen, Sight};
+use crate::resource::{Desired, LeftOut, MemberName, Step, Want, Wish};
+use crate::system::file::Found;
+
+/// Takes out of `desired` what its steps do not want over what others have there. A step of one such thing is held; others
+/// come true without it.
+pub(super) fn leave_to_others(desired: &mut Desired, ledger: &Ledger, sight: &Sight) {
+    let mut steps = std::mem::take(&mut desired.steps);
+    for step in &mut steps {
+        let theirs: Vec<Want> = step
+            .wants
+            .iter()
+            .filter(|want| is_others(want, step, ledger, sight))
+            .cloned()
+            .collect();
+        for want in theirs {
+            give_up(step, &want, desired);
+        }
+    }
+    steps.retain(|step| !step.wants.is_empty());
+    desired.steps = steps;
+}
+
+fn is_others(want: &Want, step: &Step, ledger: &Ledger, sight: &Sight) -> bool {
+    if !step.not_over_others.contains(&want.thing) || ledger.things.contains_key(&want.thing) {
+        return false;
+    }
+    let Some(Ok(Seen::Path(found))) = sight.get(&want.thing) else {
+        return false;
+    };
+    match (&want.wish, found) {
+        // What says the same is what was asked for, whoever wrote it.
+        (Wish::Placed { text, .. }, Found::File { bytes, .. }) => text.bytes() != bytes,
+        (Wish::Link { target }, Found::Link(present)) => target != present,
+        (Wish::Link { .. }, Found::File { .. }) => true,
+        _ => false,
+    }
+}
+
+fn give_up(step: &mut Step, want: &Want, desired: &mut Desired) {
+    let path = want.thing.as_path();
+    let origin = want.origins.first().map(|origin| origin.pointer.clone());
+    let message = format!(
+        "{} is there already, is not the agent's, and differs from what the document asks for: it stays as it is. Say \"replace\": true in the document to have it replaced (it comes back when the document lets go of the path), or move it away",
+        path.display()
+    );
+    let member = member_of(step, path);
+    step.wants.retain(|one| one.thing != want.thing);
+    step.file_checks.retain(|check| check.path != path);
+    if step.wants.is_empty() {
+        desired.claims.push(want.thing.clone());
+        return desired.hold(step.kind, step.name.clone(), message, origin);
+    }
+    desired.left_out.push(LeftOut {
+        kind: step.kind,
+        step: step.name.clone(),
+        member,
+        why: message,
+        quarantined: false,
+    });
+}
+
+fn member_of(step: &Step, path: &Path) -> MemberName {
+    let mut named = step.members.iter().map(|member| &member.name);
+    let of_path = named.rfind(|name| path.ends_with(&name.0));
+    of_path
+        .cloned()
+        .unwrap_or_else(|| MemberName(path.display().to_string()))
+}
