@@ -80,6 +80,8 @@ fn list(format: &str, port: u16, weights: &Value) -> String {
     let view = View {
         name: name("web-1"),
         server: serde_json::from_value(json!({"address": "127.0.0.3"})).unwrap(),
+        groups: Vec::new(),
+        users: Vec::new(),
         hosts: Vec::new(),
         caches: BTreeMap::from([(shop, view)]),
         sites: Vec::new(),

@@ -88,6 +88,8 @@ fn rendered(jobs: &[(String, CronJob)]) -> BTreeMap<String, String> {
             instance: None,
             state: ServerState::Active,
         },
+        groups: Vec::new(),
+        users: Vec::new(),
         hosts: Vec::new(),
         caches: BTreeMap::new(),
         sites: Vec::new(),

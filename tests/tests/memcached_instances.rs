@@ -45,6 +45,8 @@ fn instances(
     let view = View {
         name: serde_json::from_value("cache-1".into())?,
         server: serde_json::from_value(serde_json::json!({ "address": address }))?,
+        groups: Vec::new(),
+        users: Vec::new(),
         hosts: Vec::new(),
         caches: views,
         sites: Vec::new(),

@@ -7,6 +7,7 @@ use super::original::Original;
 use super::saved::Saved;
 use crate::report::Action;
 use crate::resource::{LineOrigin, Phase, Text, Thing};
+use crate::system::command::CommandLine;
 use crate::system::file::Attributes;
 use crate::system::package_manager::Wanted;
 
@@ -25,6 +26,8 @@ pub(super) struct Change {
     pub(super) form: Form,
     /// The ledger's digest of what will be; empty for a removal.
     pub(super) digest: String,
+    /// It changes what somebody else made, and which stays that.
+    pub(super) adopts: bool,
     /// Somebody else's work is replaced: a copy is kept.
     pub(super) backup: bool,
     /// Only somebody else's change is undone.
@@ -56,6 +59,8 @@ pub(super) enum After {
         lines: Option<String>,
         whole: Vec<u8>,
     },
+    /// The same, of an account, in a directory of that account's.
+    Private { text: Text, attributes: Attributes },
     /// A link.
     Link(PathBuf),
     /// A directory.
@@ -66,6 +71,30 @@ pub(super) enum After {
     Unit(UnitOrder),
     /// A package that is as wanted.
     Package(Wanted),
+    /// A group or a user to whom that was done.
+    Account(AccountOrder),
+}
+
+/// What is done to an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AccountOrder {
+    /// In their order.
+    pub(super) commands: Vec<CommandLine>,
+    /// A home directory that is made where it is missing.
+    pub(super) home: Option<NewHome>,
+    /// What stands there then.
+    pub(super) becomes: Saved,
+    /// The groups that the document has a user in.
+    pub(super) groups: Vec<String>,
+}
+
+/// A home directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NewHome {
+    pub(super) path: PathBuf,
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
 }
 
 /// What a unit is told.

@@ -34,7 +34,7 @@ pub struct Owned {
     pub kind: Kind,
     /// Which step.
     pub step: StepName,
-    /// What it is: a file, a block of lines in a file, a link, a unit, a package.
+    /// What it is: a file, a block of lines in a file, a link, a unit, a package, an account.
     pub form: Form,
     /// SHA-256, in hexadecimal, of what was written (the block's lines, the link's target) or, of a unit, of what it
     /// read when it was started last; of a package, of what was wished of it.
@@ -53,6 +53,9 @@ pub struct Owned {
     /// What stood there before the agent, and comes back when the document lets go of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original: Option<Original>,
+    /// Groups that the document had a user in: one that it names no more is taken from it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
     /// The run that wrote it last; 0 for an adopted one.
     pub run: u64,
     /// When.
@@ -72,6 +75,8 @@ const fn is_false(value: &bool) -> bool {
 pub enum Form {
     /// A whole file.
     File,
+    /// A whole file that belongs to an account, in a directory of that account's.
+    Private,
     /// Lines between markers.
     Block,
     /// A symlink.
@@ -82,6 +87,10 @@ pub enum Form {
     Unit,
     /// A package.
     Package,
+    /// A group of accounts.
+    Group,
+    /// A user's account.
+    User,
 }
 
 /// What is remembered of a step, so that its removal can be activated when nothing asks for it any more.
@@ -309,19 +318,35 @@ impl Form {
         match wish {
             Wish::File { .. } | Wish::Placed { .. } => Self::File,
             Wish::Directory { .. } => Self::Directory,
+            Wish::Private { .. } => Self::Private,
             Wish::Block { .. } => Self::Block,
             Wish::Link { .. } => Self::Link,
             Wish::Running { .. } => Self::Unit,
             Wish::Installed { .. } | Wish::NotInstalled => Self::Package,
+            Wish::Group { .. } => Self::Group,
+            Wish::User(_) | Wish::NoUser { .. } => Self::User,
         }
+    }
+}
+
+/// The groups that the ledger keeps of a want.
+pub(super) fn groups_of(want: &Want) -> Vec<String> {
+    match &want.wish {
+        Wish::User(wish) => wish.groups.iter().cloned().collect(),
+        _ => Vec::new(),
     }
 }
 
 /// The digest that the ledger keeps of a want of `step`.
 pub(super) fn digest_of(want: &Want, step: &Step) -> String {
     match &want.wish {
-        Wish::File { text, .. } | Wish::Placed { text, .. } => text.digest(),
+        Wish::File { text, .. } | Wish::Placed { text, .. } | Wish::Private { text, .. } => {
+            text.digest()
+        }
         Wish::Directory { .. } => sha256_hex(b"directory"),
+        Wish::Group { gid } => sha256_hex(format!("gid {gid}").as_bytes()),
+        Wish::User(wish) => sha256_hex(&serde_json::to_vec(wish).unwrap_or_default()),
+        Wish::NoUser { uid } => sha256_hex(format!("no uid {uid}").as_bytes()),
         Wish::Block { text } => sha256_hex(text.as_bytes()),
         Wish::Link { target } => sha256_hex(target.as_os_str().as_encoded_bytes()),
         Wish::Installed { version, .. } => {

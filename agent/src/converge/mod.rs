@@ -37,6 +37,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use apply::Progress;
 pub use fast_lane::Followed;
+pub use hands::account_as_it_stands;
 pub use offline::plan_offline;
 pub use plan::Plan;
 pub use seal::{Sealed, seal};
@@ -46,6 +47,7 @@ use apply::Applier;
 use ledger::Ledger;
 use observe::{Memory, Observed, Scope};
 use pending::Pending;
+use plan::PlannedStep;
 
 use crate::fleet::{Document, Fleet, Name, bundles};
 use crate::node::Elections;
@@ -53,8 +55,9 @@ use crate::report::{
     self, ChangeRecord, Kind, Outcome, Problem, RunRecord, StepName, StepRecord, Trigger,
 };
 use crate::resource::secrets::SecretKey;
-use crate::resource::{USUAL_STEP, Wave};
+use crate::resource::{Thing, USUAL_STEP, Wave};
 use crate::settings::{GuardSettings, HostsScope, JournalSettings, Settings};
+use crate::system::account_files;
 use crate::system::clock;
 use crate::system::crash;
 use crate::system::file::{FileError, Files};
@@ -273,25 +276,35 @@ impl Converger {
             rows.append(&mut done);
             if changed && later {
                 plan = self.look_again(intent, applier).await?;
-                self.forget_what_came_too_late(&plan, &rows);
+                self.forget_what_came_too_late(&plan, wave, &rows);
             }
         }
         rows.extend(Applier::left(&plan));
         Ok((plan, rows))
     }
 
-    /// What somebody has changed since its step was done in this run, this run does not mend. It has seen it, though, and
-    /// would pass for having dealt with it: the watch over edits must know better.
-    fn forget_what_came_too_late(&self, plan: &Plan, done: &[StepRecord]) {
-        let is_done = |name: &StepName| {
-            done.iter()
-                .any(|row| row.step == *name && row.outcome == Outcome::Changed)
+    /// What somebody has changed since its step was done in this run, or since there was nothing to do for it when its wave
+    /// had its turn, this run does not mend. It has seen it, though, and would pass for having dealt with it: the watch
+    /// over edits must know better.
+    fn forget_what_came_too_late(&self, plan: &Plan, wave: Wave, done: &[StepRecord]) {
+        let is_past = |step: &&PlannedStep| {
+            let row = done.iter().find(|row| row.step == step.name);
+            // What failed is not mended by trying again at once.
+            row.map_or(step.wave <= wave, |row| row.outcome == Outcome::Changed)
         };
-        let late = plan.steps.iter().filter(|step| is_done(&step.name));
-        for path in
-            late.flat_map(|step| step.changes.iter().filter_map(|change| change.thing.path()))
-        {
-            self.files.forget_sighting(path);
+        let late = plan
+            .steps
+            .iter()
+            .filter(|step| step.touches())
+            .filter(is_past);
+        for change in late.flat_map(|step| &step.changes) {
+            match change.thing.path() {
+                Some(path) => self.files.forget_sighting(path),
+                None if change.thing.is_account() => {
+                    account_files::paths().for_each(|path| self.files.forget_sighting(&path));
+                }
+                None => {}
+            }
         }
     }
 
@@ -337,10 +350,16 @@ impl Converger {
         }
     }
 
-    /// Paths that the agent owns now, for the watcher of drift: files, and the links among them.
+    /// Paths that the agent owns now, for the watcher of drift: files, the links among them, and the system's files of
+    /// accounts where some are the agent's.
     pub fn owned(&self) -> Result<Vec<PathBuf>, FileError> {
         let ledger = Ledger::load(&self.files)?;
-        Ok(ledger.paths().map(|(path, _)| path.to_path_buf()).collect())
+        let paths = ledger.paths().map(|(path, _)| path.to_path_buf());
+        let mut owned: Vec<PathBuf> = paths.collect();
+        if ledger.things.keys().any(Thing::is_account) {
+            owned.extend(account_files::paths());
+        }
+        Ok(owned)
     }
 
     /// Forgets the quarantine, so that the next run tries the document again: a person said so.

@@ -1,15 +1,18 @@
 //! Planning any box of the fleet at a desk. Pure.
 
-use super::ledger::{Form, KnownStep, Ledger, Owned, digest_of};
+use std::sync::Arc;
+
+use super::ledger::{Form, KnownStep, Ledger, Owned, digest_of, groups_of};
 use super::pending::Pending;
 use super::plan::{self, Plan};
 use super::quarantine::Quarantine;
-use super::situation::{Seen, Sight, Situation};
+use super::situation::{AccountsSeen, Seen, Sight, Situation};
 use super::{Intent, RunError};
 use crate::fleet::{Document, ServerState};
 use crate::node;
-use crate::resource::{self, Desired, Facts, Wish, block};
+use crate::resource::{self, Desired, Facts, Thing, Want, Wish, block};
 use crate::settings::GuardSettings;
+use crate::system::account_files::{Accounts, Group, User};
 use crate::system::clock;
 use crate::system::file::{Attributes, Found};
 use crate::system::package_manager::PackageState;
@@ -32,6 +35,10 @@ pub fn plan_offline(
         .as_ref()
         .map(|old| standing_on(old, before))
         .unwrap_or_default();
+    let accounts = Arc::new(assumed_accounts(&desired, old.as_ref(), platform));
+    for want in all_wants(&desired, old.as_ref()).filter(|want| want.thing.is_account()) {
+        sight.insert(want.thing.clone(), Ok(Seen::Account(Arc::clone(&accounts))));
+    }
     // Units that nobody has asked for yet are there, and neither run nor start at boot; packages are not there.
     for want in desired.steps.iter().flat_map(|step| &step.wants) {
         if want.thing.package().is_some() {
@@ -114,6 +121,23 @@ fn standing_on(desired: &Desired, document: Option<&Document>) -> (Ledger, Sight
                     version: version.clone().unwrap_or_default(),
                 }),
                 Wish::NotInstalled => Seen::Package(PackageState::Absent),
+                Wish::Private {
+                    text,
+                    mode,
+                    uid,
+                    gid,
+                } => Seen::Path(Found::File {
+                    bytes: text.exposed().into(),
+                    attributes: Attributes {
+                        mode: *mode,
+                        uid: *uid,
+                        gid: *gid,
+                    },
+                }),
+                // All of them at once, when it is known which others are asked for.
+                Wish::Group { .. } | Wish::User(_) | Wish::NoUser { .. } => {
+                    Seen::Account(Arc::default())
+                }
                 Wish::Running { .. } => Seen::Unit(UnitState {
                     loaded: true,
                     active: true,
@@ -130,6 +154,7 @@ fn standing_on(desired: &Desired, document: Option<&Document>) -> (Ledger, Sight
                 adopted: false,
                 secret: want.wish.is_secret(),
                 original: None,
+                groups: groups_of(want),
                 run: 0,
                 written: clock::now(),
                 version: document.map_or(0, |document| document.id.version),
@@ -139,4 +164,63 @@ fn standing_on(desired: &Desired, document: Option<&Document>) -> (Ledger, Sight
         }
     }
     (ledger, sight)
+}
+
+fn all_wants<'a>(desired: &'a Desired, old: Option<&'a Desired>) -> impl Iterator<Item = &'a Want> {
+    let steps = desired.steps.iter();
+    let steps = steps.chain(old.into_iter().flat_map(|old| &old.steps));
+    steps.flat_map(|step| &step.wants)
+}
+
+/// The accounts of a box that stands on `old`, with the groups that it is taken to have besides.
+fn assumed_accounts(desired: &Desired, old: Option<&Desired>, platform: &Platform) -> AccountsSeen {
+    let mut accounts = Accounts::default();
+    let is_made = |name: &String| {
+        all_wants(desired, old)
+            .any(|want| matches!(&want.thing, Thing::Group(made) if made == name))
+    };
+    for want in all_wants(desired, old) {
+        if let Wish::User(wish) = &want.wish {
+            let named = wish.groups.iter().chain([&wish.group]);
+            for group in named.filter(|group| !is_made(group)) {
+                accounts.insert_group(group, Group::default());
+            }
+        }
+    }
+    let of_old = || {
+        old.into_iter()
+            .flat_map(|old| old.steps.iter().flat_map(|step| &step.wants))
+    };
+    for want in of_old() {
+        if let (Thing::Group(name), Wish::Group { gid }) = (&want.thing, &want.wish) {
+            let gid = *gid;
+            accounts.insert_group(
+                name,
+                Group {
+                    gid,
+                    ..Group::default()
+                },
+            );
+        }
+    }
+    for want in of_old() {
+        if let (Thing::User(name), Wish::User(wish)) = (&want.thing, &want.wish) {
+            let gid = accounts.group(&wish.group).map_or(0, |group| group.gid);
+            let user = User {
+                uid: wish.uid,
+                gid,
+                groups: wish.groups.clone(),
+                comment: wish.comment.clone().unwrap_or_default(),
+                home: wish.home.clone(),
+                shell: wish.shell.clone(),
+                ..User::default()
+            };
+            accounts.insert_user(name, user);
+        }
+    }
+    AccountsSeen {
+        accounts,
+        nologin: resource::nologin(platform),
+        ..AccountsSeen::default()
+    }
 }

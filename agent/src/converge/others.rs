@@ -49,7 +49,7 @@ fn give_up(step: &mut Step, want: &Want, desired: &mut Desired) {
         "{} is there already, is not the agent's, and differs from what the document asks for: it stays as it is. Say \"replace\": true in the document to have it replaced (it comes back when the document lets go of the path), or move it away",
         path.display()
     );
-    let member = member_of(step, path);
+    let member = member_of(step, &path);
     step.wants.retain(|one| one.thing != want.thing);
     step.file_checks.retain(|check| check.path != path);
     if step.wants.is_empty() {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::state;
 use crate::resource::block;
+use crate::system::account_files::{Group, User};
 use crate::system::digest::sha256_hex;
 use crate::system::file::{Attributes, FileError, Files, Found};
 use crate::system::systemd::UnitState;
@@ -32,6 +33,8 @@ pub(super) enum Saved {
     Package(Option<String>),
     /// A file with a secret in it, of which nothing was kept: what stands there stays.
     Withheld,
+    Group(Group),
+    User(User),
 }
 
 /// The content of a file that stood there.
@@ -74,6 +77,8 @@ pub(super) enum Recorded {
     Directory(Attributes),
     Unit(UnitState),
     Withheld,
+    Group(Group),
+    User(User),
 }
 
 impl Saved {
@@ -161,6 +166,8 @@ impl Saved {
             Self::Link(target) => Recorded::Link(target.clone()),
             Self::Directory(attributes) => Recorded::Directory(*attributes),
             Self::Unit(state) => Recorded::Unit(*state),
+            Self::Group(group) => Recorded::Group(group.clone()),
+            Self::User(user) => Recorded::User(user.clone()),
         }
     }
 
@@ -191,7 +198,9 @@ impl Saved {
             | Self::File {
                 content: Content::Secret(_),
                 ..
-            } => Vec::new(),
+            }
+            | Self::Group(_)
+            | Self::User(_) => Vec::new(),
             Self::File { content, .. } => {
                 let (whole, block) = content.digests();
                 block.into_iter().chain([whole]).collect()
@@ -252,6 +261,8 @@ impl From<Recorded> for Saved {
             Recorded::Directory(attributes) => Self::Directory(attributes),
             Recorded::Withheld => Self::Withheld,
             Recorded::Unit(state) => Self::Unit(state),
+            Recorded::Group(group) => Self::Group(group),
+            Recorded::User(user) => Self::User(user),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Everything that a plan is worked out from: what is wanted, what was found, what is known of earlier runs. Data only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::ledger::Ledger;
 use super::pending::Pending;
@@ -8,6 +9,7 @@ use super::quarantine::Quarantine;
 use crate::report::{DocumentId, StepName};
 use crate::resource::{Desired, Thing};
 use crate::settings::GuardSettings;
+use crate::system::account_files::Accounts;
 use crate::system::file::Found;
 use crate::system::package_manager::PackageState;
 use crate::system::platform::Family;
@@ -41,12 +43,24 @@ impl Situation<'_> {
     }
 }
 
+/// All accounts as they were found, and which of the homes that matter are there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct AccountsSeen {
+    pub(super) accounts: Accounts,
+    /// Homes of users that were asked for, as their accounts have them, where nothing is.
+    pub(super) missing_homes: BTreeSet<String>,
+    /// The shell of those who never log in.
+    pub(super) nologin: &'static str,
+}
+
 /// What was found of a thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Seen {
     Path(Found),
     Unit(UnitState),
     Package(PackageState),
+    /// All accounts of the machine.
+    Account(Arc<AccountsSeen>),
 }
 
 /// What was found of each; an error where that cannot be told. Things that are left alone (units under a root) are

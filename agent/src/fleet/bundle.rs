@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::account::{Group, User};
 use super::file::FileEntry;
 use super::model::{CronJob, Fleet, Product, Role, Server};
-use super::names::{AbsolutePath, Name};
+use super::names::{AbsolutePath, AccountName, Name};
 use super::package::Package;
 use super::pointer::Pointer;
 
@@ -48,6 +49,22 @@ impl<'f> Bundle<'f> {
         match self {
             Self::Product(_, product) => &product.files,
             Self::Role(_, role) => &role.files,
+        }
+    }
+
+    /// Its groups of accounts.
+    pub const fn groups(self) -> &'f BTreeMap<AccountName, Group> {
+        match self {
+            Self::Product(_, product) => &product.groups,
+            Self::Role(_, role) => &role.groups,
+        }
+    }
+
+    /// Its users' accounts.
+    pub const fn users(self) -> &'f BTreeMap<AccountName, User> {
+        match self {
+            Self::Product(_, product) => &product.users,
+            Self::Role(_, role) => &role.users,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The fleet document: its model, its typed strings, how it is read and checked. No input or output.
 
+mod account;
 pub mod advice;
 mod bundle;
 mod check;
@@ -22,6 +23,7 @@ mod unserved;
 mod walk;
 mod wording;
 
+pub use account::{Group, User};
 pub use bundle::{Bundle, applies, bundles};
 pub use document::{Document, DocumentId};
 pub use envelope::Signature;

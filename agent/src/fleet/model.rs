@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::account::{Group, User};
 use super::file::FileEntry;
 use super::names::{
-    AbsolutePath, Addresses, ByteSize, Connections, CronSchedule, HostAlias, HostName, ItemSize,
-    MailTo, Name, Port, ShellCommand, Span, Stamp, Threads, TimeZoneName, UserName, VariableName,
-    VariableValue, Weight, ZoneName,
+    AbsolutePath, AccountName, Addresses, ByteSize, Connections, CronSchedule, HostAlias, HostName,
+    ItemSize, MailTo, Name, Port, ShellCommand, Span, Stamp, Threads, TimeZoneName, UserName,
+    VariableName, VariableValue, Weight, ZoneName,
 };
 use super::package::Package;
 use super::site::Site;
@@ -90,6 +91,20 @@ pub enum ServerState {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Role {
+    /// Groups of accounts, by name.
+    #[serde(
+        default,
+        deserialize_with = "strict::objects",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub groups: BTreeMap<AccountName, Group>,
+    /// Users' accounts, by name.
+    #[serde(
+        default,
+        deserialize_with = "strict::objects",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub users: BTreeMap<AccountName, User>,
     /// Cron jobs of the role, by name.
     #[serde(default, deserialize_with = "strict::objects")]
     pub cron: BTreeMap<Name, CronJob>,
@@ -109,6 +124,20 @@ pub struct Role {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Product {
+    /// Groups of accounts, by name.
+    #[serde(
+        default,
+        deserialize_with = "strict::objects",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub groups: BTreeMap<AccountName, Group>,
+    /// Users' accounts, by name.
+    #[serde(
+        default,
+        deserialize_with = "strict::objects",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub users: BTreeMap<AccountName, User>,
     /// Apache virtual hosts on the product's `web` servers, by name.
     #[serde(default, deserialize_with = "strict::objects")]
     pub sites: BTreeMap<Name, Site>,

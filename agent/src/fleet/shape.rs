@@ -1,6 +1,7 @@
 //! The fields of every object of the model, for the slow path. A field that the model gains and this list lacks
 //! does not compile.
 
+use super::account::{Group, User};
 use super::envelope::Signature;
 use super::file::FileEntry;
 use super::model::{
@@ -50,12 +51,20 @@ object!(Server,
     later: []);
 object!(Role,
     required: [],
-    optional: [cron, packages, files],
-    later: ["services", "users", "groups"]);
+    optional: [groups, users, cron, packages, files],
+    later: ["services"]);
+object!(Group,
+    required: [gid],
+    optional: [on],
+    later: []);
+object!(User,
+    required: [uid],
+    optional: [group, groups, exclusive, home, shell, comment, keys, sudo, remove, on],
+    later: []);
 object!(Product,
     required: [],
-    optional: [sites, cache, caches, database, cron, packages, files],
-    later: ["users", "groups", "services", "release", "smoke", "dns"]);
+    optional: [groups, users, sites, cache, caches, database, cron, packages, files],
+    later: ["services", "release", "smoke", "dns"]);
 object!(Site,
     required: [domains],
     optional: [root, redirect, port, ports, scheme, trusted_proxies, allow, auth, aliases, no_php,

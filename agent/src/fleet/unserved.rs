@@ -1,4 +1,4 @@
-//! What a document asks for and nobody does: sites, caches and cron jobs that no server serves. No mistakes, for a fleet
+//! What a document asks for and nobody does: sites, caches, cron jobs and accounts that no server has. No mistakes, for a fleet
 //! may be about to grow, and yet rarely meant: a role that was renamed takes everything away that hung on its name.
 
 use std::collections::BTreeSet;
@@ -74,30 +74,43 @@ pub fn unserved(fleet: &Fleet) -> Vec<Unserved> {
                 );
             }
         }
-        for (job_name, job) in &product.cron {
-            let runs = if job.on.is_empty() {
-                products.contains(name)
-            } else {
-                job.on
-                    .iter()
-                    .any(|role| pairs.contains(&(name, role.as_str())))
-            };
-            if !runs {
+        let is_somewhere = |on: &[Name]| match on {
+            [] => products.contains(name),
+            roles => (roles.iter()).any(|role| pairs.contains(&(name, role.as_str()))),
+        };
+        let jobs = product.cron.iter();
+        let jobs = jobs.map(|(job, of)| ("cron", "nobody runs this job", job.as_str(), &of.on));
+        let groups = product.groups.iter();
+        let groups = groups
+            .map(|(group, of)| ("groups", "no server has this group", group.as_str(), &of.on));
+        let users = product.users.iter();
+        let users =
+            users.map(|(user, of)| ("users", "no server has this user", user.as_str(), &of.on));
+        for (part, what, item, on) in jobs.chain(groups).chain(users) {
+            if !is_somewhere(on) {
                 add(
-                    &["products", at, "cron", job_name.as_str()],
-                    format!(
-                        "nobody runs this job: no active server carries `{name}` and has one of its roles"
-                    ),
+                    &["products", at, part, item],
+                    format!("{what}: no active server carries `{name}` and has one of its roles"),
                 );
             }
         }
     }
     for (name, role) in &fleet.roles {
-        if !role.cron.is_empty() && !roles.contains(name.as_str()) {
-            add(
-                &["roles", name.as_str(), "cron"],
-                format!("nobody runs these jobs: no active server has the role `{name}`"),
-            );
+        for (part, is_there, what) in [
+            ("cron", !role.cron.is_empty(), "nobody runs these jobs"),
+            (
+                "groups",
+                !role.groups.is_empty(),
+                "no server has these groups",
+            ),
+            ("users", !role.users.is_empty(), "no server has these users"),
+        ] {
+            if is_there && !roles.contains(name.as_str()) {
+                add(
+                    &["roles", name.as_str(), part],
+                    format!("{what}: no active server has the role `{name}`"),
+                );
+            }
         }
     }
     found.truncate(MOST);

@@ -10,7 +10,9 @@ use serde::de::{self, Deserialize, IntoDeserializer};
 use serde_json::Map;
 
 use super::findings::Findings;
-use super::names::{Addresses, Connections, Port, RedirectStatus, Threads, Weight, Written};
+use super::names::{
+    AccountId, Addresses, Connections, Port, RedirectStatus, Threads, Weight, Written,
+};
 use super::pointer::Place;
 use super::position::line_column;
 use super::tree::{Node, Value};
@@ -313,7 +315,7 @@ macro_rules! bounded {
     };
 }
 
-bounded!(Connections, RedirectStatus, Threads, Weight);
+bounded!(AccountId, Connections, RedirectStatus, Threads, Weight);
 
 impl Walk for Addresses {
     fn walk(node: &Node<'_>, at: &Place<'_>, walker: &mut Walker<'_>) -> bool {

@@ -1,5 +1,6 @@
 //! What one box should be, worked out from the fleet and its name. Pure.
 
+mod accounts;
 pub mod databases;
 mod files;
 mod view;
@@ -10,6 +11,7 @@ use std::net::IpAddr;
 
 use crate::fleet::{Cache, CronJob, Name, Package, Pointer, Server, Site};
 
+pub use accounts::{GroupView, UserView};
 pub use databases::{Elected, Elections};
 pub use files::{DatabaseWords, FileView, FleetWords, Neighbour, TemplateView};
 pub use view::view;
@@ -30,6 +32,10 @@ pub struct View {
     pub name: Name,
     /// What the document says of it.
     pub server: Server,
+    /// The groups that it has, by name.
+    pub groups: Vec<GroupView>,
+    /// The users that it has, by name.
+    pub users: Vec<UserView>,
     /// Names it must be able to resolve, each with its address and where the document says so. Sorted by name.
     pub hosts: Vec<HostEntry>,
     /// The caches of its products, by product.

@@ -26,6 +26,8 @@ pub fn view(fleet: &Fleet, node: &Name, hosts: HostsScope, elections: &Elections
     let mut view = View {
         name: name.clone(),
         server: server.clone(),
+        groups: Vec::new(),
+        users: Vec::new(),
         hosts: Vec::new(),
         caches: BTreeMap::new(),
         sites: Vec::new(),
@@ -36,6 +38,7 @@ pub fn view(fleet: &Fleet, node: &Name, hosts: HostsScope, elections: &Elections
     };
     if server.state != ServerState::Retired {
         let on = Node::new(fleet, name, server, elections);
+        (view.groups, view.users) = super::accounts::accounts(fleet, server);
         view.hosts = on.hosts(hosts);
         view.caches = on.caches();
         view.sites = on.sites();

@@ -12,6 +12,8 @@ use crate::fleet::Pointer;
 pub enum Kind {
     /// Packages.
     Packages,
+    /// Groups and users, their keys and what they may do by sudo.
+    Accounts,
     /// Files, directories and links that the document names.
     Files,
     /// memcached node lists and instances.
@@ -30,6 +32,7 @@ impl Kind {
         match self {
             Self::Packages => "packages",
             Self::Files => "files",
+            Self::Accounts => "accounts",
             Self::Cache => "cache",
             Self::Hosts => "hosts",
             Self::Sites => "sites",

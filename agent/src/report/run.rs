@@ -102,6 +102,8 @@ pub enum Action {
     Upgrade,
     /// A package goes back to an older version.
     Downgrade,
+    /// An account is locked: nobody can log in as it.
+    Lock,
 }
 
 impl Action {
@@ -118,6 +120,7 @@ impl Action {
             Self::Install => "install",
             Self::Upgrade => "upgrade",
             Self::Downgrade => "downgrade",
+            Self::Lock => "lock",
         }
     }
 }
@@ -127,7 +130,7 @@ impl Action {
 pub struct ChangeRecord {
     /// What happens.
     pub action: Action,
-    /// The path, or the name of the unit or package.
+    /// The path, the name of the unit or package, or `user NAME`, `group NAME`.
     pub path: PathBuf,
     /// The path under which people know it.
     pub shown_as: Option<PathBuf>,

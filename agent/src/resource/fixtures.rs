@@ -14,6 +14,8 @@ pub(super) fn view() -> View {
     View {
         name: name("web-1"),
         server: serde_json::from_str(r#"{"address": "10.77.0.11", "roles": ["web"]}"#).unwrap(),
+        groups: Vec::new(),
+        users: Vec::new(),
         hosts: Vec::new(),
         caches: [].into(),
         sites: Vec::new(),

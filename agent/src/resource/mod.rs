@@ -4,6 +4,7 @@
 //! what it wants and what on the box speaks against it ([`Resource::desired`], pure).
 //! Comparing wishes with the disk and carrying them out is the same for all: [`crate::converge`].
 
+mod accounts;
 pub mod block;
 mod cache;
 mod cron;
@@ -23,6 +24,7 @@ mod vhost_table;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+pub use accounts::{AccountFacts, Accounts, nologin};
 pub use cache::{CacheInstances, CacheLists};
 pub use cron::{Cron, CronFacts};
 pub use files::{FileFacts, OBJECTS, PlacedFiles, TROUBLE};
@@ -32,8 +34,8 @@ pub use packages::{KEPT as PACKAGES_KEPT, LOG as PACKAGES_LOG, Packages, Package
 pub use precaution::{OpenLogs, OthersSites, Precaution, ServedName, logs_of};
 pub use sites::{ApacheFacts, Sites};
 pub use step::{
-    Activation, BLOCK_BEGIN, BLOCK_END, Check, FileCheck, GuardedList, LineOrigin, Phase, Probe,
-    Question, Refusal, Step, Thing, USUAL_STEP, UnknownThing, Verb, Want, Wave, Wish,
+    AccountWish, Activation, BLOCK_BEGIN, BLOCK_END, Check, FileCheck, GuardedList, LineOrigin,
+    Phase, Probe, Question, Refusal, Step, Thing, USUAL_STEP, UnknownThing, Verb, Want, Wave, Wish,
 };
 pub use text::Text;
 pub use vhost_table::VhostTable;
@@ -44,7 +46,7 @@ use crate::report::{Kind, Problem, Severity, StepName};
 use crate::system::accounts::AccountError;
 use crate::system::chain;
 use crate::system::command::CommandError;
-use crate::system::file::Files;
+use crate::system::file::{FileError, Files};
 use crate::system::platform::Platform;
 
 /// Something that a resource must know could not be found out. What depends on it is decided as if it were right.
@@ -56,6 +58,9 @@ pub enum ObserveError {
     /// The package database did not tell.
     #[error("{0}")]
     Packages(String),
+    /// Files of the system could not be read.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The name service did not tell.
     #[error(transparent)]
     Account(#[from] AccountError),
@@ -264,7 +269,7 @@ macro_rules! resources {
 }
 
 resources! {
-    Base: packages = Packages;
+    Base: packages = Packages, accounts = Accounts;
     Content: files = PlacedFiles, cache_lists = CacheLists, hosts = Hosts;
     Serving: cache_instances = CacheInstances, sites = Sites, cron = Cron;
 }

@@ -1,5 +1,6 @@
 //! A step: what one resource wants of the box, as data. All of it comes true, or none.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -150,6 +151,8 @@ impl FileCheck {
 
 /// Something on the box that can be owned. As text, and as a key of state files: `path:/etc/hosts`, `unit:httpd.service`,
 /// `package:httpd`.
+/// Something on the box that can be owned. As text, and as a key of state files: `path:/etc/hosts`, `unit:httpd.service`,
+/// `group:shop`, `user:deploy`.
 #[derive(Debug, Clone)]
 pub enum Thing {
     /// A file, a link, or the agent's lines within a file: absolute, without the root.
@@ -158,22 +161,33 @@ pub enum Thing {
     Unit(String),
     /// A package, by its name here.
     Package(String),
+    /// A group of accounts, by its name.
+    Group(String),
+    /// A user's account, by its name.
+    User(String),
 }
 
 impl Thing {
-    /// A path, or a unit's or package's name as one: for rows that people read.
-    pub fn as_path(&self) -> &Path {
+    /// A path, or what it is in words, as one: for rows that people read.
+    pub fn as_path(&self) -> Cow<'_, Path> {
         match self {
-            Self::Path(path) => path,
-            Self::Unit(name) | Self::Package(name) => Path::new(name),
+            Self::Path(path) => path.into(),
+            Self::Unit(name) | Self::Package(name) => Path::new(name).into(),
+            Self::Group(name) => PathBuf::from(format!("group {name}")).into(),
+            Self::User(name) => PathBuf::from(format!("user {name}")).into(),
         }
+    }
+
+    /// Whether it is a group or a user.
+    pub const fn is_account(&self) -> bool {
+        matches!(self, Self::Group(_) | Self::User(_))
     }
 
     /// The path, where it is one.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Path(path) => Some(path),
-            Self::Unit(_) | Self::Package(_) => None,
+            _ => None,
         }
     }
 
@@ -181,7 +195,7 @@ impl Thing {
     pub fn unit(&self) -> Option<&str> {
         match self {
             Self::Unit(unit) => Some(unit),
-            Self::Path(_) | Self::Package(_) => None,
+            _ => None,
         }
     }
 
@@ -189,7 +203,7 @@ impl Thing {
     pub fn package(&self) -> Option<&str> {
         match self {
             Self::Package(package) => Some(package),
-            Self::Path(_) | Self::Unit(_) => None,
+            _ => None,
         }
     }
 }
@@ -202,6 +216,8 @@ impl Thing {
             Self::Path(path) => (0, path.as_os_str().as_bytes()),
             Self::Unit(unit) => (1, unit.as_bytes()),
             Self::Package(package) => (2, package.as_bytes()),
+            Self::Group(name) => (3, name.as_bytes()),
+            Self::User(name) => (4, name.as_bytes()),
         }
     }
 }
@@ -238,6 +254,8 @@ impl fmt::Display for Thing {
             Self::Path(path) => write!(out, "path:{}", path.display()),
             Self::Unit(unit) => write!(out, "unit:{unit}"),
             Self::Package(package) => write!(out, "package:{package}"),
+            Self::Group(name) => write!(out, "group:{name}"),
+            Self::User(name) => write!(out, "user:{name}"),
         }
     }
 }
@@ -255,6 +273,8 @@ impl FromStr for Thing {
             Some(("path", path)) => Ok(Self::Path(path.into())),
             Some(("unit", unit)) => Ok(Self::Unit(unit.into())),
             Some(("package", package)) => Ok(Self::Package(package.into())),
+            Some(("group", name)) => Ok(Self::Group(name.into())),
+            Some(("user", name)) => Ok(Self::User(name.into())),
             _ => Err(UnknownThing(text.into())),
         }
     }
@@ -268,7 +288,7 @@ impl Serialize for Thing {
 
 impl<'de> Deserialize<'de> for Thing {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
     }
 }
@@ -372,6 +392,18 @@ pub enum Wish {
         /// Its owner and permission bits.
         attributes: Attributes,
     },
+    /// A whole file of the agent's that belongs to an account, in a directory of that account's: nothing there is
+    /// trusted. The directory is made for it where it is missing (0700), the one around it never.
+    Private {
+        /// Its content.
+        text: Text,
+        /// Permission bits.
+        mode: u32,
+        /// The account's number.
+        uid: u32,
+        /// The number of the account's primary group.
+        gid: u32,
+    },
     /// The agent's lines within a file that others write too, between [`BLOCK_BEGIN`] and [`BLOCK_END`]. Owner and
     /// permissions of the file are those others' business.
     Block {
@@ -398,6 +430,39 @@ pub enum Wish {
     },
     /// A package that is not there.
     NotInstalled,
+    /// A group of accounts.
+    Group {
+        /// Its number.
+        gid: u32,
+    },
+    /// A user's account.
+    User(Box<AccountWish>),
+    /// No such user, whoever made it. Its files stay.
+    NoUser {
+        /// The number that it must have had to be the one that is meant.
+        uid: u32,
+    },
+}
+
+/// What is wished of a user's account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AccountWish {
+    /// Its number.
+    pub uid: u32,
+    /// The name of its primary group.
+    pub group: String,
+    /// Groups that it is a member of besides, by name.
+    pub groups: BTreeSet<String>,
+    /// Whether it is in no others.
+    pub exclusive: bool,
+    /// Its home directory.
+    pub home: String,
+    /// Its login shell.
+    pub shell: String,
+    /// Whether somebody may log in with that shell: its new home gets what the system has for people.
+    pub is_login: bool,
+    /// Whose it is; `None`: what stands there.
+    pub comment: Option<String>,
 }
 
 /// The line before the agent's lines of a shared file.

@@ -4,6 +4,7 @@
 //! old one (or the directory's default), `fsync`, `rename`, `fsync` of the directory.
 
 mod attributes;
+mod of_accounts;
 mod sightings;
 mod staged;
 #[cfg(test)]
@@ -126,6 +127,20 @@ pub enum FileError {
         /// `a directory`, `a device, socket or FIFO`.
         what: &'static str,
     },
+    /// A directory that should be an account's is another's: whose files would those be that lie in it?
+    #[error(
+        "refusing to write {path}: the directory {dir} belongs to uid {found}, and it should be that of uid {wanted}; chown it, or move it away"
+    )]
+    OfAnother {
+        /// The path.
+        path: PathBuf,
+        /// The directory.
+        dir: PathBuf,
+        /// Whose it is.
+        found: u32,
+        /// Whose it should be.
+        wanted: u32,
+    },
     /// Anybody may put what they like into a directory on the way, so what is written there cannot be trusted.
     #[error(
         "refusing to write {path}: everybody may write to the directory {dir} (mode {mode:04o}); `chmod o-w {dir}` first"
@@ -242,6 +257,13 @@ impl Files {
                 .map(|stat| Stamp::of(&stat))),
             None => Ok(None),
         }
+    }
+
+    /// Looks at `path`, and remembers that: see [`Files::sighting`].
+    pub fn look_at(&self, path: &Path) -> Result<(), FileError> {
+        let seen = self.look(path)?;
+        self.sightings.note(path, seen);
+        Ok(())
     }
 
     /// The root.

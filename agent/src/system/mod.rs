@@ -2,6 +2,7 @@
 //!
 //! The only place with system calls. It knows nothing of fleets or resources.
 
+pub mod account_files;
 pub mod accounts;
 pub mod clock;
 pub mod command;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::super::change::Change;
-use super::super::ledger::{Form, KnownStep, Owned, digest_of};
+use super::super::ledger::{Form, KnownStep, Owned, digest_of, groups_of};
 use super::super::plan::{Decision, Plan, PlannedStep};
 use super::{Applier, backup};
 use crate::report::StepName;
@@ -86,7 +86,7 @@ impl Applier<'_> {
         changed
     }
 
-    /// Units and packages under a root: nobody has looked at them.
+    /// Units, packages and accounts under a root: nobody has looked at them.
     fn is_left_alone(&self, want: &Want) -> bool {
         want.thing.path().is_none() && !self.files.root().is_machine()
     }
@@ -113,7 +113,7 @@ impl Applier<'_> {
                 (owned.adopted, owned.run, owned.written, owned.version)
             }
             _ => (
-                !wrote && before.is_none(),
+                change.map_or_else(|| before.is_none(), |change| change.adopts),
                 if wrote { self.run } else { 0 },
                 self.started,
                 self.document.version,
@@ -133,6 +133,7 @@ impl Applier<'_> {
                 (None, Some(change)) => backup::first_replaced(step.kind, change, &self.ledger),
                 (None, None) => None,
             },
+            groups: groups_of(want),
             run,
             written,
             version,
@@ -170,8 +171,11 @@ impl Applier<'_> {
             let gone = known.step == step.name
                 && match thing {
                     Thing::Path(path) => known.adopted || self.is_gone(path),
-                    // Stopped by this very step, or never running; a package stays, and is nobody's business any more.
-                    Thing::Unit(_) | Thing::Package(_) => self.files.root().is_machine(),
+                    // Stopped by this very step, or never running; a package stays, and is nobody's business any more; an
+                    // account is locked, or gone.
+                    Thing::Unit(_) | Thing::Package(_) | Thing::Group(_) | Thing::User(_) => {
+                        self.files.root().is_machine()
+                    }
                 };
             if gone {
                 self.forget(thing);

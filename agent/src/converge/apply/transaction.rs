@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::super::change::{After, Change, Inverse, When};
-use super::super::hands::{path, unit};
+use super::super::change::{AccountOrder, After, Change, Inverse, When};
+use super::super::hands::{account, path, unit};
 use super::super::ledger::Owned;
 use super::super::pending::{Interrupted, Stage, Undo};
 use super::super::plan::{Plan, PlannedStep};
@@ -211,7 +211,12 @@ impl Applier<'_> {
             self.together(step, row, switched).await?;
         }
         for (change, ready) in staged {
-            self.commit(change, ready, row, switched)?;
+            match &change.after {
+                Some(After::Account(order)) => {
+                    self.commit_account(change, order, step, switched).await?;
+                }
+                _ => self.commit(change, ready, row, switched)?,
+            }
             switched.live = true;
             crash::point("committed");
         }
@@ -270,6 +275,28 @@ impl Applier<'_> {
                 Err(error.into())
             }
         }
+    }
+
+    /// Carries a change of a group or a user out.
+    async fn commit_account(
+        &self,
+        change: &Change,
+        order: &AccountOrder,
+        step: &PlannedStep,
+        switched: &mut Switched,
+    ) -> Result<(), Fault> {
+        let what = format!(
+            "{} {}",
+            change.action.verb(),
+            change.thing.as_path().display()
+        );
+        self.say(&what, step);
+        switched.touched = true;
+        if !matches!(change.inverse, Inverse::Never(_)) {
+            switched.note(&change.thing, &change.before);
+        }
+        let done = account::commit(self.files, &change.thing, &change.before, order);
+        done.await.map_err(Fault::Box)
     }
 
     /// Units, then activations. Returns whether some were left to systemd, which is still starting the machine.
@@ -363,7 +390,11 @@ impl Applier<'_> {
             digest: change.digest.clone(),
             shown_as: change.shown_as.clone(),
             origins: change.origins.clone(),
-            adopted: false,
+            adopted: change.adopts,
+            groups: match &change.after {
+                Some(After::Account(order)) => order.groups.clone(),
+                _ => Vec::new(),
+            },
             secret: matches!(&change.after, Some(After::File { text, .. }) if text.is_secret()),
             original: match self.ledger.things.get(&change.thing) {
                 Some(owned) => owned.original.clone(),

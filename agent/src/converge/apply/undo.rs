@@ -1,7 +1,7 @@
 //! Putting back what was there before a step, and making that take effect.
 
 use super::super::change::{After, When};
-use super::super::hands::{path, unit};
+use super::super::hands::{account, path, unit};
 use super::super::plan::PlannedStep;
 use super::super::saved::Saved;
 use super::transaction::Switched;
@@ -17,6 +17,13 @@ impl Applier<'_> {
     ) -> Result<(), String> {
         let mut errors = Vec::new();
         for undo in switched.undo.iter().rev() {
+            if undo.thing.is_account() && self.files.root().is_machine() {
+                errors.extend(
+                    account::put_back(self.files, &undo.thing, &undo.before)
+                        .await
+                        .err(),
+                );
+            }
             let Some(path) = undo.thing.path() else {
                 continue;
             };

@@ -3,9 +3,12 @@
 //! A kind of thing has a module here with the same verbs: many are looked at in one call; the difference is pure; a
 //! change is carried out after another look; and each change says how it is undone.
 
+pub(super) mod account;
 pub(super) mod package;
 pub(super) mod path;
 pub(super) mod unit;
+
+pub use account::as_it_stands as account_as_it_stands;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -24,11 +27,13 @@ pub(super) async fn look(files: &Files, platform: &Platform, things: BTreeSet<Th
     let mut paths: Vec<PathBuf> = Vec::new();
     let mut units: Vec<String> = Vec::new();
     let mut packages: BTreeSet<String> = BTreeSet::new();
+    let mut accounts: Vec<Thing> = Vec::new();
     for thing in things {
         match thing {
             Thing::Path(path) => paths.push(path),
             Thing::Unit(unit) => units.push(unit),
             Thing::Package(package) => drop(packages.insert(package)),
+            Thing::Group(_) | Thing::User(_) => accounts.push(thing),
         }
     }
     let mut sight: Sight = files
@@ -38,6 +43,18 @@ pub(super) async fn look(files: &Files, platform: &Platform, things: BTreeSet<Th
             (Thing::Path(path), found)
         })
         .collect();
+    if files.root().is_machine() && !accounts.is_empty() {
+        let users = accounts.iter().filter_map(|thing| match thing {
+            Thing::User(name) => Some(name.as_str()),
+            _ => None,
+        });
+        let seen = account::look(files, platform, users);
+        sight.extend(
+            accounts
+                .into_iter()
+                .map(|thing| (thing, seen.clone().map(Seen::Account))),
+        );
+    }
     if files.root().is_machine() && !units.is_empty() {
         let states = systemd::unit_states(platform, &units).await;
         let states = states
@@ -69,6 +86,7 @@ pub(super) fn difference(
         Thing::Path(path) => path::difference(path, want, step, situation),
         Thing::Unit(unit) => unit::difference(unit, want, step, situation, touched),
         Thing::Package(package) => package::difference(package, want, step, situation),
+        Thing::Group(_) | Thing::User(_) => account::difference(want, step, situation),
     }
 }
 
@@ -80,5 +98,6 @@ pub(super) fn removal(thing: &Thing, owned: &Owned, situation: &Situation<'_>) -
         Thing::Unit(unit) => unit::removal(unit, owned, situation),
         // What came stays: nobody knows who has come to need it. Only `absent` removes.
         Thing::Package(_) => None,
+        Thing::Group(_) | Thing::User(_) => account::removal(thing, owned, situation),
     }
 }

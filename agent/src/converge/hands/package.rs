@@ -44,7 +44,7 @@ pub(super) fn difference(
         Some(Ok(Seen::Package(state))) => state,
         Some(Err(error)) => return Err(error.clone()),
         // Under a root nobody has looked.
-        Some(Ok(Seen::Path(_) | Seen::Unit(_))) | None => return Ok(None),
+        Some(Ok(_)) | None => return Ok(None),
     };
     let Some((action, wanted)) = order(name, &want.wish, state, situation)? else {
         return Ok(None);
@@ -61,6 +61,7 @@ pub(super) fn difference(
         form: Form::Package,
         drift: owned.is_some_and(|owned| owned.digest == wished),
         digest: wished,
+        adopts: false,
         backup: false,
         diff_base: None,
         hidden: false,
@@ -82,14 +83,7 @@ fn order(
             return Ok((*state != PackageState::Absent).then_some(gone));
         }
         Wish::Installed { version, downgrade } => (version, *downgrade),
-        Wish::File { .. }
-        | Wish::Placed { .. }
-        | Wish::Directory { .. }
-        | Wish::Block { .. }
-        | Wish::Link { .. }
-        | Wish::Running { .. } => {
-            return Err(format!("{name} is a package"));
-        }
+        _ => return Err(format!("{name} is a package")),
     };
     let action = match (state, version) {
         (PackageState::Installed { version: found }, Some(wanted)) => {

@@ -62,6 +62,26 @@ pub(super) fn difference(
             }
             After::Directory(*attributes)
         }
+        Wish::Private {
+            text,
+            mode,
+            uid,
+            gid,
+        } => {
+            let attributes = Attributes {
+                mode: *mode,
+                uid: *uid,
+                gid: *gid,
+            };
+            if matches!(found, Found::File { bytes, attributes: has } if bytes == text.bytes() && *has == attributes)
+            {
+                return Ok(None);
+            }
+            After::Private {
+                text: text.clone(),
+                attributes,
+            }
+        }
         Wish::Link { target } => {
             if matches!(found, Found::Link(present) if present == target) {
                 return Ok(None);
@@ -80,8 +100,13 @@ pub(super) fn difference(
                 whole: spliced,
             }
         }
-        Wish::Running { .. } | Wish::Installed { .. } | Wish::NotInstalled => {
-            return Err(format!("{} is no unit and no package", path.display()));
+        Wish::Running { .. }
+        | Wish::Installed { .. }
+        | Wish::NotInstalled
+        | Wish::Group { .. }
+        | Wish::User(_)
+        | Wish::NoUser { .. } => {
+            return Err(format!("{} is a path, and nothing else", path.display()));
         }
     };
     let owned = situation.ledger.things.get(&want.thing);
@@ -102,6 +127,7 @@ pub(super) fn difference(
         after: Some(after),
         form: Form::of(&want.wish),
         digest: wished,
+        adopts: false,
         backup: is_edited(found, want, owned, situation),
         diff_base: diff_base(want, absent, situation),
         hidden: false,
@@ -135,6 +161,7 @@ pub(super) fn removal(path: &Path, owned: &Owned, situation: &Situation<'_>) -> 
     // Adopted: it was there before the agent. Unreadable or something else by now: not ours to touch.
     let found = found(&thing, situation).ok().filter(|_| !owned.adopted)?;
     let after = match (owned.form, found) {
+        (Form::Private, Found::File { .. }) => None,
         (Form::File, Found::File { .. })
         | (Form::Link, Found::Link(_))
         | (Form::Directory, Found::Directory(_)) => owned.original.clone().map(After::Original),
@@ -163,7 +190,8 @@ pub(super) fn removal(path: &Path, owned: &Owned, situation: &Situation<'_>) -> 
             inverse(&before)
         },
         before,
-        backup: matches!(owned.form, Form::File | Form::Link)
+        adopts: false,
+        backup: matches!(owned.form, Form::File | Form::Private | Form::Link)
             && !owned.secret
             && content != owned.digest
             && !known.contains(&content),
@@ -201,9 +229,10 @@ fn is_edited(found: &Found, want: &Want, owned: Option<&Owned>, situation: &Situ
             }
         }
         // Only its owner or permissions are another's.
-        (Wish::File { text, .. } | Wish::Placed { text, .. }, Found::File { bytes, .. })
-            if text.bytes() == bytes =>
-        {
+        (
+            Wish::File { text, .. } | Wish::Placed { text, .. } | Wish::Private { text, .. },
+            Found::File { bytes, .. },
+        ) if text.bytes() == bytes => {
             return false;
         }
         _ => match content_digest(found) {
@@ -246,7 +275,7 @@ fn found<'a>(thing: &Thing, situation: &'a Situation<'_>) -> Result<&'a Found, S
     match situation.sight.get(thing) {
         Some(Ok(Seen::Path(found))) => Ok(found),
         Some(Err(error)) => Err(error.clone()),
-        Some(Ok(Seen::Unit(_) | Seen::Package(_))) | None => Ok(&Found::Absent),
+        Some(Ok(_)) | None => Ok(&Found::Absent),
     }
 }
 

@@ -66,6 +66,7 @@ pub(super) fn difference(
         form: Form::Unit,
         drift: owned.is_some_and(|owned| owned.digest == wished),
         digest: wished,
+        adopts: false,
         backup: false,
         diff_base: None,
         hidden: false,
@@ -94,6 +95,7 @@ pub(super) fn removal(unit: &str, owned: &Owned, situation: &Situation<'_>) -> O
         form: Form::Unit,
         digest: String::new(),
         drift: false,
+        adopts: false,
         backup: false,
         diff_base: None,
         hidden: false,
@@ -107,7 +109,7 @@ fn state(thing: &Thing, situation: &Situation<'_>) -> Result<Option<UnitState>, 
     match situation.sight.get(thing) {
         Some(Ok(Seen::Unit(state))) => Ok(Some(*state)),
         Some(Err(error)) => Err(error.clone()),
-        Some(Ok(Seen::Path(_) | Seen::Package(_))) | None => Ok(None),
+        Some(Ok(_)) | None => Ok(None),
     }
 }
 

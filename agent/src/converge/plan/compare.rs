@@ -8,7 +8,7 @@ use super::super::hands;
 use super::super::ledger::{KnownStep, Owned};
 use super::super::situation::Situation;
 use super::{Decision, PlannedStep};
-use crate::report::{Cause, Kind, StepName};
+use crate::report::{Cause, Kind, Problem, Severity, StepName};
 use crate::resource::{LeftOut, Step, Thing, Wave};
 
 /// What steps are compared with.
@@ -27,6 +27,24 @@ impl<'a> Comparison<'a> {
             owned: situation.ledger.by_step(),
             claimed,
         }
+    }
+
+    /// What a step owns that nothing asks for any more and that cannot go yet, each with why.
+    pub(super) fn staying(&self, step: &StepName) -> Vec<Problem> {
+        let owned = self
+            .owned(step)
+            .filter(|(thing, _)| !self.claimed.contains(*thing));
+        let stays = owned.filter_map(|(thing, owned)| {
+            let message = hands::account::stays(thing, owned, self.situation)?;
+            Some(Problem {
+                kind: owned.kind,
+                step: Some(step.clone()),
+                severity: Severity::Warning,
+                message,
+                origin: None,
+            })
+        });
+        stays.collect()
     }
 
     /// What the ledger has of a step.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::ledger::Ledger;
 use crate::report::{Kind, StepName};
-use crate::resource::Desired;
+use crate::resource::{Accounts, Desired};
 use crate::settings::GuardSettings;
 
 /// The steps that would shrink their list past the guard, each with the sentence that says so.
@@ -32,7 +32,13 @@ pub(super) fn shrinkages(
             .map(String::as_str)
             .collect();
         if gone.len() >= guard.from && exceeds(gone.len(), before.len(), guard.share) {
-            held.push((name.clone(), sentence(what, &gone, before.len())));
+            let why = sentence(what, &gone, before.len());
+            if Accounts::is_list(name) {
+                // Each has steps of its own.
+                let steps = gone.iter().flat_map(|user| Accounts::steps_of(user));
+                held.extend(steps.map(|step| (step, why.clone())));
+            }
+            held.push((name.clone(), why));
         }
     }
     held

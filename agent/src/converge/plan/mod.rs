@@ -163,10 +163,18 @@ pub(super) fn plan(situation: &Situation<'_>) -> Plan {
     let comparison = Comparison::new(situation, &claimed);
     let mut removals = Vec::new();
     let mut previews = Vec::new();
+    let mut staying = Vec::new();
     for name in gone {
         let mut removal = compare::removal(name, &comparison);
         match decisions.get(name) {
-            None => removals.push(removal),
+            None => {
+                let stays = comparison.staying(name);
+                // It would be forgotten with its step: the ledger keeps it until it can go.
+                if stays.is_empty() || !removal.changes.is_empty() {
+                    removals.push(removal);
+                }
+                staying.extend(stays);
+            }
             Some(decision) => {
                 removal.decision = decision.clone();
                 previews.push(removal);
@@ -175,6 +183,11 @@ pub(super) fn plan(situation: &Situation<'_>) -> Plan {
     }
     // What uses a thing goes before the thing.
     removals.sort_by_key(|step| std::cmp::Reverse((step.wave, step.known.kind)));
+    removals.sort_by(|a, b| match (a.kind(), b.kind()) {
+        // An account is shut before its keys go, and its groups go last: by their names, backwards.
+        (Kind::Accounts, Kind::Accounts) => b.name.cmp(&a.name),
+        (one, other) => other.cmp(&one),
+    });
     let blocked = blocked.into_iter().map(|(step, decision)| PlannedStep {
         decision: decision.clone(),
         ..compare::step(step, &comparison)
@@ -191,6 +204,7 @@ pub(super) fn plan(situation: &Situation<'_>) -> Plan {
         .chain(desired.left_out.iter().map(compare::left_out))
         .collect();
     let mut problems = desired.problems.clone();
+    problems.append(&mut staying);
     problems.sort_by(|a, b| (a.kind, &a.step, &a.message).cmp(&(b.kind, &b.step, &b.message)));
     problems.dedup();
     Plan {

@@ -6,6 +6,8 @@ use std::path::Path;
 use similar::TextDiff;
 
 use super::super::change::{After, Change};
+use super::super::hands::account;
+use super::super::ledger::Form;
 use super::super::original::Original;
 use super::super::saved::{Content, Saved};
 use super::{Decision, Plan, PlannedStep};
@@ -22,6 +24,11 @@ const DIFF_LIMIT: usize = 64 * 1024;
 const READ_LIMIT: usize = 1024 * 1024;
 const DIRECTORY: &str = "(a directory)\n";
 const ORIGINAL: &str = "(what stood there before the agent)\n";
+/// Of what nothing asks for any more and that stays.
+const NOTHING_TAKEN: &str =
+    "nothing was taken away: it was there before the agent, or is gone already";
+/// What stands for a text that is another's.
+const NOT_SHOWN: &str = "(not shown)\n";
 /// What stands for a text that has a secret in it.
 const SECRET: &str = "(not shown: it has a secret in it)\n";
 
@@ -68,7 +75,11 @@ impl PlannedStep {
                 .collect(),
             activated: Vec::new(),
             error,
-            notes: Vec::new(),
+            notes: if self.is_removal() && self.changes.is_empty() && self.touches() {
+                vec![NOTHING_TAKEN.to_owned()]
+            } else {
+                Vec::new()
+            },
             took_ms: 0,
         }
     }
@@ -94,7 +105,7 @@ impl Change {
         }
         Some(ChangeRecord {
             action: if renewed { Action::Update } else { self.action },
-            path: self.thing.as_path().to_path_buf(),
+            path: self.thing.as_path().into_owned(),
             shown_as: self.shown_as.clone(),
             diff: attributes + &text.map_or_else(String::new, |(base, after)| diff(&base, &after)),
             backup: None,
@@ -116,10 +127,16 @@ impl Change {
 
     /// What people read before and after. `None`: it is nothing to read.
     fn change_of_text(&self) -> Option<(String, String)> {
+        if let Some(After::Account(order)) = &self.after {
+            return Some((account::text(&self.before), account::text(&order.becomes)));
+        }
         let base = match (&self.diff_base, &self.before) {
-            (_, Saved::Unit(_)) => return None,
+            (_, Saved::Unit(_) | Saved::Group(_) | Saved::User(_)) => return None,
             (_, Saved::Package(version)) => version_line(version.as_deref()),
             (_, Saved::File { .. } | Saved::Withheld) if self.is_secret() => SECRET.into(),
+            (_, Saved::File { attributes, .. }) if self.is_of_another(attributes) => {
+                NOT_SHOWN.into()
+            }
             (Some(base), _) => base.clone(),
             (None, Saved::File { content, .. }) => match content {
                 Content::Memory(bytes) => readable(bytes),
@@ -131,7 +148,7 @@ impl Change {
         };
         let after = match &self.after {
             Some(After::File { text, .. }) if text.is_secret() => SECRET.into(),
-            Some(After::File { text, .. }) => match text.shown() {
+            Some(After::File { text, .. } | After::Private { text, .. }) => match text.shown() {
                 Some(text) => text.to_owned(),
                 None => readable(text.bytes()),
             },
@@ -141,7 +158,7 @@ impl Change {
             Some(After::Link(target) | After::Original(Original::Link(target))) => {
                 link_text(target)
             }
-            Some(After::Unit(_)) => return None,
+            Some(After::Unit(_) | After::Account(_)) => return None,
             Some(After::Package(Wanted::There { version, .. })) => {
                 // Which version it will be, the repository knows.
                 version_line(version.as_deref().or_else(|| before_version(&self.before)))
@@ -149,6 +166,16 @@ impl Change {
             Some(After::Package(Wanted::Gone)) | None => String::new(),
         };
         Some((base, after))
+    }
+
+    /// Whether what stands in an account's directory is not that account's: a hard link may have led here what is nobody's
+    /// business. Whose it would have been that goes, is not known.
+    fn is_of_another(&self, found: &Attributes) -> bool {
+        match (&self.after, self.form) {
+            (Some(After::Private { attributes, .. }), _) => attributes.uid != found.uid,
+            (_, Form::Private) => true,
+            _ => false,
+        }
     }
 
     /// Lines that say how owner and permissions change, if they do.
@@ -160,6 +187,9 @@ impl Change {
             | Saved::Directory(old),
             Some(
                 After::File {
+                    attributes: new, ..
+                }
+                | After::Private {
                     attributes: new, ..
                 }
                 | After::Directory(new)

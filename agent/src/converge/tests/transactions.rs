@@ -102,6 +102,7 @@ impl Machine {
                     Thing::Unit(_) if self.silent_systemd => {
                         return (thing, Err("systemd does not say which units run".into()));
                     }
+                    Thing::Group(_) | Thing::User(_) => Seen::Account(std::sync::Arc::default()),
                     Thing::Unit(unit) => {
                         Seen::Unit(self.units.get(unit).copied().unwrap_or_default())
                     }

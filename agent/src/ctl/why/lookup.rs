@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use super::{
-    Explanation, LaterFailure, Line, OwnedPackage, OwnedPath, OwnedUnit, State, WriteCause,
+    Explanation, LaterFailure, Line, OwnedAccount, OwnedPackage, OwnedPath, OwnedUnit, State,
+    WriteCause,
 };
+use crate::converge::account_as_it_stands;
 use crate::converge::journal;
 use crate::converge::ledger::{Form, Ledger, Original, Owned};
 use crate::fleet::Pointer;
 use crate::report::{RunRecord, StepName, StepRecord};
-use crate::resource::BLOCK_BEGIN;
 use crate::resource::block::{self, BlockState};
 use crate::resource::secrets::SecretKey;
+use crate::resource::{Accounts, BLOCK_BEGIN, Thing};
 use crate::system::digest::sha256_hex;
 use crate::system::file::{FileError, Files, Found};
 use crate::system::root::plain;
@@ -50,6 +52,7 @@ impl<'a> Lookup<'a> {
             owned: Vec::new(),
             units: Vec::new(),
             packages: Vec::new(),
+            accounts: Vec::new(),
             nearest: Vec::new(),
         };
         if subject.contains('/') && !self.is_step(subject) {
@@ -66,7 +69,8 @@ impl<'a> Lookup<'a> {
         }
         answer.units = self.units(subject);
         answer.packages = self.packages(subject);
-        if !answer.units.is_empty() || !answer.packages.is_empty() {
+        answer.accounts = self.accounts(subject);
+        if !(answer.units.is_empty() && answer.packages.is_empty() && answer.accounts.is_empty()) {
             return answer;
         }
         for (path, owned) in self.ledger.paths() {
@@ -83,7 +87,7 @@ impl<'a> Lookup<'a> {
     }
 
     fn is_step(&self, subject: &str) -> bool {
-        !subject.starts_with('/') && self.ledger.paths().any(|(_, o)| o.step.0 == subject)
+        !subject.starts_with('/') && self.ledger.things.values().any(|o| o.step.0 == subject)
     }
 
     /// The path as the agent speaks of it: without the root, without `.` and `..`.
@@ -177,10 +181,51 @@ impl<'a> Lookup<'a> {
             .collect()
     }
 
+    /// Groups and users, by their names, with or without what they are (`user deploy`, `user:deploy`), or their step.
+    fn accounts(&self, subject: &str) -> Vec<OwnedAccount> {
+        let things = self.ledger.things.iter();
+        let accounts = things.filter(|(thing, owned)| {
+            let is_called = match thing {
+                Thing::Group(name) | Thing::User(name) => name == subject,
+                _ => return false,
+            };
+            is_called
+                || owned.step.0 == subject
+                || thing.to_string() == subject.replacen(' ', ":", 1)
+        });
+        accounts
+            .map(|(thing, owned)| {
+                let user = match thing {
+                    Thing::User(name) => name.as_str(),
+                    _ => "",
+                };
+                let [_, keys, sudo] = Accounts::steps_of(user);
+                let paths = self.of_step(&keys).chain(self.of_step(&sudo));
+                let asked_by = owned.origins.iter().map(|origin| origin.pointer.clone());
+                OwnedAccount {
+                    account: thing.as_path().display().to_string(),
+                    step: owned.step.clone(),
+                    adopted: owned.adopted,
+                    version: owned.version,
+                    run: owned.run,
+                    written: owned.written,
+                    asked_by: asked_by.collect(),
+                    now: account_as_it_stands(self.files, thing),
+                    paths: if user.is_empty() {
+                        Vec::new()
+                    } else {
+                        paths.map(|(path, _)| path.to_path_buf()).collect()
+                    },
+                }
+            })
+            .collect()
+    }
+
     fn of_step(&self, step: &StepName) -> impl Iterator<Item = (&'a Path, &'a Owned)> {
+        let step = step.clone();
         self.ledger
             .paths()
-            .filter(move |(_, owned)| owned.step == *step)
+            .filter(move |(_, owned)| owned.step == step)
     }
 
     /// All that is known of one path. `filtered`: only lines with `name`; else all that somebody asked for.
@@ -265,7 +310,7 @@ impl<'a> Lookup<'a> {
                 digest: owned.digest.clone(),
                 ..Content::default()
             }),
-            (Found::File { bytes, .. }, Form::File) => Some(Content::whole(&bytes)),
+            (Found::File { bytes, .. }, Form::File | Form::Private) => Some(Content::whole(&bytes)),
             (Found::File { bytes, .. }, Form::Block) => Content::block(&bytes),
             (Found::Link(target), Form::Link) => Some(Content {
                 digest: sha256_hex(target.as_os_str().as_encoded_bytes()),

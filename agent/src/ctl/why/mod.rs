@@ -1,4 +1,4 @@
-//! `agentctl why`: who asked for a file, a line, a unit or a package, which run wrote it, whether it is still so.
+//! `agentctl why`: who asked for a file, a line, a unit, a package or an account, which run wrote it, whether it is still so.
 
 mod lookup;
 mod text;
@@ -30,6 +30,7 @@ struct Explanation {
     owned: Vec<OwnedPath>,
     units: Vec<OwnedUnit>,
     packages: Vec<OwnedPackage>,
+    accounts: Vec<OwnedAccount>,
     /// Paths that may have been meant.
     nearest: Vec<PathBuf>,
 }
@@ -125,6 +126,24 @@ struct OwnedPackage {
     asked_by: Vec<Pointer>,
 }
 
+/// A group or a user that the agent keeps.
+#[derive(Debug, Serialize)]
+struct OwnedAccount {
+    /// `user deploy`, `group shop`.
+    account: String,
+    step: StepName,
+    /// Somebody else made it.
+    adopted: bool,
+    version: u64,
+    run: u64,
+    written: Timestamp,
+    asked_by: Vec<Pointer>,
+    /// As it stands, a line a field. `None`: there is none, or it cannot be told.
+    now: Option<String>,
+    /// Its keys, and what it may do by sudo.
+    paths: Vec<PathBuf>,
+}
+
 /// Says why something is there.
 pub fn why(
     global: &Global,
@@ -143,6 +162,9 @@ pub fn why(
     let lookup = lookup::Lookup::new(&files, &ledger)?;
     let answer = lookup.find(subject, name);
     console.print(&answer, |paint| text::answer(&answer, clock::now(), paint))?;
-    let found = !answer.owned.is_empty() || !answer.units.is_empty() || !answer.packages.is_empty();
+    let found = !(answer.owned.is_empty()
+        && answer.units.is_empty()
+        && answer.packages.is_empty()
+        && answer.accounts.is_empty());
     Ok(u8::from(!found))
 }

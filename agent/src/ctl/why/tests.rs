@@ -38,6 +38,7 @@ fn owned(kind: Kind, step: &str, form: Form, content: &str, origins: Vec<LineOri
         adopted: false,
         secret: false,
         original: None,
+        groups: Vec::new(),
         run: 17,
         written: "2026-11-23T02:57:00Z".parse().unwrap(),
         version: 42,
@@ -171,7 +172,7 @@ fn a_word_is_looked_up_everywhere() {
     );
     assert!(
         all.why("mysql", None)
-            .contains("no file, line, unit or package")
+            .contains("no file, line, unit, package or account")
     );
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
-use super::{Explanation, OwnedPackage, OwnedPath, OwnedUnit, State};
+use super::{Explanation, OwnedAccount, OwnedPackage, OwnedPath, OwnedUnit, State};
 use crate::converge::ledger::Form;
 use crate::fleet::Pointer;
 use crate::report::text::{Paint, ago, moment, shown};
@@ -24,6 +24,9 @@ pub(super) fn answer(answer: &Explanation, now: Timestamp, paint: Paint) -> Stri
     for each in &answer.packages {
         package(&mut out, each, now, paint);
     }
+    for each in &answer.accounts {
+        account(&mut out, each, now, paint);
+    }
     if out.is_empty() {
         nothing(&mut out, answer, paint);
     }
@@ -41,7 +44,7 @@ fn nothing(out: &mut String, answer: &Explanation, paint: Paint) {
     } else {
         let _ = writeln!(
             out,
-            "{}: no file, line, unit or package of the agent's has this name",
+            "{}: no file, line, unit, package or account of the agent's has this name",
             paint.bold(&subject)
         );
     }
@@ -61,6 +64,8 @@ fn path(out: &mut String, path: &OwnedPath, answer: &Explanation, now: Timestamp
         Form::Directory => "the directory is the agent's, what stands in it is not",
         Form::Unit => "the unit is the agent's",
         Form::Package => "the package is as the document says",
+        Form::Private => "the whole file is the agent's, in an account's own directory",
+        Form::Group | Form::User => "the account is the agent's",
     };
     let _ = writeln!(
         out,
@@ -237,6 +242,33 @@ fn package(out: &mut String, package: &OwnedPackage, now: Timestamp, paint: Pain
         "it stays",
         "until the document says that it is absent",
     );
+}
+
+fn account(out: &mut String, account: &OwnedAccount, now: Timestamp, paint: Paint) {
+    let what = if account.adopted {
+        "somebody else made it; the agent keeps it as the document says, and neither locks nor removes it"
+    } else {
+        "the agent's"
+    };
+    let name = paint.bold(&shown(&account.account));
+    let _ = writeln!(out, "{name}: {what} ({})", shown(&account.step.0));
+    let version = account.version;
+    let asked = format!(
+        "version {version} of the document{}",
+        all(&account.asked_by)
+    );
+    row(out, paint, "asked for by", &asked);
+    if account.run > 0 {
+        let written = format!("run {}, {}", account.run, ago(account.written, now));
+        row(out, paint, "written by", &written);
+    }
+    match &account.now {
+        Some(now) => now.lines().for_each(|line| row(out, paint, "now", line)),
+        None => row(out, paint, "now", "there is none"),
+    }
+    for path in &account.paths {
+        row(out, paint, "its files", &path.to_string_lossy());
+    }
 }
 
 fn all(pointers: &[Pointer]) -> String {

@@ -2,6 +2,7 @@
 //!
 //! Pure, and linear in the size of the fleet: ten thousand servers are checked at each change of the document.
 
+mod accounts;
 mod boxes;
 mod bundles;
 mod caches;
@@ -57,6 +58,7 @@ pub(super) fn check(fleet: &Fleet, findings: &mut Findings) {
     check.packages();
     check.boxes();
     check.files_agree();
+    check.accounts_agree();
 }
 
 struct Check<'f> {
@@ -151,6 +153,7 @@ impl<'f> Check<'f> {
             let at = ROLES.place.then(name.as_str());
             self.cron(&role.cron, &at.then("cron"));
             self.files(Bundle::Role(name, role), &at);
+            self.accounts(Bundle::Role(name, role), &at);
         }
     }
 

@@ -21,6 +21,7 @@ impl<'f> Check<'f> {
             }
             self.cron(&product.cron, &at.then("cron"));
             self.files(Bundle::Product(name, product), &at);
+            self.accounts(Bundle::Product(name, product), &at);
         }
     }
 

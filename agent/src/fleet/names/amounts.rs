@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::written::{InvalidString, Written, read_written};
 
@@ -14,7 +14,7 @@ use super::written::{InvalidString, Written, read_written};
 macro_rules! bounded {
     ($(#[$doc:meta])* $type:ident($number:ty), $least:literal to $most:literal, expected: $expected:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
         #[serde(transparent)]
         pub struct $type($number);
 
@@ -37,7 +37,7 @@ macro_rules! bounded {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let number = <$number>::deserialize(deserializer)?;
                 Self::new(number)
-                    .ok_or_else(|| de::Error::custom(format_args!("expected {}", Self::EXPECTED)))
+                    .ok_or_else(|| serde::de::Error::custom(format_args!("expected {}", Self::EXPECTED)))
             }
         }
 
@@ -52,6 +52,8 @@ macro_rules! bounded {
         }
     };
 }
+
+pub(super) use bounded;
 
 bounded!(
     /// How many connections a memcached takes at once, 16 to 100,000.

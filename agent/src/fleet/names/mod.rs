@@ -115,12 +115,16 @@ macro_rules! typed_string {
     };
 }
 
+mod account;
 mod file;
+mod key;
 mod web;
 
+pub use account::{AccountComment, AccountId, AccountName, GroupName, SudoRule};
 pub use file::{
     AwsSecretName, CommandWord, FileMode, FileText, LONGEST_TEXT, LinkTarget, ObjectKey, Sha256Hex,
 };
+pub use key::PublicKey;
 pub use web::{
     DirectoryPath, ErrorStatus, LogFormat, Realm, RedirectStatus, RedirectUrl, SiteDomain,
 };

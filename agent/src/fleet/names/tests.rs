@@ -243,6 +243,55 @@ fn user_names() {
 }
 
 #[test]
+fn accounts() {
+    agrees::<AccountName>(
+        &["a", "_x", "deploy", "shop-2", "a_b", &long(32)],
+        &[
+            "A",
+            "0a",
+            "-a",
+            "a.b",
+            "a@b",
+            "a+b",
+            "a$",
+            "a:b",
+            "a/b",
+            &long(33),
+        ],
+    );
+    agrees::<GroupName>(
+        &["wheel", "systemd-journal", "Admins", "a.b", &long(32)],
+        &["0a", "-a", ".a", "a@b", "a,b", "a:b", "a b", &long(33)],
+    );
+    agrees::<AccountComment>(
+        &["Jane", "Jane Doe, laptop", "a $HOME \\ b", &long(128)],
+        &["a:b", ":", &long(129)],
+    );
+    agrees::<SudoRule>(
+        &[
+            "ALL=(ALL) ALL",
+            "ALL=(root) NOPASSWD: /usr/bin/systemctl reload httpd, /bin/ls \\\\*",
+            &long(1000),
+        ],
+        &["ALL=ALL \\", "a", &long(1001)],
+    );
+}
+
+#[test]
+fn ids_of_accounts() {
+    for (id, good) in [
+        (999, false),
+        (1000, true),
+        (60_000, true),
+        (60_001, false),
+        (0, false),
+    ] {
+        assert_eq!(AccountId::new(id).is_some(), good, "{id}");
+        assert_eq!(serde_json::from_value::<AccountId>(json!(id)).is_ok(), good);
+    }
+}
+
+#[test]
 fn variables() {
     agrees::<VariableName>(
         &["PATH", "_", "a1_B", &long(64)],

@@ -8,9 +8,7 @@ use super::run::wrapped;
 use super::step::problems;
 use super::{Detail, Paint, Tense, count, shown, step};
 use crate::fleet::Name;
-use crate::report::{
-    Action, ChangeRecord, DocumentId, Outcome, Problem, Severity, StepRecord, is_failed,
-};
+use crate::report::{ChangeRecord, DocumentId, Outcome, Problem, Severity, StepRecord, is_failed};
 
 /// What a plan is for.
 #[derive(Debug, Clone, Copy)]
@@ -126,19 +124,9 @@ impl Row {
     }
 }
 
-/// Whether it is a unit or a package.
+/// Whether it is a unit, a package or an account: what has no path.
 fn is_named(change: &ChangeRecord) -> bool {
-    match change.action {
-        Action::Create | Action::Update => false,
-        Action::Remove => !change.path.is_absolute(),
-        Action::Enable
-        | Action::Start
-        | Action::Restart
-        | Action::Stop
-        | Action::Install
-        | Action::Upgrade
-        | Action::Downgrade => true,
-    }
+    !change.path.is_absolute()
 }
 
 /// Where the last column of the table of servers begins, and the width of the whole.

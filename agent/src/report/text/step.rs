@@ -219,6 +219,7 @@ fn change(
         Action::Restart => "restart",
         Action::Stop => "stop and disable",
         Action::Install | Action::Upgrade | Action::Downgrade => change.action.verb(),
+        Action::Lock => "lock",
     };
     let path = change.path.to_string_lossy();
     let known = change

@@ -47,6 +47,9 @@ pub(in crate::converge) fn stage(files: &Files, change: &Change) -> Result<Ready
         Some(After::File { text, attributes }) => {
             Some(files.stage_as(path, text.bytes(), Keep::Nothing(*attributes))?)
         }
+        Some(After::Private { text, attributes }) => {
+            Some(files.stage_private(path, text.bytes(), *attributes)?)
+        }
         Some(After::Block { whole, .. }) => {
             Some(files.stage_as(path, whole, Keep::Present(SHARED_MODE))?)
         }
@@ -198,6 +201,8 @@ pub(in crate::converge) fn put_back(
             .place_dir(path, *attributes)
             .map_err(|error| chain(&error)),
         // Of what had a secret in it nothing was kept over a crash: the next run writes what should be there.
-        Saved::Unit(_) | Saved::Package(_) | Saved::Withheld => Ok(()),
+        Saved::Unit(_) | Saved::Package(_) | Saved::Withheld | Saved::Group(_) | Saved::User(_) => {
+            Ok(())
+        }
     }
 }
