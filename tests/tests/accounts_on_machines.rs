@@ -144,6 +144,7 @@ fn shop() -> Value {
                        "keys": [format!("{KEY} deploy")], "sudo": ["ALL=(root) NOPASSWD: /usr/bin/id -u"]},
         },
         "cron": {"tick": {"schedule": "*/5 * * * *", "user": "shop", "command": "true"}},
+        "files": {"/etc/shop/app.ini": {"content": "a = b\n", "owner": "shop", "group": "shop", "mode": "0640"}},
     })
 }
 
@@ -157,7 +158,7 @@ fn accounts_are_made_kept_and_locked() {
         assert!(plan.contains("create user deploy"), "{plan}");
         assert_eq!(node.passwd("deploy"), "", "a plan changes nothing");
 
-        // All in one run, the job of a user that was made in it included.
+        // All in one run, the job and the file of users that were made in it included.
         let run = node.once_with("");
         assert_eq!(run.code, 2, "{}", run.said);
         assert!(
@@ -165,6 +166,8 @@ fn accounts_are_made_kept_and_locked() {
             "{}",
             run.said
         );
+        let owner = node.sh("stat -c '%U %G %a' /etc/shop/app.ini");
+        assert_eq!(owner.trim(), "shop shop 640");
         node.nothing_to_do();
         assert_eq!(
             node.passwd("shop"),
@@ -391,7 +394,7 @@ fn a_rule_that_sudo_refuses_never_gets_there() {
     let mut wrong = shop();
     wrong["users"]["deploy"]["sudo"] = json!(["ALL=(root NOPASSWD /usr/bin/id"]);
     node.publish(&wrong);
-    let said = node.complains("refused the change");
+    let said = node.complains("refused what /etc/sudoers.d/agentd-deploy would be");
     assert!(said.contains("/etc/sudoers.d/agentd-deploy:2"), "{said}");
     assert!(!node.machine.exists(SUDO));
     assert_eq!(node.sh("ls -A /etc/sudoers.d").trim(), "README");

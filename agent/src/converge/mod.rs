@@ -279,7 +279,10 @@ impl Converger {
                 self.forget_what_came_too_late(&plan, wave, &rows);
             }
         }
-        rows.extend(Applier::left(&plan));
+        // What failed in this run has told why already.
+        let is_told = |row: &StepRecord| rows.iter().any(|told| told.step == row.step);
+        let left: Vec<StepRecord> = Applier::left(&plan).filter(|row| !is_told(row)).collect();
+        rows.extend(left);
         Ok((plan, rows))
     }
 

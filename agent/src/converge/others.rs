@@ -22,7 +22,8 @@ pub(super) fn leave_to_others(desired: &mut Desired, ledger: &Ledger, sight: &Si
             give_up(step, &want, desired);
         }
     }
-    steps.retain(|step| !step.wants.is_empty());
+    // One that only has a list to guard never wanted anything.
+    steps.retain(|step| !step.wants.is_empty() || !desired.keep.contains(&step.name));
     desired.steps = steps;
 }
 

@@ -97,7 +97,10 @@ impl Applier<'_> {
             let said = if is_secret {
                 "what it said is not shown, for it may quote a secret".to_owned()
             } else {
-                without_noise(&output.said())
+                // People know the file by the name that it would have.
+                let staged = path.display().to_string();
+                let known = check.path.display().to_string();
+                without_noise(&output.said()).replace(&staged, &known)
             };
             let error = format!(
                 "{} refused what {} would be ({}): {said}",
