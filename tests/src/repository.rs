@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::machine::{Image, Machine, Trouble, image_root, run};
+use crate::machine::{Image, Machine, Trouble, cache, image_root, run};
 
 /// Where the repository stands on a machine.
 pub const ON_MACHINE: &str = "/srv/repository";
@@ -77,6 +77,25 @@ impl Repository {
             Image::CentosLayout => self.rpm(made, ""),
             Image::Debian => self.deb(made),
         }
+    }
+
+    /// Adds one of Debian's own packages, as `tests/setup` fetched it for the image.
+    pub fn add_fetched(&self, name: &str) -> Result<(), Trouble> {
+        let fetched = cache().join("packages");
+        let entries = fs::read_dir(&fetched).map_err(unwritten)?;
+        let is_it = |path: &PathBuf| {
+            let file = path.file_name().and_then(|file| file.to_str());
+            file.is_some_and(|file| file.starts_with(&format!("{name}_")))
+        };
+        let mut found = entries.flatten().map(|entry| entry.path());
+        let deb = found.find(is_it).ok_or_else(|| {
+            Trouble::new(format!(
+                "no {name} in {}: run tests/setup",
+                fetched.display()
+            ))
+        })?;
+        let to = self.packages().join(deb.file_name().unwrap_or_default());
+        fs::copy(&deb, to).map(drop).map_err(unwritten)
     }
 
     /// The plugin of dnf that keeps packages at their versions, as CentOS has it in a package.

@@ -87,6 +87,7 @@ fn list(format: &str, port: u16, weights: &Value) -> String {
         sites: Vec::new(),
         cron: Vec::new(),
         packages: Vec::new(),
+        services: Vec::new(),
         masters: Vec::new(),
         files: Vec::new(),
     };

@@ -94,6 +94,7 @@ fn rendered(jobs: &[(String, CronJob)]) -> BTreeMap<String, String> {
         caches: BTreeMap::new(),
         sites: Vec::new(),
         packages: Vec::new(),
+        services: Vec::new(),
         masters: Vec::new(),
         cron: jobs
             .iter()

@@ -52,6 +52,7 @@ fn instances(
         sites: Vec::new(),
         cron: Vec::new(),
         packages: Vec::new(),
+        services: Vec::new(),
         masters: Vec::new(),
         files: Vec::new(),
     };

@@ -6,6 +6,8 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use node_agent::database::lease::{self, Lease, LeaseState, Nonce, Previous};
+use node_agent::fleet::Name;
 use node_agent_tests::machine::watch::{Story, see};
 use node_agent_tests::machine::{Fleet, Image, Machine, MachineSpec, Output};
 use node_agent_tests::repository::{Made, ON_MACHINE, Repository};
@@ -41,7 +43,48 @@ on_both!(
     a_manager_that_is_killed_in_the_middle_is_told_to_go_on,
     an_agent_that_is_killed_in_the_middle_leaves_the_transaction_whole,
     what_is_absent_goes_and_takes_nothing_along,
+    the_name_of_the_master_follows_while_packages_come,
 );
+
+/// The real Apache, of Debian's own packages.
+#[test]
+fn what_a_package_brings_serves_in_the_same_run() {
+    let node = Box::new(Image::Debian, &[]);
+    let machine = &node.machine;
+    for package in ["apache2", "apache2-data"] {
+        node.repository.add_fetched(package).unwrap();
+    }
+    node.repository.publish(machine).unwrap();
+    let purge = [
+        "dpkg",
+        "--purge",
+        "--force-depends",
+        "apache2",
+        "apache2-data",
+    ];
+    machine.must(&purge).unwrap();
+    machine.write("/srv/www/index.html", b"it came\n").unwrap();
+    assert!(!machine.exists("/usr/sbin/apache2ctl"));
+    node.publish_fleet(&json!({
+        "servers": {"web-1": {"address": "10.77.0.11", "roles": ["web"], "products": ["shop"]}},
+        "roles": {"web": {
+            "packages": ["httpd", "mod_ssl"],
+            "services": {"httpd": {"running": true, "enabled": true}},
+        }},
+        "products": {"shop": {"sites": {"www": {"domains": ["shop.example.com"], "root": "/srv/www"}}}},
+    }));
+    let (code, said) = told(&node.apply());
+    assert_eq!(code, Some(2), "{said}\n{}", Story(machine));
+    let page = machine
+        .get("http://10.77.0.11/", Some("shop.example.com"))
+        .unwrap();
+    assert_eq!(page, (200, "it came\n".to_owned()));
+    let state = machine
+        .property("apache2.service", "UnitFileState")
+        .unwrap();
+    assert_eq!(state, "enabled");
+    assert_eq!(told(&node.apply()).0, Some(0));
+}
 
 /// Longer than any run takes here.
 const LONG: Duration = Duration::from_mins(3);
@@ -89,13 +132,23 @@ impl Box {
 
     /// Publishes the next version, which wants these packages.
     fn publish(&self, packages: &Value) {
-        self.version.set(self.version.get() + 1);
-        let document = json!({"signatures": [], "signed": {
-            "format": 1, "fleet": "test", "version": self.version.get(),
-            "issued": "2026-11-22T20:00:00Z", "expires": "2046-11-22T20:00:00Z",
+        self.publish_fleet(&json!({
             "servers": {"web-1": {"address": "10.77.0.11", "roles": ["web"]}},
             "roles": {"web": {"packages": packages}},
-        }});
+        }));
+    }
+
+    /// Publishes the next version, of which only the header is missing.
+    fn publish_fleet(&self, parts: &Value) {
+        self.version.set(self.version.get() + 1);
+        let mut signed = json!({
+            "format": 1, "fleet": "test", "version": self.version.get(),
+            "issued": "2026-11-22T20:00:00Z", "expires": "2046-11-22T20:00:00Z",
+        });
+        for (name, part) in parts.as_object().unwrap() {
+            signed[name] = part.clone();
+        }
+        let document = json!({"signatures": [], "signed": signed});
         let path = "/srv/bucket/fleet.json";
         self.machine
             .write(path, document.to_string().as_bytes())
@@ -567,4 +620,97 @@ fn what_is_absent_goes_and_takes_nothing_along(image: Image) {
     assert_eq!((node.has("alpha"), node.has("beta")), (None, None));
     let (code, said) = told(&node.apply());
     assert_eq!(code, Some(0), "{said}");
+}
+
+/// A lease of the shop's database.
+fn lease(epoch: u64, owner: &str) -> Vec<u8> {
+    let name = |text: &str| text.parse::<Name>().unwrap();
+    let lease = Lease {
+        format: lease::FORMAT,
+        product: name("shop"),
+        epoch,
+        owner: name(owner),
+        seq: 1,
+        nonce: Nonce::fresh().unwrap(),
+        state: LeaseState::Serving,
+        gtid: format!("0-{epoch}-42"),
+        armed: true,
+        held: Vec::new(),
+        to: None,
+        since: "2026-11-22T20:00:00Z".parse().unwrap(),
+        renewed: "2026-11-22T20:00:01Z".parse().unwrap(),
+        ttl_ms: 10_000,
+        planned: false,
+        opening: false,
+        previous: (epoch > 1).then(|| Previous {
+            owner: name("db-1"),
+            epoch: epoch - 1,
+            gtid: "0-1-41".into(),
+            complete: false,
+        }),
+    };
+    lease.bytes().unwrap()
+}
+
+fn the_name_of_the_master_follows_while_packages_come(image: Image) {
+    let node = Box::new(
+        image,
+        &[Made {
+            after: "sleep 600 || true",
+            ..Made::new("slow", "1.0")
+        }],
+    );
+    let put = |epoch, owner| {
+        let path = "/srv/bucket/leases/shop.json";
+        node.machine.write(path, &lease(epoch, owner)).unwrap();
+    };
+    let leads_to = |address: &str| {
+        let said = node.machine.run(&["getent", "hosts", "mysql-master"]);
+        said.is_ok_and(|said| said.stdout.starts_with(address))
+    };
+    let database = |name: &str, address: &str| {
+        (
+            name.to_owned(),
+            json!({"address": address, "roles": ["database"], "products": ["shop"]}),
+        )
+    };
+    let fleet = |packages: Value| {
+        let mut servers = serde_json::Map::from_iter([
+            database("db-1", "10.77.0.31"),
+            database("db-2", "10.77.0.32"),
+        ]);
+        let web = json!({"address": "10.77.0.11", "roles": ["web"], "products": ["shop"]});
+        servers.insert("web-1".to_owned(), web);
+        node.publish_fleet(&json!({
+            "servers": servers,
+            "roles": {"web": {"packages": packages}, "database": {}},
+            "products": {"shop": {"database": {"chain": ["db-1", "db-2"], "aliases": {"master": ["mysql-master"]}}}},
+        }));
+    };
+    put(1, "db-1");
+    fleet(json!([]));
+    let (code, said) = told(&node.apply());
+    assert_eq!(code, Some(2), "{said}");
+    assert!(leads_to("10.77.0.31"), "{said}");
+    fleet(json!(["slow"]));
+    node.machine
+        .must(&["systemd-run", "--unit=applying", "agentctl", "apply"])
+        .unwrap();
+    let busy = || {
+        let said = node.machine.run(&["pgrep", "-f", "sleep 600"]);
+        said.is_ok_and(|said| said.success())
+    };
+    see(&node.machine, "the transaction", busy);
+    for (epoch, owner, address) in [(2, "db-2", "10.77.0.32"), (3, "db-1", "10.77.0.31")] {
+        put(epoch, owner);
+        let took = see(&node.machine, "the name follows", || leads_to(address));
+        assert!(took < Duration::from_secs(6), "{took:?}");
+        assert!(busy(), "the transaction has ended: this shows nothing");
+    }
+    node.machine.must(&["pkill", "-f", "sleep 600"]).unwrap();
+    see(&node.machine, "the package", || node.has("slow").is_some());
+    see(&node.machine, "the run's end", || {
+        told(&node.apply()).0 == Some(0)
+    });
+    assert!(leads_to("10.77.0.31"));
 }

@@ -100,6 +100,8 @@ pub(super) struct NewHome {
 /// What a unit is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct UnitOrder {
+    /// To be masked, or no longer. `None`: that is as it should be.
+    pub(super) mask: Option<bool>,
     /// To start at boot, or no longer. `None`: that is as it should be.
     pub(super) enable: Option<bool>,
     /// `Start`, `Restart` or `Stop`. `None`: that is as it should be.

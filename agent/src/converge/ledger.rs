@@ -91,6 +91,8 @@ pub enum Form {
     Group,
     /// A user's account.
     User,
+    /// A systemd unit that is not the agent's, and as the document says.
+    Service,
 }
 
 /// What is remembered of a step, so that its removal can be activated when nothing asks for it any more.
@@ -218,6 +220,15 @@ impl Ledger {
     pub fn units(&self) -> impl Iterator<Item = (&str, &Owned)> {
         self.things
             .iter()
+            .filter(|(_, owned)| owned.form == Form::Unit)
+            .filter_map(|(thing, owned)| Some((thing.unit()?, owned)))
+    }
+
+    /// The services that the document speaks of.
+    pub fn services(&self) -> impl Iterator<Item = (&str, &Owned)> {
+        self.things
+            .iter()
+            .filter(|(_, owned)| owned.form == Form::Service)
             .filter_map(|(thing, owned)| Some((thing.unit()?, owned)))
     }
 
@@ -322,6 +333,7 @@ impl Form {
             Wish::Block { .. } => Self::Block,
             Wish::Link { .. } => Self::Link,
             Wish::Running { .. } => Self::Unit,
+            Wish::Service { .. } => Self::Service,
             Wish::Installed { .. } | Wish::NotInstalled => Self::Package,
             Wish::Group { .. } => Self::Group,
             Wish::User(_) | Wish::NoUser { .. } => Self::User,
@@ -354,6 +366,9 @@ pub(super) fn digest_of(want: &Want, step: &Step) -> String {
             sha256_hex(format!("installed {version}").as_bytes())
         }
         Wish::NotInstalled => sha256_hex(b"not installed"),
+        Wish::Service { running, enabled } => {
+            sha256_hex(format!("running {running:?}, enabled {enabled:?}").as_bytes())
+        }
         Wish::Running { reads } => {
             let mut all = Sha256::new();
             for (path, read) in step.paths() {

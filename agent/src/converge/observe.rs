@@ -17,7 +17,7 @@ use crate::node::{self, View};
 use crate::report::{DocumentId, Problem, Severity, StepName};
 use crate::resource::{self, Desired, Facts, Thing, Wave};
 use crate::settings::GuardSettings;
-use crate::system::platform::Family;
+use crate::system::platform::{Family, Platform};
 
 /// So many files that are not the agent's are named in one warning.
 const NAMED: usize = 3;
@@ -101,7 +101,11 @@ impl Converger {
             None => self.remember(intent, scope)?,
         };
         let good = GoodDocument::new(self, intent);
-        let wishes = self.wishes(fleet, intent, scope, &quarantine, &ledger.lists, &good);
+        // A package may have brought what a name depends on.
+        let platform = self.platform.with_what_came(files);
+        let platform = &*platform;
+        let looked = (platform, scope);
+        let wishes = self.wishes(fleet, intent, looked, &quarantine, &ledger.lists, &good);
         let wishes = wishes.await?;
         let mut desired = wishes.ok_or_else(|| RunError::NotInDocument(intent.node.clone()))?;
 
@@ -114,7 +118,7 @@ impl Converger {
         let mut fallback = match troubled.then(|| good.fleet()).transpose()?.flatten() {
             Some(fleet) => {
                 let none = Quarantine::empty("");
-                let wishes = self.wishes(&fleet, intent, scope, &none, &ledger.lists, &good);
+                let wishes = self.wishes(&fleet, intent, looked, &none, &ledger.lists, &good);
                 wishes.await?
             }
             None => None,
@@ -127,7 +131,7 @@ impl Converger {
             .chain(ledger.things.keys().cloned())
             .chain(self.kept_running(&desired, scope))
             .collect();
-        let sight = hands::look(files, &self.platform, things).await;
+        let sight = hands::look(files, platform, things).await;
         for desired in std::iter::once(&mut desired).chain(&mut fallback) {
             others::leave_to_others(desired, &ledger, &sight);
         }
@@ -183,7 +187,7 @@ impl Converger {
         &self,
         fleet: &Fleet,
         intent: &Intent,
-        scope: Scope,
+        (platform, scope): (&Platform, Scope),
         quarantine: &Quarantine,
         applied: &BTreeMap<StepName, Vec<String>>,
         good: &GoodDocument<'_>,
@@ -192,18 +196,18 @@ impl Converger {
             return Ok(None);
         };
         if scope == Scope::Fast {
-            let desired = resource::desired_fast(&view, &self.platform, &self.files).await;
+            let desired = resource::desired_fast(&view, platform, &self.files).await;
             return Ok(Some(desired));
         }
-        let (facts, problems) = self.facts(&view).await;
-        let first = resource::desired_all(&view, &self.platform, &facts);
+        let (facts, problems) = self.facts(&view, platform).await;
+        let first = resource::desired_all(&view, platform, &facts);
         let mut desired = if first.unfit.is_empty() && quarantine.members.is_empty() {
             first
         } else {
             let old = good.view()?;
             let again = async |view: &View| {
-                let (facts, _) = self.facts(view).await;
-                resource::desired_all(view, &self.platform, &facts)
+                let (facts, _) = self.facts(view, platform).await;
+                resource::desired_all(view, platform, &facts)
             };
             {
                 let old = old.as_ref();
@@ -217,8 +221,8 @@ impl Converger {
         Ok(Some(desired))
     }
 
-    async fn facts(&self, view: &View) -> (Facts, Vec<Problem>) {
-        resource::observe_all(view, &self.platform, &self.files).await
+    async fn facts(&self, view: &View, platform: &Platform) -> (Facts, Vec<Problem>) {
+        resource::observe_all(view, platform, &self.files).await
     }
 
     /// Has the report tell of what is not this agent's where it might be taken for it.

@@ -8,7 +8,7 @@ use super::plan::{self, Plan};
 use super::quarantine::Quarantine;
 use super::situation::{AccountsSeen, Seen, Sight, Situation};
 use super::{Intent, RunError};
-use crate::fleet::{Document, ServerState};
+use crate::fleet::{AtBoot, Document, ServerState};
 use crate::node;
 use crate::resource::{self, Desired, Facts, Thing, Want, Wish, block};
 use crate::settings::GuardSettings;
@@ -138,10 +138,18 @@ fn standing_on(desired: &Desired, document: Option<&Document>) -> (Ledger, Sight
                 Wish::Group { .. } | Wish::User(_) | Wish::NoUser { .. } => {
                     Seen::Account(Arc::default())
                 }
+                Wish::Service { running, enabled } => Seen::Unit(UnitState {
+                    loaded: *enabled != Some(AtBoot::Masked),
+                    active: *running == Some(true),
+                    enabled: *enabled == Some(AtBoot::Enabled),
+                    masked: *enabled == Some(AtBoot::Masked),
+                    ..UnitState::default()
+                }),
                 Wish::Running { .. } => Seen::Unit(UnitState {
                     loaded: true,
                     active: true,
                     enabled: true,
+                    ..UnitState::default()
                 }),
             };
             let owned = Owned {

@@ -85,8 +85,11 @@ fn wanted(platform: &Platform, files: &Files) -> Vec<(String, Kind)> {
     }
     // A ledger that cannot be read is told by the runs.
     let ledger = Ledger::load(files).unwrap_or_default();
-    let units = ledger.things.iter();
-    wanted.extend(units.filter_map(|(thing, owned)| Some((thing.unit()?.to_owned(), owned.kind))));
+    wanted.extend(
+        ledger
+            .units()
+            .map(|(unit, owned)| (unit.to_owned(), owned.kind)),
+    );
     if has_jobs(files, &platform.cron_dir) {
         wanted.push((platform.unit("crond"), Kind::Cron));
     }

@@ -6,9 +6,10 @@ use std::fmt;
 use super::account::{Group, User};
 use super::file::FileEntry;
 use super::model::{CronJob, Fleet, Product, Role, Server};
-use super::names::{AbsolutePath, AccountName, Name};
+use super::names::{AbsolutePath, AccountName, Name, UnitName};
 use super::package::Package;
 use super::pointer::Pointer;
+use super::service::Service;
 
 /// A product or a role: what its servers get stands in it, each item with the roles that it is for.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +66,14 @@ impl<'f> Bundle<'f> {
         match self {
             Self::Product(_, product) => &product.users,
             Self::Role(_, role) => &role.users,
+        }
+    }
+
+    /// Its services.
+    pub const fn services(self) -> &'f BTreeMap<UnitName, Service> {
+        match self {
+            Self::Product(_, product) => &product.services,
+            Self::Role(_, role) => &role.services,
         }
     }
 

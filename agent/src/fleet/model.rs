@@ -10,10 +10,11 @@ use super::account::{Group, User};
 use super::file::FileEntry;
 use super::names::{
     AbsolutePath, AccountName, Addresses, ByteSize, Connections, CronSchedule, HostAlias, HostName,
-    ItemSize, MailTo, Name, Port, ShellCommand, Span, Stamp, Threads, TimeZoneName, UserName,
-    VariableName, VariableValue, Weight, ZoneName,
+    ItemSize, MailTo, Name, Port, ShellCommand, Span, Stamp, Threads, TimeZoneName, UnitName,
+    UserName, VariableName, VariableValue, Weight, ZoneName,
 };
 use super::package::Package;
+use super::service::Service;
 use super::site::Site;
 use super::strict;
 
@@ -118,6 +119,13 @@ pub struct Role {
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub files: BTreeMap<AbsolutePath, FileEntry>,
+    /// Services: whether they run, and start at boot, by CentOS's names of their units.
+    #[serde(
+        default,
+        deserialize_with = "strict::objects",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub services: BTreeMap<UnitName, Service>,
 }
 
 /// A product: web sites with their caches, databases and cron jobs.
@@ -175,6 +183,13 @@ pub struct Product {
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub files: BTreeMap<AbsolutePath, FileEntry>,
+    /// Services: whether they run, and start at boot, by CentOS's names of their units.
+    #[serde(
+        default,
+        deserialize_with = "strict::objects",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub services: BTreeMap<UnitName, Service>,
 }
 
 /// A product's memcached cluster.
@@ -228,7 +243,7 @@ pub struct CacheList {
     pub format: ListFormat,
     /// A service to reload when the list changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reload: Option<super::names::UnitName>,
+    pub reload: Option<UnitName>,
 }
 
 /// A node list file's format.

@@ -11,6 +11,7 @@ use super::model::{
 use super::package::PackageFields;
 use super::pointer::Place;
 use super::secret::SecretSource;
+use super::service::Service;
 use super::site::{BasicAuth, DirectoryOption, Override, Redirect, Satisfy, Scheme, Site};
 use super::tree::Node;
 use super::walk::{Field, Walk, Walker, any_text, of, word};
@@ -51,8 +52,8 @@ object!(Server,
     later: []);
 object!(Role,
     required: [],
-    optional: [groups, users, cron, packages, files],
-    later: ["services"]);
+    optional: [groups, users, cron, packages, services, files],
+    later: []);
 object!(Group,
     required: [gid],
     optional: [on],
@@ -63,8 +64,8 @@ object!(User,
     later: []);
 object!(Product,
     required: [],
-    optional: [groups, users, sites, cache, caches, database, cron, packages, files],
-    later: ["services", "release", "smoke", "dns"]);
+    optional: [groups, users, sites, cache, caches, database, cron, packages, services, files],
+    later: ["release", "smoke", "dns"]);
 object!(Site,
     required: [domains],
     optional: [root, redirect, port, ports, scheme, trusted_proxies, allow, auth, aliases, no_php,
@@ -114,6 +115,10 @@ object!(FileEntry,
 object!(SecretSource,
     required: [],
     optional: [file, aws, field],
+    later: []);
+object!(Service,
+    required: [],
+    optional: [running, enabled, on],
     later: []);
 object!(Signature,
     required: [key, signature],

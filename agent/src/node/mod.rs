@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::fleet::{Cache, CronJob, Name, Package, Pointer, Server, Site};
+use crate::fleet::names::UnitName;
+use crate::fleet::{Cache, CronJob, Name, Package, Pointer, Server, Service, Site};
 
 pub use accounts::{GroupView, UserView};
 pub use databases::{Elected, Elections};
@@ -48,8 +49,21 @@ pub struct View {
     pub packages: Vec<PackageView>,
     /// Its files, by path.
     pub files: Vec<FileView>,
+    /// Services of which something is wished, each once, sorted by name.
+    pub services: Vec<ServiceView>,
     /// Products whose database it is the master of now.
     pub masters: Vec<Name>,
+}
+
+/// A service as all roles and products of a box wish it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceView {
+    /// CentOS's name of its unit.
+    pub name: UnitName,
+    /// What the document says, of all places together.
+    pub service: Service,
+    /// Where it stands.
+    pub origins: Vec<Pointer>,
 }
 
 /// A package as all roles and products of a box ask for it.

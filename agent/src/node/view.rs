@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::{
-    CacheName, CacheView, CronView, Elections, HostEntry, HostsScope, Owner, PackageView, SiteView,
-    View, databases, files,
+    CacheName, CacheView, CronView, Elections, HostEntry, HostsScope, Owner, PackageView,
+    ServiceView, SiteView, View, databases, files,
 };
 use crate::fleet::{
     Bundle, CronJob, CronRun, Fleet, Name, Package, Pointer, Server, ServerState, applies, bundles,
@@ -33,6 +33,7 @@ pub fn view(fleet: &Fleet, node: &Name, hosts: HostsScope, elections: &Elections
         sites: Vec::new(),
         cron: Vec::new(),
         packages: Vec::new(),
+        services: Vec::new(),
         masters: Vec::new(),
         files: Vec::new(),
     };
@@ -44,6 +45,7 @@ pub fn view(fleet: &Fleet, node: &Name, hosts: HostsScope, elections: &Elections
         view.sites = on.sites();
         view.cron = on.cron();
         view.packages = on.packages();
+        view.services = on.services();
         view.masters = on.masters();
         view.files = files::files(fleet, name, server, elections);
     }
@@ -242,6 +244,37 @@ impl<'f> Node<'f> {
                         });
                     }
                     Entry::Occupied(known) => known.into_mut().join(package, at),
+                }
+            }
+        }
+        all.into_values().collect()
+    }
+
+    fn services(&self) -> Vec<ServiceView> {
+        let mut all: BTreeMap<&str, ServiceView> = BTreeMap::new();
+        for bundle in bundles(self.fleet, self.server) {
+            let origin = bundle.origin().then("services");
+            for (name, service) in bundle.services() {
+                if !applies(&service.on, self.server) {
+                    continue;
+                }
+                let at = origin.then(name);
+                let unit = name.as_str();
+                let unit = unit.strip_suffix(".service").unwrap_or(unit);
+                match all.entry(unit) {
+                    Entry::Vacant(place) => {
+                        place.insert(ServiceView {
+                            name: name.clone(),
+                            service: service.clone(),
+                            origins: vec![at],
+                        });
+                    }
+                    Entry::Occupied(known) => {
+                        let known = known.into_mut();
+                        known.service.running = known.service.running.or(service.running);
+                        known.service.enabled = known.service.enabled.or(service.enabled);
+                        known.origins.push(at);
+                    }
                 }
             }
         }

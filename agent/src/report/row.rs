@@ -22,6 +22,8 @@ pub enum Kind {
     Hosts,
     /// Apache virtual hosts.
     Sites,
+    /// Services.
+    Services,
     /// Cron jobs.
     Cron,
 }
@@ -36,6 +38,7 @@ impl Kind {
             Self::Cache => "cache",
             Self::Hosts => "hosts",
             Self::Sites => "sites",
+            Self::Services => "services",
             Self::Cron => "cron",
         }
     }

@@ -96,6 +96,12 @@ pub enum Action {
     Restart,
     /// A unit is stopped and disabled.
     Stop,
+    /// A unit does not start at boot any more.
+    Disable,
+    /// Nothing can start a unit any more.
+    Mask,
+    /// A unit that nothing could start can be started again.
+    Unmask,
     /// A package is installed that was not there, or only in part.
     Install,
     /// A package comes in a newer version.
@@ -117,6 +123,9 @@ impl Action {
             Self::Start => "start",
             Self::Restart => "restart",
             Self::Stop => "stop",
+            Self::Disable => "disable",
+            Self::Mask => "mask",
+            Self::Unmask => "unmask",
             Self::Install => "install",
             Self::Upgrade => "upgrade",
             Self::Downgrade => "downgrade",

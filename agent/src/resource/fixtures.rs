@@ -21,6 +21,7 @@ pub(super) fn view() -> View {
         sites: Vec::new(),
         cron: Vec::new(),
         packages: Vec::new(),
+        services: Vec::new(),
         masters: Vec::new(),
         files: Vec::new(),
     }

@@ -16,6 +16,7 @@ mod member;
 mod packages;
 mod precaution;
 pub mod secrets;
+mod services;
 mod sites;
 mod step;
 mod text;
@@ -32,6 +33,7 @@ pub use hosts::{Hosts, HostsFacts, HostsLine, PATH as HOSTS};
 pub use member::{Member, MemberName};
 pub use packages::{KEPT as PACKAGES_KEPT, LOG as PACKAGES_LOG, Packages, PackagesFacts};
 pub use precaution::{OpenLogs, OthersSites, Precaution, ServedName, logs_of};
+pub use services::{Services, ServicesFacts, is_database_server};
 pub use sites::{ApacheFacts, Sites};
 pub use step::{
     AccountWish, Activation, BLOCK_BEGIN, BLOCK_END, Check, FileCheck, GuardedList, LineOrigin,
@@ -271,7 +273,8 @@ macro_rules! resources {
 resources! {
     Base: packages = Packages, accounts = Accounts;
     Content: files = PlacedFiles, cache_lists = CacheLists, hosts = Hosts;
-    Serving: cache_instances = CacheInstances, sites = Sites, cron = Cron;
+    Serving: cache_instances = CacheInstances, sites = Sites, services = Services,
+        cron = Cron;
 }
 
 fn unseen(kind: Kind, error: &ObserveError) -> Problem {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::member::{Member, MemberName};
 use super::precaution::Precaution;
 use super::text::Text;
-use crate::fleet::Pointer;
+use crate::fleet::{AtBoot, Pointer};
 use crate::report::{Kind, StepName};
 use crate::system::command::CommandLine;
 use crate::system::file::Attributes;
@@ -420,6 +420,13 @@ pub enum Wish {
         /// What it read when it started: these paths, which the same step wants. A unit that read anything else is
         /// restarted.
         reads: Vec<PathBuf>,
+    },
+    /// A systemd unit that is somebody else's, as the document says. What is not said stays as it is.
+    Service {
+        /// Whether it runs.
+        running: Option<bool>,
+        /// Whether it starts at boot.
+        enabled: Option<AtBoot>,
     },
     /// A package that is there.
     Installed {

@@ -31,6 +31,46 @@ pub struct UnitState {
     pub active: bool,
     /// Started at boot, or by what wants it: enabling it would change nothing.
     pub enabled: bool,
+    /// It is on its way: systemd is starting it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub activating: bool,
+    /// It ended, and systemd starts it again and again.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub restarting: bool,
+    /// Nothing can start it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub masked: bool,
+    /// It has no link for the boot, and can have none: it is static, made by a generator, or another's alias.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub fixed: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// What units are really called: of an alias that is another name. Names that systemd does not know are left out.
+pub async fn real_names(
+    platform: &Platform,
+    units: &[String],
+) -> Result<BTreeMap<String, String>, CommandError> {
+    if units.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let command = show(platform, units);
+    let output = command::run(&command).await?.checked(&command)?;
+    let paragraphs = output.stdout.split("\n\n");
+    let paragraphs = paragraphs.filter(|paragraph| !paragraph.trim().is_empty());
+    let names = units
+        .iter()
+        .zip(paragraphs)
+        .filter_map(|(unit, paragraph)| {
+            let is_known = property(paragraph, "LoadState") != Some("not-found");
+            let name = property(paragraph, "Id").filter(|_| is_known)?;
+            Some((unit.clone(), name.to_owned()))
+        });
+    Ok(names.collect())
 }
 
 /// The states of `units`, by the names given, in one call of `systemctl`.
@@ -87,7 +127,7 @@ fn show(platform: &Platform, units: &[String]) -> CommandLine {
     let fixed = [
         platform.systemctl.display().to_string(),
         "show".to_owned(),
-        "--property=Id,ActiveState,UnitFileState,LoadState".to_owned(),
+        "--property=Id,ActiveState,SubState,UnitFileState,LoadState".to_owned(),
         "--".to_owned(),
     ];
     CommandLine::new(fixed.into_iter().chain(units.iter().cloned()), ASK)
@@ -114,6 +154,15 @@ fn parse_unit(paragraph: &str) -> UnitState {
         enabled: matches!(
             value("UnitFileState"),
             Some("enabled" | "static" | "alias" | "indirect" | "generated")
+        ),
+        activating: value("ActiveState") == Some("activating")
+            && value("SubState") != Some("auto-restart"),
+        restarting: value("SubState") == Some("auto-restart"),
+        masked: value("LoadState") == Some("masked")
+            || matches!(value("UnitFileState"), Some("masked" | "masked-runtime")),
+        fixed: matches!(
+            value("UnitFileState"),
+            Some("static" | "alias" | "generated" | "transient")
         ),
     }
 }
@@ -185,6 +234,22 @@ pub async fn started(
 /// `systemctl enable`. Does not start it.
 pub fn enable(platform: &Platform, unit: &str) -> CommandLine {
     systemctl(platform, "enable", unit, ENABLE)
+}
+
+/// `systemctl mask`. Does not stop it.
+pub fn mask(platform: &Platform, unit: &str) -> CommandLine {
+    systemctl(platform, "mask", unit, ENABLE)
+}
+
+/// `systemctl unmask`.
+pub fn unmask(platform: &Platform, unit: &str) -> CommandLine {
+    systemctl(platform, "unmask", unit, ENABLE)
+}
+
+/// `systemctl start`, not waiting: for whoever is waited for by it.
+pub fn start_at_once(platform: &Platform, unit: &str) -> CommandLine {
+    let systemctl = platform.systemctl.display().to_string();
+    CommandLine::new([&systemctl, "start", "--no-block", "--", unit], ENABLE)
 }
 
 /// `systemctl disable`. Does not stop it.

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use super::super::change::{AccountOrder, After, Change, Inverse, When};
 use super::super::hands::{account, path, unit};
-use super::super::ledger::Owned;
+use super::super::ledger::{Form, Owned};
 use super::super::pending::{Interrupted, Stage, Undo};
 use super::super::plan::{Plan, PlannedStep};
 use super::super::quarantine::Failure;
 use super::super::saved::Saved;
 use super::fault::Fault;
 use super::{Applier, activate, backup, probe};
-use crate::report::{Cause, Outcome, StepRecord};
+use crate::report::{Action, Cause, Kind, Outcome, StepRecord};
 use crate::resource::{MemberName, Thing};
 use crate::system::chain;
 use crate::system::crash;
@@ -122,7 +122,7 @@ impl Applier<'_> {
         row.outcome = match (&put_back, switched.live) {
             (Ok(()), true) if blamed.is_some() => Outcome::PutBack,
             (Ok(()), live) => {
-                if live {
+                if live && step.kind() != Kind::Services {
                     row.notes.push("it was switched and put back".into());
                 }
                 Outcome::Failed
@@ -232,8 +232,11 @@ impl Applier<'_> {
         let logs = activate::logs(&step.known.activate);
         let refusals = probe::refusals(&step.probes);
         let deferred = self.activate(step, row, switched).await;
-        let deferred =
-            deferred.map_err(|error| Fault::change(error).and(&activate::reasons(&logs)))?;
+        let deferred = deferred.map_err(|error| match step.kind() {
+            // What the document says of a service is not to blame for its not starting: it is tried again.
+            Kind::Services => Fault::Box(error),
+            _ => Fault::change(error).and(&activate::reasons(&logs)),
+        })?;
         crash::point("activated");
         if !deferred {
             let proven = self.prove(step, silent, &refusals).await;
@@ -306,6 +309,7 @@ impl Applier<'_> {
         row: &mut StepRecord,
         switched: &mut Switched,
     ) -> Result<bool, String> {
+        let mut deferred = false;
         for change in step.at(When::Activate) {
             let (Some(name), Some(After::Unit(order))) = (change.thing.unit(), &change.after)
             else {
@@ -314,8 +318,18 @@ impl Applier<'_> {
             let what = format!("{} {name}", change.action.verb());
             self.say(&what, step);
             switched.note(&change.thing, &change.before);
-            unit::commit(self.platform, name, *order).await?;
+            let starts = change.form == Form::Service && order.run == Some(Action::Start);
+            let booting = starts && self.booting;
+            unit::commit(self.platform, name, *order, booting).await?;
             row.activated.push(what);
+            if booting {
+                row.notes.push(format!(
+                    "{name} is on its way; the next run looks whether it runs"
+                ));
+                deferred = true;
+            } else if starts {
+                unit::stays_up(self.platform, name).await?;
+            }
             crash::point("unit changed");
             if let Some(pending) = self.pending.steps.get_mut(&step.name) {
                 let changes = pending.changes.iter_mut();
@@ -326,7 +340,6 @@ impl Applier<'_> {
                 recorded.map_err(|error| chain(&error))?;
             }
         }
-        let mut deferred = false;
         for activation in &step.known.activate {
             self.say(&format!("activating {}", activation.unit), step);
             match activate::activation(self.platform, activation, self.booting).await? {
@@ -452,7 +465,7 @@ impl PlannedStep {
                 && self.at(When::Activate).next().is_none());
         let alone = matches!(
             self.changes.as_slice(),
-            [change] if change.action == crate::report::Action::Update && ledger.things.contains_key(&change.thing)
+            [change] if change.action == Action::Update && ledger.things.contains_key(&change.thing)
         );
         activates || !alone
     }

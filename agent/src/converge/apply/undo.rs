@@ -1,6 +1,6 @@
 //! Putting back what was there before a step, and making that take effect.
 
-use super::super::change::{After, When};
+use super::super::change::{After, Change, Inverse, When};
 use super::super::hands::{account, path, unit};
 use super::super::plan::PlannedStep;
 use super::super::saved::Saved;
@@ -48,7 +48,8 @@ impl Applier<'_> {
     }
 
     async fn undo_units(&self, step: &PlannedStep, switched: &Switched, errors: &mut Vec<String>) {
-        for change in step.at(When::Activate) {
+        let undone = |change: &&Change| !matches!(change.inverse, Inverse::Never(_));
+        for change in step.at(When::Activate).filter(undone) {
             let changed = switched.undo.iter().find(|undo| undo.thing == change.thing);
             if let (Some(name), Some(After::Unit(order)), Some(Saved::Unit(state))) = (
                 change.thing.unit(),
@@ -56,7 +57,7 @@ impl Applier<'_> {
                 changed.map(|undo| &undo.before),
             ) {
                 let undo = unit::undo(*state, change.inverse, *order);
-                errors.extend(unit::commit(self.platform, name, undo).await.err());
+                errors.extend(unit::commit(self.platform, name, undo, false).await.err());
             }
         }
     }

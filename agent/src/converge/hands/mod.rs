@@ -6,6 +6,7 @@
 pub(super) mod account;
 pub(super) mod package;
 pub(super) mod path;
+mod service;
 pub(super) mod unit;
 
 pub use account::as_it_stands as account_as_it_stands;
@@ -14,9 +15,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::change::Change;
-use super::ledger::Owned;
+use super::ledger::{Form, Owned};
 use super::situation::{Seen, Sight, Situation};
-use crate::resource::{Step, Thing, Want};
+use crate::resource::{Step, Thing, Want, Wish};
 use crate::system::chain;
 use crate::system::file::Files;
 use crate::system::platform::Platform;
@@ -84,6 +85,9 @@ pub(super) fn difference(
 ) -> Result<Option<Change>, String> {
     match &want.thing {
         Thing::Path(path) => path::difference(path, want, step, situation),
+        Thing::Unit(_) if matches!(want.wish, Wish::Service { .. }) => {
+            service::difference(want, step, situation)
+        }
         Thing::Unit(unit) => unit::difference(unit, want, step, situation, touched),
         Thing::Package(package) => package::difference(package, want, step, situation),
         Thing::Group(_) | Thing::User(_) => account::difference(want, step, situation),
@@ -95,6 +99,8 @@ pub(super) fn difference(
 pub(super) fn removal(thing: &Thing, owned: &Owned, situation: &Situation<'_>) -> Option<Change> {
     match thing {
         Thing::Path(path) => path::removal(path, owned, situation),
+        // A service that the document speaks of no more is somebody else's again, as it is.
+        Thing::Unit(_) if owned.form == Form::Service => None,
         Thing::Unit(unit) => unit::removal(unit, owned, situation),
         // What came stays: nobody knows who has come to need it. Only `absent` removes.
         Thing::Package(_) => None,

@@ -101,6 +101,7 @@ pub(super) fn difference(
             }
         }
         Wish::Running { .. }
+        | Wish::Service { .. }
         | Wish::Installed { .. }
         | Wish::NotInstalled
         | Wish::Group { .. }

@@ -1,6 +1,7 @@
 //! systemd units: enabled and running with what they are to read, or stopped and disabled.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::super::change::{After, Change, Inverse, UnitOrder, When};
 use super::super::ledger::{Form, Owned, digest_of};
@@ -12,6 +13,10 @@ use crate::system::chain;
 use crate::system::command::{self, CommandLine};
 use crate::system::platform::Platform;
 use crate::system::systemd::{self, UnitState};
+
+/// So often, and so far apart, a service that was started is looked at.
+const LOOKS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(400);
 
 /// See [`super::difference`].
 pub(super) fn difference(
@@ -41,6 +46,7 @@ pub(super) fn difference(
         || read.is_some_and(|read| !read.is_empty() && read != wished)
         || situation.owes(&step.name, &want.thing);
     let order = UnitOrder {
+        mask: None,
         enable: (!state.enabled).then_some(true),
         run: match (state.active, stale) {
             (false, _) => Some(Action::Start),
@@ -89,6 +95,7 @@ pub(super) fn removal(unit: &str, owned: &Owned, situation: &Situation<'_>) -> O
         before: Saved::Unit(state),
         inverse: Inverse::Restored,
         after: Some(After::Unit(UnitOrder {
+            mask: None,
             enable: state.enabled.then_some(false),
             run: Some(Action::Stop),
         })),
@@ -116,11 +123,13 @@ fn state(thing: &Thing, situation: &Situation<'_>) -> Result<Option<UnitState>, 
 impl UnitOrder {
     /// What is done, in one word. `None`: nothing.
     pub(in super::super) fn action(self) -> Option<Action> {
-        match (self.run, self.enable) {
-            (Some(action), _) => Some(action),
-            (None, Some(true)) => Some(Action::Enable),
-            (None, Some(false)) => Some(Action::Stop),
-            (None, None) => None,
+        match (self.run, self.mask, self.enable) {
+            (Some(action), _, _) => Some(action),
+            (None, Some(true), _) => Some(Action::Mask),
+            (None, _, Some(true)) => Some(Action::Enable),
+            (None, _, Some(false)) => Some(Action::Disable),
+            (None, Some(false), None) => Some(Action::Unmask),
+            (None, None, None) => None,
         }
     }
 }
@@ -130,6 +139,7 @@ pub(in super::super) async fn commit(
     platform: &Platform,
     unit: &str,
     order: UnitOrder,
+    booting: bool,
 ) -> Result<(), String> {
     // Enabled first: a unit that starts but would be gone after a reboot is half done. Disabled first: one that would
     // come back is half gone.
@@ -143,10 +153,35 @@ pub(in super::super) async fn commit(
     let run = order.run.map(|action| match action {
         Action::Restart => systemd::restart(platform, unit),
         Action::Stop => systemd::stop(platform, unit),
+        // It may be ordered after the agent: waiting for it would be waiting for ourselves.
+        Action::Start if booting => systemd::start_at_once(platform, unit),
         _ => systemd::start(platform, unit),
     });
-    for command in enable.into_iter().chain(run) {
+    let (unmask, mask) = match order.mask {
+        Some(true) => (None, Some(systemd::mask(platform, unit))),
+        Some(false) => (Some(systemd::unmask(platform, unit)), None),
+        None => (None, None),
+    };
+    for command in unmask.into_iter().chain(enable).chain(run).chain(mask) {
         self::run(&command).await?;
+    }
+    Ok(())
+}
+
+/// Whether a unit that was just started goes on running, a moment later: many a service ends as soon as it has read its
+/// configuration. The error says that it has not.
+pub(in super::super) async fn stays_up(platform: &Platform, unit: &str) -> Result<(), String> {
+    for _ in 0..LOOKS {
+        tokio::time::sleep(PAUSE).await;
+        let units = [unit.to_owned()];
+        let states = systemd::unit_states(platform, &units).await;
+        let states = states.map_err(|error| chain(&error))?;
+        let state = states.get(unit).copied().unwrap_or_default();
+        if !state.active && !state.activating {
+            return Err(format!(
+                "{unit} was started and has ended since; journalctl -u {unit} says why"
+            ));
+        }
     }
     Ok(())
 }
@@ -155,6 +190,7 @@ pub(in super::super) async fn commit(
 pub(in super::super) fn undo(state: UnitState, inverse: Inverse, order: UnitOrder) -> UnitOrder {
     let own = inverse == Inverse::Restored;
     UnitOrder {
+        mask: None,
         enable: order.enable.map(|_| state.enabled).filter(|enabled| {
             // What the agent keeps enabled stays so.
             !own || *enabled || order.run == Some(Action::Stop)

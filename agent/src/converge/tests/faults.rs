@@ -11,6 +11,10 @@ const RUNNING: UnitState = UnitState {
     loaded: true,
     active: true,
     enabled: true,
+    activating: false,
+    restarting: false,
+    masked: false,
+    fixed: false,
 };
 
 async fn running_instance(text: &str) -> Machine {

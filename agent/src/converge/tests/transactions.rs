@@ -478,6 +478,7 @@ async fn units_are_started_restarted_and_stopped() {
             loaded: true,
             active: true,
             enabled: true,
+            ..UnitState::default()
         },
     );
     machine.apply(vec![instance("b")]).await;

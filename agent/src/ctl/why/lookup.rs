@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use super::{
-    Explanation, LaterFailure, Line, OwnedAccount, OwnedPackage, OwnedPath, OwnedUnit, State,
-    WriteCause,
+    Explanation, LaterFailure, Line, Other, OwnedAccount, OwnedPath, OwnedUnit, State, WriteCause,
 };
 use crate::converge::account_as_it_stands;
 use crate::converge::journal;
@@ -43,7 +42,7 @@ impl<'a> Lookup<'a> {
         })
     }
 
-    /// Everything that is known of `subject`: a path, a unit, a package, or a word that stands in a file of the agent's.
+    /// Everything that is known of `subject`: a path, a unit, a package, a service, or a word that stands in a file of the agent's.
     pub(super) fn find(&self, subject: &str, name: Option<&str>) -> Explanation {
         let mut answer = Explanation {
             format: 1,
@@ -51,7 +50,7 @@ impl<'a> Lookup<'a> {
             name: name.map(Into::into),
             owned: Vec::new(),
             units: Vec::new(),
-            packages: Vec::new(),
+            others: Vec::new(),
             accounts: Vec::new(),
             nearest: Vec::new(),
         };
@@ -68,9 +67,9 @@ impl<'a> Lookup<'a> {
             return answer;
         }
         answer.units = self.units(subject);
-        answer.packages = self.packages(subject);
+        answer.others = self.others(subject);
         answer.accounts = self.accounts(subject);
-        if !(answer.units.is_empty() && answer.packages.is_empty() && answer.accounts.is_empty()) {
+        if !(answer.units.is_empty() && answer.others.is_empty() && answer.accounts.is_empty()) {
             return answer;
         }
         for (path, owned) in self.ledger.paths() {
@@ -163,12 +162,16 @@ impl<'a> Lookup<'a> {
             .collect()
     }
 
-    fn packages(&self, subject: &str) -> Vec<OwnedPackage> {
+    fn others(&self, subject: &str) -> Vec<Other> {
+        let full = format!("{subject}.service");
         let packages = self.ledger.packages();
+        let services = self.ledger.services();
         packages
-            .filter(|(package, _)| *package == subject)
-            .map(|(package, owned)| OwnedPackage {
-                package: package.to_owned(),
+            .filter(|(name, _)| *name == subject)
+            .chain(services.filter(|(name, _)| *name == subject || *name == full))
+            .map(|(name, owned)| Other {
+                name: name.to_owned(),
+                form: owned.form,
                 step: owned.step.clone(),
                 adopted: owned.adopted,
                 version: owned.version,

@@ -1,4 +1,4 @@
-//! `agentctl why`: who asked for a file, a line, a unit, a package or an account, which run wrote it, whether it is still so.
+//! `agentctl why`: who asked for a file, a line, a unit, a package, a service or an account, which run wrote it, whether it is still so.
 
 mod lookup;
 mod text;
@@ -29,7 +29,8 @@ struct Explanation {
     name: Option<String>,
     owned: Vec<OwnedPath>,
     units: Vec<OwnedUnit>,
-    packages: Vec<OwnedPackage>,
+    /// Packages and services.
+    others: Vec<Other>,
     accounts: Vec<OwnedAccount>,
     /// Paths that may have been meant.
     nearest: Vec<PathBuf>,
@@ -113,10 +114,11 @@ struct OwnedUnit {
     paths: Vec<PathBuf>,
 }
 
-/// A package that the document asks for, or asks to be gone.
+/// A package or service that is not the agent's, and as the document says.
 #[derive(Debug, Serialize)]
-struct OwnedPackage {
-    package: String,
+struct Other {
+    name: String,
+    form: Form,
     step: StepName,
     /// It was as the document says when the agent came.
     adopted: bool,
@@ -164,7 +166,7 @@ pub fn why(
     console.print(&answer, |paint| text::answer(&answer, clock::now(), paint))?;
     let found = !(answer.owned.is_empty()
         && answer.units.is_empty()
-        && answer.packages.is_empty()
+        && answer.others.is_empty()
         && answer.accounts.is_empty());
     Ok(u8::from(!found))
 }

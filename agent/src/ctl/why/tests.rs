@@ -172,7 +172,7 @@ fn a_word_is_looked_up_everywhere() {
     );
     assert!(
         all.why("mysql", None)
-            .contains("no file, line, unit, package or account")
+            .contains("no file, line, unit, package, service or account")
     );
 }
 

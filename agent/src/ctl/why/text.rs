@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
-use super::{Explanation, OwnedAccount, OwnedPackage, OwnedPath, OwnedUnit, State};
+use super::{Explanation, Other, OwnedAccount, OwnedPath, OwnedUnit, State};
 use crate::converge::ledger::Form;
 use crate::fleet::Pointer;
 use crate::report::text::{Paint, ago, moment, shown};
@@ -21,8 +21,8 @@ pub(super) fn answer(answer: &Explanation, now: Timestamp, paint: Paint) -> Stri
     for each in &answer.units {
         unit(&mut out, each, paint);
     }
-    for each in &answer.packages {
-        package(&mut out, each, now, paint);
+    for each in &answer.others {
+        other(&mut out, each, now, paint);
     }
     for each in &answer.accounts {
         account(&mut out, each, now, paint);
@@ -44,7 +44,7 @@ fn nothing(out: &mut String, answer: &Explanation, paint: Paint) {
     } else {
         let _ = writeln!(
             out,
-            "{}: no file, line, unit, package or account of the agent's has this name",
+            "{}: no file, line, unit, package, service or account of the agent's has this name",
             paint.bold(&subject)
         );
     }
@@ -63,6 +63,7 @@ fn path(out: &mut String, path: &OwnedPath, answer: &Explanation, now: Timestamp
         Form::Link => "the link is the agent's",
         Form::Directory => "the directory is the agent's, what stands in it is not",
         Form::Unit => "the unit is the agent's",
+        Form::Service => "the service is as the document says",
         Form::Package => "the package is as the document says",
         Form::Private => "the whole file is the agent's, in an account's own directory",
         Form::Group | Form::User => "the account is the agent's",
@@ -215,33 +216,36 @@ fn unit(out: &mut String, unit: &OwnedUnit, paint: Paint) {
     row(out, paint, "how it is", &format!("systemctl status {name}"));
 }
 
-fn package(out: &mut String, package: &OwnedPackage, now: Timestamp, paint: Paint) {
-    let name = shown(&package.package);
+fn other(out: &mut String, other: &Other, now: Timestamp, paint: Paint) {
+    let name = shown(&other.name);
+    let is_service = other.form == Form::Service;
+    let what = if is_service { "service" } else { "package" };
     let _ = writeln!(
         out,
-        "{}: a package that the document speaks of ({})",
+        "{}: a {what} that the document speaks of ({})",
         paint.bold(&name),
-        shown(&package.step.0)
+        shown(&other.step.0)
     );
-    let version = package.version;
-    let asked = format!(
-        "version {version} of the document{}",
-        all(&package.asked_by)
-    );
+    let version = other.version;
+    let asked = format!("version {version} of the document{}", all(&other.asked_by));
     row(out, paint, "asked for by", &asked);
-    let when = ago(package.written, now);
-    let by = if package.adopted {
+    let when = ago(other.written, now);
+    let by = if other.adopted {
         format!("somebody else: it was as the document says when the agent came, {when}")
     } else {
-        format!("run {}, {} ({when})", package.run, moment(package.written))
+        format!("run {}, {} ({when})", other.run, moment(other.written))
     };
     row(out, paint, "done by", &by);
-    row(
-        out,
-        paint,
-        "it stays",
-        "until the document says that it is absent",
-    );
+    if is_service {
+        row(out, paint, "how it is", &format!("systemctl status {name}"));
+    } else {
+        row(
+            out,
+            paint,
+            "it stays",
+            "until the document says that it is absent",
+        );
+    }
 }
 
 fn account(out: &mut String, account: &OwnedAccount, now: Timestamp, paint: Paint) {

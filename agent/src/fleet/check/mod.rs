@@ -11,6 +11,7 @@ mod packages;
 mod paths;
 mod products;
 mod servers;
+mod services;
 pub(super) mod sites;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -56,6 +57,7 @@ pub(super) fn check(fleet: &Fleet, findings: &mut Findings) {
     check.roles();
     check.products();
     check.packages();
+    check.all_services();
     check.boxes();
     check.files_agree();
     check.accounts_agree();

@@ -215,10 +215,16 @@ fn change(
         Action::Update => "update",
         Action::Remove => "remove",
         Action::Enable => "enable",
+        Action::Start | Action::Stop if step.kind == Kind::Services => change.action.verb(),
         Action::Start => "enable and start",
         Action::Restart => "restart",
         Action::Stop => "stop and disable",
-        Action::Install | Action::Upgrade | Action::Downgrade => change.action.verb(),
+        Action::Disable
+        | Action::Mask
+        | Action::Unmask
+        | Action::Install
+        | Action::Upgrade
+        | Action::Downgrade => change.action.verb(),
         Action::Lock => "lock",
     };
     let path = change.path.to_string_lossy();

@@ -1,10 +1,14 @@
 //! Which platform this is, from what stands on the disk.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use super::{Family, Platform};
 use crate::system::file::{Files, Found};
 use crate::system::root::Root;
+
+/// CentOS's name of the service.
+const PHP: &str = "php-fpm";
 
 impl Platform {
     /// The platform of what stands under `root`.
@@ -28,9 +32,35 @@ impl Platform {
         {
             platform
                 .units
-                .insert("php-fpm".to_owned(), format!("php{version}-fpm"));
+                .insert(PHP.to_owned(), format!("php{version}-fpm"));
         }
         platform
+    }
+}
+
+impl Platform {
+    /// The same with what has come since it was made: PHP, whose service has its version in its name. What agentd.toml says
+    /// of it stays.
+    pub fn with_what_came(&self, files: &Files) -> Cow<'_, Self> {
+        let known = self.units.get(PHP).map(String::as_str);
+        let is_found = known.is_none_or(|name| {
+            let version = name
+                .strip_prefix("php")
+                .and_then(|rest| rest.strip_suffix("-fpm"));
+            version.is_some_and(|version| version.contains('.'))
+        });
+        let came = (self.family == Family::Debian && is_found)
+            .then(|| newest_php(files))
+            .flatten()
+            .map(|version| format!("php{version}-fpm"));
+        match came {
+            Some(name) if known != Some(name.as_str()) => {
+                let mut platform = self.clone();
+                platform.units.insert(PHP.to_owned(), name);
+                Cow::Owned(platform)
+            }
+            _ => Cow::Borrowed(self),
+        }
     }
 }
 

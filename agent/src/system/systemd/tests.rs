@@ -40,13 +40,18 @@ fn states_go_to_the_names_asked_for_aliases_included() {
         loaded,
         active,
         enabled,
+        ..UnitState::default()
     };
     assert_eq!(states["apache2.service"], state(true, true, true));
     assert_eq!(states["mysql.service"], state(true, false, false));
     assert_eq!(states["nowhere.service"], state(false, false, false));
     assert_eq!(
         states["agentd-memcached@shop.service"],
-        state(false, true, true)
+        UnitState {
+            masked: true,
+            fixed: true,
+            ..state(false, true, true)
+        }
     );
 }
 
@@ -91,7 +96,7 @@ async fn what_systemctl_says_against_it_is_passed_on() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "/bin/false show --property=Id,ActiveState,UnitFileState,LoadState -- cron.service \
+        "/bin/false show --property=Id,ActiveState,SubState,UnitFileState,LoadState -- cron.service \
          failed (exit code 1): nothing"
     );
 }
