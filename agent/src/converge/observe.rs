@@ -68,8 +68,7 @@ impl Observed {
     pub(super) fn has_later(&self, wave: Wave) -> bool {
         let all = self.desired.steps.iter();
         let all = all.chain(self.fallback.iter().flat_map(|fallback| &fallback.steps));
-        // What cannot be worked out now may be by then: a job whose account is made in this wave.
-        all.into_iter().any(|step| step.wave > wave) || !self.desired.keep.is_empty()
+        all.into_iter().any(|step| step.wave > wave)
     }
 }
 
