@@ -28,7 +28,18 @@ fn first() -> Value {
             "db-1": {"address": "10.77.0.31", "roles": ["database"], "products": ["shop"]},
             "db-2": {"address": "10.77.0.32", "roles": ["database"], "products": ["shop"]},
         },
-        "roles": {"web": {}, "memcached": {}, "database": {}},
+        "roles": {
+            "web": {"files": {
+                "/etc/motd": {"content": "the agent's\n", "replace": true, "mode": "0640"},
+                "/etc/banner": {"link": "motd", "replace": true},
+                "/srv/files": {"directory": true, "mode": "0750"},
+                "/srv/files/kept": {"template": "{{ node.name }}\n"},
+                "/srv/files/removed": {"content": "before\n"},
+                "/srv/files/read": {"content": "before\n", "reload": ["httpd"]},
+                "/srv/files/read-too": {"content": "before\n", "reload": ["httpd"]},
+            }},
+            "memcached": {}, "database": {}
+        },
         "products": {
             "shop": {
                 "sites": {
@@ -57,6 +68,14 @@ fn second() -> Value {
     signed["version"] = 2.into();
     signed["servers"]["cache-3"] =
         json!({"address": "10.77.0.23", "roles": ["memcached"], "products": ["shop"]});
+    let files = &mut signed["roles"]["web"]["files"];
+    files["/srv/files/read"]["content"] = "after\n".into();
+    files["/srv/files/created"] = json!({"content": "after\n"});
+    if let Some(files) = files.as_object_mut() {
+        files.remove("/srv/files/removed");
+        // What stood there before comes back.
+        files.remove("/etc/motd");
+    }
     let shop = &mut signed["products"]["shop"];
     shop["database"]["chain"] = json!(["db-2", "db-1"]);
     shop["sites"]["new"] = json!({"domains": ["new.example.com"], "root": "/srv/new"});
@@ -84,6 +103,8 @@ fn retired() -> Value {
 fn pristine() -> Result<Scratch, Trouble> {
     let scratch = Scratch::new("web-1")?;
     scratch.write(ADOPTED, ADOPTED_TEXT)?;
+    scratch.write("etc/motd", "somebody's\n")?;
+    scratch.write("etc/banner", "somebody's\n")?;
     Ok(scratch)
 }
 

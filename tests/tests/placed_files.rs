@@ -20,7 +20,7 @@ const SECRET: &str = "tr0ub4dor-and-3-horses";
 const NEXT_SECRET: &str = "n0-more-horses-here";
 
 /// A service that says in a file each time that it is started or told to reload.
-const SERVICE: &str = "[Unit]\nDescription=counts what it is told\n[Service]\nExecStartPre=/bin/sh -c 'echo started >>/run/counted'\nExecStart=/bin/sleep infinity\nExecReload=/bin/sh -c 'echo reloaded >>/run/counted'\n[Install]\nWantedBy=multi-user.target\n";
+const SERVICE: &str = "[Unit]\nDescription=counts what it is told\nStartLimitIntervalSec=0\n[Service]\nExecStartPre=/bin/sh -c 'echo started >>/run/counted'\nExecStart=/bin/sleep infinity\nExecReload=/bin/sh -c 'echo reloaded >>/run/counted'\n[Install]\nWantedBy=multi-user.target\n";
 
 fn document(version: u64, role: &Value, product: &Value) -> Value {
     json!({"signatures": [], "signed": {
@@ -296,6 +296,79 @@ fn an_object_is_what_the_document_says_or_nothing() {
         !web.machine
             .exists(&format!("/var/lib/agentd/objects/{digest}"))
     });
+}
+
+#[test]
+fn a_database_that_is_written_to_is_not_restarted_and_that_is_told_until_somebody_does() {
+    for (image, path) in [
+        (Image::Debian, "/etc/mysql/mariadb.conf.d/70-tuning.cnf"),
+        (Image::CentosLayout, "/etc/my.cnf.d/70-tuning.cnf"),
+    ] {
+        let fleet = Fleet::new().unwrap();
+        let tuning = json!({"/etc/my.cnf.d/70-tuning.cnf": {
+            "content": "[mysqld]\nmax_connections = 500\n", "restart": ["mariadb"],
+            "debian": "/etc/mysql/mariadb.conf.d/70-tuning.cnf"
+        }});
+        let led_by = |version: u64, chain: Value, files: &Value| {
+            let mut document = document(version, &json!({}), files);
+            document["signed"]["products"]["shop"]["database"] = json!({"chain": chain});
+            document
+        };
+        let web = Box::boot(&fleet, image, &json!({}), &json!({}));
+        // As the database's unit, it only counts how often it is started.
+        let unit = SERVICE.replace("/run/counted", "/run/counted-database");
+        web.machine
+            .write("/etc/systemd/system/mariadb.service", unit.as_bytes())
+            .unwrap();
+        web.machine
+            .must(&[
+                "sh",
+                "-c",
+                "systemctl daemon-reload; systemctl restart mariadb.service",
+            ])
+            .unwrap();
+        let started = || {
+            web.machine
+                .read("/run/counted-database")
+                .unwrap()
+                .lines()
+                .count()
+        };
+        assert_eq!(started(), 1);
+        // The file is to be younger than the start, in whole seconds.
+        std::thread::sleep(Duration::from_secs(2));
+        let chain = json!(["web-1", "cache-1"]);
+        web.bucket
+            .publish(&led_by(2, chain.clone(), &tuning))
+            .unwrap();
+        web.see("the file", || {
+            web.is(path, "[mysqld]\nmax_connections = 500\n")
+        });
+        web.machine.run(&["agentctl", "apply"]).unwrap();
+        web.see("it to be told", || {
+            web.says("a restart of mariadb.service is due")
+                && web.says("is the master of shop")
+                && web.says("systemctl restart mariadb.service")
+        });
+        assert_eq!(started(), 1, "{image:?}");
+        std::thread::sleep(Duration::from_secs(1));
+        web.machine
+            .must(&["systemctl", "restart", "mariadb.service"])
+            .unwrap();
+        web.machine.run(&["agentctl", "apply"]).unwrap();
+        web.see("it to be no longer told", || !web.says("a restart of"));
+
+        // Nobody writes to a replica.
+        let mut files = tuning.clone();
+        files["/etc/my.cnf.d/70-tuning.cnf"]["content"] =
+            "[mysqld]\nmax_connections = 600\n".into();
+        web.bucket
+            .publish(&led_by(3, json!(["cache-1", "web-1"]), &files))
+            .unwrap();
+        web.see("the replica to be restarted", || started() == 3);
+        assert!(web.is(path, "[mysqld]\nmax_connections = 600\n"));
+        assert!(!web.says("a restart of"));
+    }
 }
 
 /// Files that have a text in them, but for those where it belongs.

@@ -18,7 +18,7 @@ use super::state;
 use crate::report::{Kind, StepName};
 use crate::resource::{Activation, LineOrigin, Step, Thing, Want, Wish};
 use crate::system::digest::{Sha256, sha256_hex};
-use crate::system::file::{FileError, Files, Found};
+use crate::system::file::{Attributes, FileError, Files, Found};
 use unknown::Unknown;
 
 pub(super) const FILE: &str = "ledger.json";
@@ -50,6 +50,9 @@ pub struct Owned {
     /// It has a secret in it: its digest is keyed, and nothing of it is shown or copied.
     #[serde(default, skip_serializing_if = "is_false")]
     pub secret: bool,
+    /// Owner and permission bits that it was given, where the document says them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Attributes>,
     /// What stood there before the agent, and comes back when the document lets go of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original: Option<Original>,
@@ -319,6 +322,14 @@ impl Wish {
         match self {
             Self::File { text, .. } | Self::Placed { text, .. } => text.is_secret(),
             _ => false,
+        }
+    }
+
+    /// Owner and permission bits that the document says.
+    pub(super) const fn attributes(&self) -> Option<Attributes> {
+        match self {
+            Self::Placed { attributes, .. } | Self::Directory { attributes } => Some(*attributes),
+            _ => None,
         }
     }
 }

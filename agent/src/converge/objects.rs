@@ -112,13 +112,18 @@ fn objects(fleet: &Fleet, node: &Name) -> BTreeMap<String, String> {
 /// Removes what no document wants any more.
 fn forget_others(files: &Files, kept: &BTreeSet<String>) -> Result<(), FileError> {
     let dir = state::path(OBJECTS);
+    let mut removed = false;
     for name in files.list(&dir)? {
         let of = name.strip_suffix(TROUBLE).unwrap_or(&name);
         if !kept.contains(of) {
             files.remove(&dir.join(&name))?;
+            removed = true;
         }
     }
-    files.remove_empty_dir(&dir).map(drop)
+    if removed {
+        files.remove_empty_dir(&dir)?;
+    }
+    Ok(())
 }
 
 fn path(sha256: &str) -> PathBuf {

@@ -161,6 +161,7 @@ fn standing_on(desired: &Desired, document: Option<&Document>) -> (Ledger, Sight
                 origins: want.origins.clone(),
                 adopted: false,
                 secret: want.wish.is_secret(),
+                attributes: want.wish.attributes(),
                 original: None,
                 groups: groups_of(want),
                 run: 0,

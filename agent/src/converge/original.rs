@@ -47,7 +47,7 @@ impl Original {
                         });
                     }
                 };
-                let staged = files.stage_as(at, &bytes, Keep::Nothing(*attributes))?;
+                let staged = files.stage_as(at, &bytes, Keep::NotEvenLink(*attributes))?;
                 Staged::commit(staged).map(drop)
             }
             Self::Link(target) => files.link(at, target),

@@ -103,6 +103,7 @@ impl Applier<'_> {
                 && owned.shown_as == want.shown_as
                 && owned.origins == want.origins
                 && owned.secret == want.wish.is_secret()
+                && owned.attributes == want.wish.attributes()
         };
         if !wrote && before.is_some_and(says_so) {
             return None;
@@ -128,6 +129,7 @@ impl Applier<'_> {
             origins: want.origins.clone(),
             adopted,
             secret: want.wish.is_secret(),
+            attributes: want.wish.attributes(),
             original: match (before, change) {
                 (Some(owned), _) => owned.original.clone(),
                 (None, Some(change)) => backup::first_replaced(step.kind, change, &self.ledger),

@@ -409,6 +409,14 @@ impl Applier<'_> {
                 _ => Vec::new(),
             },
             secret: matches!(&change.after, Some(After::File { text, .. }) if text.is_secret()),
+            attributes: match &change.after {
+                Some(After::File { attributes, .. } | After::Directory(attributes))
+                    if step.kind() == Kind::Files =>
+                {
+                    Some(*attributes)
+                }
+                _ => None,
+            },
             original: match self.ledger.things.get(&change.thing) {
                 Some(owned) => owned.original.clone(),
                 None => backup::first_replaced(step.kind(), change, &self.ledger),

@@ -22,6 +22,10 @@ pub(super) fn difference(
     situation: &Situation<'_>,
 ) -> Result<Option<Change>, String> {
     let found = found(&want.thing, situation)?;
+    let owned = situation.ledger.things.get(&want.thing);
+    // One of the agent's own, as it made it, may become something else.
+    let is_own_link =
+        owned.is_some_and(|owned| content_digest(found).as_ref() == Some(&owned.digest));
     match found {
         Found::Directory(_) if !matches!(want.wish, Wish::Directory { .. }) => {
             return Err(format!("{} is a directory; move it away", path.display()));
@@ -38,7 +42,7 @@ pub(super) fn difference(
                 path.display()
             ));
         }
-        Found::Link(target) if !matches!(want.wish, Wish::Link { .. }) => {
+        Found::Link(target) if !matches!(want.wish, Wish::Link { .. }) && !is_own_link => {
             return Err(format!(
                 "{} is a symlink to {}, which the agent does not follow; replace it by a file or change the path",
                 path.display(),
@@ -110,7 +114,6 @@ pub(super) fn difference(
             return Err(format!("{} is a path, and nothing else", path.display()));
         }
     };
-    let owned = situation.ledger.things.get(&want.thing);
     let before = saved(found, owned).unwrap_or(Saved::Absent);
     let absent = before == Saved::Absent;
     let wished = digest_of(want, step);
@@ -124,7 +127,12 @@ pub(super) fn difference(
         when: want.phase.into(),
         inverse: inverse(&before),
         before,
-        drift: owned.is_some_and(|owned| owned.digest == wished),
+        drift: owned.is_some_and(|owned| {
+            // One that knows of no owner and permission bits was written by an older version.
+            let same_attributes =
+                owned.attributes.is_none() || owned.attributes == want.wish.attributes();
+            owned.digest == wished && same_attributes
+        }),
         after: Some(after),
         form: Form::of(&want.wish),
         digest: wished,

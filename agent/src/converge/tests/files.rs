@@ -66,6 +66,27 @@ async fn files_directories_and_links_come_drift_and_go() {
     assert_eq!(node.read("/etc/shop/app/b"), "a\n");
     assert_eq!(mode(&node, "/etc/shop/app"), 0o750);
 
+    // The document says a file in the place of the link, and a link in the place of a file.
+    let mut files = files;
+    files["/etc/shop/app/b"] = json!({"content": "b\n"});
+    set(&mut node, &files);
+    node.run("web-1").await;
+    assert!(!node.path("/etc/shop/app/b").is_symlink() && node.read("/etc/shop/app/b") == "b\n");
+    files["/etc/shop/app/b"] = json!({"link": "a.ini"});
+    set(&mut node, &files);
+    node.run("web-1").await;
+    assert_eq!(node.read("/etc/shop/app/b"), "a\n");
+
+    // The document says another mode: that is no drift.
+    files["/etc/shop/app"]["mode"] = "0755".into();
+    files["/etc/shop/app/a.ini"]["mode"] = "0600".into();
+    set(&mut node, &files);
+    let run = node.run("web-1").await;
+    for step in ["files/etc/shop/app", "files/etc/shop/app/a.ini"] {
+        assert_eq!(row(&run, step).cause, Cause::Intended, "{step}");
+    }
+    assert_eq!(mode(&node, "/etc/shop/app/a.ini"), 0o600);
+
     set(&mut node, &json!({}));
     node.run("web-1").await;
     assert!(!node.path("/etc/shop/app").exists());

@@ -37,6 +37,7 @@ fn owned(kind: Kind, step: &str, form: Form, content: &str, origins: Vec<LineOri
         origins,
         adopted: false,
         secret: false,
+        attributes: None,
         original: None,
         groups: Vec::new(),
         run: 17,

@@ -59,4 +59,6 @@ pub enum Keep {
     Present(u32),
     /// It gets exactly these. Of the extended attributes those stay that do not speak of permissions.
     Nothing(Attributes),
+    /// The same where a symlink of one's own may stand there: it goes, and is not followed.
+    NotEvenLink(Attributes),
 }

@@ -71,6 +71,7 @@ impl Staged {
         let old = match stat_at(&dir, name).map_err(|errno| failed(errno.into()))? {
             Some(stat) => match kind(&stat) {
                 SFlag::S_IFREG => Some(stat),
+                SFlag::S_IFLNK if matches!(keep, Keep::NotEvenLink(_)) => None,
                 SFlag::S_IFLNK => {
                     return Err(FileError::SymlinkInTheWay {
                         path: path.into(),
@@ -92,7 +93,7 @@ impl Staged {
             file,
             wanted: match keep {
                 Keep::Present(_) => None,
-                Keep::Nothing(attributes) => Some(attributes),
+                Keep::Nothing(attributes) | Keep::NotEvenLink(attributes) => Some(attributes),
             },
             sightings,
         };
@@ -103,7 +104,7 @@ impl Staged {
             (Keep::Present(_), Some(old)) => staged.keep(&old).map_err(failed)?,
             (Keep::Present(mode), None) => fchmod(&staged.file, Mode::from_bits_truncate(mode))
                 .map_err(|errno| failed(errno.into()))?,
-            (Keep::Nothing(attributes), old) => {
+            (Keep::Nothing(attributes) | Keep::NotEvenLink(attributes), old) => {
                 let labels = old.is_some();
                 staged.give(attributes, labels).map_err(failed)?;
             }

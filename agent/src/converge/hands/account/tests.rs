@@ -108,6 +108,7 @@ impl Box {
             adopted,
             secret: false,
             original: None,
+            attributes: None,
             groups: super::super::super::ledger::groups_of(&want),
             run: 1,
             written: clock::now(),

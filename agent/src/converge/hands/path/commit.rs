@@ -45,7 +45,12 @@ pub(in crate::converge) fn stage(files: &Files, change: &Change) -> Result<Ready
     };
     let staged = match &change.after {
         Some(After::File { text, attributes }) => {
-            Some(files.stage_as(path, text.bytes(), Keep::Nothing(*attributes))?)
+            let keep = match change.before {
+                // One of the agent's own: the plan has seen to that.
+                Saved::Link(_) => Keep::NotEvenLink(*attributes),
+                _ => Keep::Nothing(*attributes),
+            };
+            Some(files.stage_as(path, text.bytes(), keep)?)
         }
         Some(After::Private { text, attributes }) => {
             Some(files.stage_private(path, text.bytes(), *attributes)?)
@@ -192,7 +197,7 @@ pub(in crate::converge) fn put_back(
             attributes,
         } => {
             let bytes = content.bytes(files)?;
-            let staged = files.stage_as(path, &bytes, Keep::Nothing(*attributes));
+            let staged = files.stage_as(path, &bytes, Keep::NotEvenLink(*attributes));
             let written = staged.and_then(Staged::commit);
             written.map(drop).map_err(|error| chain(&error))
         }
