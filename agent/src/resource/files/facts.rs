@@ -14,18 +14,13 @@ use crate::system::accounts::{self, Numbers};
 use crate::system::chain;
 use crate::system::digest::sha256_hex;
 use crate::system::file::{Attributes, Files, Found};
-use crate::system::platform::{Family, Platform};
+use crate::system::platform::Platform;
 use crate::system::systemd;
 
 /// The directory of objects, each under its SHA-256; beside one that could not be had, why.
 pub const OBJECTS: &str = "objects";
 /// The end of the name of the file that says why an object could not be had.
 pub const TROUBLE: &str = ".trouble";
-/// php-fpm, whose unit's name holds PHP's version on Debian.
-const PHP_FPM: &str = "php-fpm";
-/// Where Debian's packages have their units.
-const DEBIAN_UNITS: &str = "/usr/lib/systemd/system";
-
 /// What must be known of the box for its files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileFacts {
@@ -36,7 +31,6 @@ pub struct FileFacts {
     /// Those of the objects that are here, by SHA-256, or why not.
     pub(super) objects: BTreeMap<String, Result<Arc<[u8]>, String>>,
     pub(super) key: SecretKey,
-    php_fpm: Option<String>,
     /// When databases were started last, in seconds since 1970.
     pub(super) started: BTreeMap<String, i64>,
     /// When files that they read were written last.
@@ -98,15 +92,6 @@ impl FileFacts {
             )
         })
     }
-
-    /// The unit here of a service that the document names.
-    pub(super) fn unit(&self, name: &UnitName, platform: &Platform) -> String {
-        let is_php_fpm = name.as_str().trim_end_matches(".service") == PHP_FPM;
-        match &self.php_fpm {
-            Some(unit) if is_php_fpm && !platform.units.contains_key(PHP_FPM) => unit.clone(),
-            _ => platform.unit(name.as_str()),
-        }
-    }
 }
 
 pub(super) async fn observe(
@@ -130,12 +115,6 @@ pub(super) async fn observe(
         .filter_map(|file| file.sha256.as_ref())
         .filter_map(|sha256| Some((sha256.to_string(), object(sha256.as_str(), files)?)))
         .collect();
-    let services = || entries().flat_map(|file| file.reload.iter().chain(&file.restart));
-    if platform.family == Family::Debian
-        && services().any(|unit| unit.as_str().starts_with(PHP_FPM))
-    {
-        facts.php_fpm = php_fpm(files);
-    }
     if files.root().is_machine() {
         look_at_databases(&mut facts, view, platform, files).await;
     }
@@ -183,20 +162,6 @@ fn object(sha256: &str, files: &Files) -> Option<Result<Arc<[u8]>, String>> {
             }
         }
     }
-}
-
-/// The unit of the newest php-fpm that is installed: `php8.2-fpm.service`.
-fn php_fpm(files: &Files) -> Option<String> {
-    let names = files.list(Path::new(DEBIAN_UNITS)).ok()?;
-    let version = |name: &str| {
-        let version = name.strip_prefix("php")?.strip_suffix("-fpm.service")?;
-        let mut numbers = version.split('.').map(|part| part.parse::<u32>().ok());
-        Some((numbers.next()??, numbers.next().flatten().unwrap_or(0)))
-    };
-    let newest = names
-        .into_iter()
-        .filter_map(|name| Some((version(&name)?, name)));
-    newest.max().map(|(_, name)| name)
 }
 
 /// Since when databases run, and since when there is something that they would read.

@@ -91,7 +91,7 @@ impl Resource for PlacedFiles {
             };
             let step = steps
                 .entry(one.step.clone())
-                .or_insert_with(|| one.empty_step(view, platform, facts));
+                .or_insert_with(|| one.empty_step(view, platform));
             if !one.file.file.replace {
                 step.not_over_others.insert(thing.clone());
             }
@@ -233,7 +233,7 @@ impl Placed<'_> {
         member_of(&self.path)
     }
 
-    fn empty_step(&self, view: &View, platform: &Platform, facts: &FileFacts) -> Step {
+    fn empty_step(&self, view: &View, platform: &Platform) -> Step {
         let mut step = Step::new(Kind::Files, self.step.clone());
         let file = &self.file.file;
         let reload = file.reload.iter().map(|unit| (unit, Verb::ReloadIfRunning));
@@ -246,7 +246,7 @@ impl Placed<'_> {
         step.activate = reload
             .chain(restart)
             .map(|(unit, verb)| Activation {
-                unit: facts.unit(unit, platform),
+                unit: platform.unit(unit.as_str()),
                 verb,
                 log: None,
             })
