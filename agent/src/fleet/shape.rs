@@ -13,6 +13,7 @@ use super::pointer::Place;
 use super::secret::SecretSource;
 use super::service::Service;
 use super::site::{BasicAuth, DirectoryOption, Override, Redirect, Satisfy, Scheme, Site};
+use super::tls::{Tls, TlsKeyFields, TlsKeySecret};
 use super::tree::Node;
 use super::walk::{Field, Walk, Walker, any_text, of, word};
 
@@ -69,8 +70,20 @@ object!(Product,
 object!(Site,
     required: [domains],
     optional: [root, redirect, port, ports, scheme, trusted_proxies, allow, auth, aliases, no_php,
-        allow_override, options, error_documents, headers, access_log, template],
-    later: ["tls"]);
+        allow_override, options, error_documents, headers, access_log, tls, template],
+    later: []);
+object!(Tls,
+    required: [certificate, key],
+    optional: [redirect, hsts, http2],
+    later: []);
+object!(TlsKeyFields,
+    required: [secret],
+    optional: [],
+    later: []);
+object!(TlsKeySecret,
+    required: [file],
+    optional: [],
+    later: []);
 object!(Redirect,
     required: [to],
     optional: [status, keep_path],

@@ -11,6 +11,7 @@ use super::names::{
 };
 use super::pointer::Pointer;
 use super::strict;
+use super::tls::Tls;
 
 /// One Apache virtual host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -29,12 +30,19 @@ pub struct Site {
         skip_serializing_if = "Option::is_none"
     )]
     pub redirect: Option<Redirect>,
-    /// The TCP port it listens on (default 80).
+    /// The TCP port it listens on (default 80, with `tls` 443).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<Port>,
     /// Several ports, in place of `port`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
+    /// Apache speaks TLS to its visitors itself.
+    #[serde(
+        default,
+        deserialize_with = "strict::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub tls: Option<Tls>,
     /// What its visitors' addresses begin with: `https` where a balancer in front of it speaks TLS.
     #[serde(
         default,
@@ -100,11 +108,37 @@ pub struct Site {
 impl Site {
     /// The ports it listens on, in the order of the document; never none.
     pub fn ports(&self) -> impl Iterator<Item = Port> + '_ {
-        let one = self
-            .ports
-            .is_empty()
-            .then(|| self.port.unwrap_or(Port::http()));
+        let usual = if self.tls.is_some() {
+            Port::https()
+        } else {
+            Port::http()
+        };
+        let one = self.ports.is_empty().then(|| self.port.unwrap_or(usual));
         one.into_iter().chain(self.ports.iter().copied())
+    }
+
+    /// The port on which plain HTTP is sent on to TLS.
+    pub fn redirect_port(&self) -> Option<Port> {
+        let redirects = self.tls.as_ref().is_some_and(|tls| tls.redirect);
+        redirects.then(Port::http)
+    }
+
+    /// All ports on which visitors come in, each with where the document says so, the site standing at `at`.
+    pub fn entrances(&self, at: &Pointer) -> Vec<(Port, Pointer)> {
+        let ports = self.ports().enumerate();
+        let own = ports.map(|(index, port)| (port, self.port_pointer(at, index)));
+        let redirect = self.redirect_port();
+        let redirect = redirect.map(|port| (port, at.then("tls").then("redirect")));
+        own.chain(redirect).collect()
+    }
+
+    /// What its visitors' addresses begin with.
+    pub const fn visitors_scheme(&self) -> Scheme {
+        if self.tls.is_some() {
+            Scheme::Https
+        } else {
+            self.scheme
+        }
     }
 
     /// Where the document says the `index`th of [`Self::ports`], the site standing at `at`.

@@ -547,12 +547,14 @@ pub struct Refusal {
 /// What a running service is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
-    /// `GET http://address:port/path` with this `Host`.
+    /// `GET http://address:port/path` with this `Host`; with TLS `https://`, whatever the certificate says.
     Http {
         /// Where the server listens.
         address: IpAddr,
         /// Its port.
         port: u16,
+        /// Whether it speaks TLS there. It is told the host by name (SNI).
+        tls: bool,
         /// The `Host` header.
         host: String,
         /// The path.

@@ -10,6 +10,7 @@ mod probe;
 mod proof;
 mod proxied;
 mod settle;
+mod tls;
 mod together;
 mod transaction;
 mod undo;

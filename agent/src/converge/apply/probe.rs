@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::proxied;
+use super::{proxied, tls};
 use crate::resource::{Probe, Question, Refusal};
 use crate::system::chain;
 use crate::system::tail::Tail;
@@ -181,12 +181,14 @@ fn what(question: &Question) -> String {
         Question::Http {
             address,
             port,
+            tls,
             host,
             path,
             ..
         } => {
+            let scheme = if *tls { "https" } else { "http" };
             format!(
-                "http://{host}{path} asked at {}",
+                "{scheme}://{host}{path} asked at {}",
                 SocketAddr::new(*address, *port)
             )
         }
@@ -201,6 +203,15 @@ async fn try_once(question: &Question) -> Result<(), Unproven> {
         Question::Http {
             address,
             port,
+            tls: true,
+            host,
+            path,
+            body,
+        } => over_tls(SocketAddr::new(*address, *port), host, path, body.as_deref()).await,
+        Question::Http {
+            address,
+            port,
+            tls: false,
             host,
             path,
             body,
@@ -260,6 +271,25 @@ async fn http(
     }
     let reason = status.canonical_reason().unwrap_or_default();
     judge(status.as_u16(), reason, &got, body)
+}
+
+/// A request over TLS, as a browser makes it but for its doubts about certificates.
+async fn over_tls(
+    at: SocketAddr,
+    host: &str,
+    path: &str,
+    body: Option<&str>,
+) -> Result<(), Unproven> {
+    match tls::get(at, host, path, ANSWER_LIMIT).await {
+        Ok(Some((status, got))) => judge(status, "", &got, body),
+        Ok(None) => Err(Unproven::Otherwise(
+            "answered over TLS, and not as HTTP does".to_owned(),
+        )),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(Unproven::Otherwise(
+            format!("does not speak TLS as it should: {error}"),
+        )),
+        Err(error) => Err(silent(error)),
+    }
 }
 
 /// Whether this is the expected answer.

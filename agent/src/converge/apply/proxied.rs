@@ -32,7 +32,7 @@ pub(super) async fn get(
 }
 
 /// Status and body of an answer.
-fn parse(answer: &[u8]) -> Option<(u16, Vec<u8>)> {
+pub(super) fn parse(answer: &[u8]) -> Option<(u16, Vec<u8>)> {
     const END: &[u8] = b"\r\n\r\n";
     let end = answer.windows(END.len()).position(|part| part == END)?;
     let head = String::from_utf8_lossy(answer.get(..end)?);

@@ -63,7 +63,8 @@ impl<'f> Rivals<'f> {
         }
         for (name, product) in &fleet.products {
             for site in product.sites.values() {
-                for caches in site.ports().filter_map(|port| ports.get(&port)) {
+                let own = site.ports().chain(site.redirect_port());
+                for caches in own.filter_map(|port| ports.get(&port)) {
                     rivals.on_memcached.insert(name);
                     rivals.on_memcached.extend(caches);
                 }
@@ -265,12 +266,12 @@ impl<'f> Check<'f> {
                 if self.findings.is_doubtful(&sites.then(name.as_str())) {
                     continue;
                 }
-                for (index, port) in site.ports().enumerate() {
+                let at = pointer(product, ["sites", name.as_str()]);
+                for (port, place) in site.entrances(&at) {
                     let taken = by_port.get(&port).and_then(|caches| caches.first());
                     if let Some((other, there, _)) = taken {
-                        let at = pointer(product, ["sites", name.as_str()]);
                         conflicts.push((
-                            site.port_pointer(&at, index),
+                            place,
                             in_cache(other, *there, ["port"]),
                             format!("port {port} is the port of the product `{other}`'s cache"),
                         ));

@@ -8,6 +8,7 @@ use crate::fleet::model::Product;
 use crate::fleet::names::{DirectoryPath, Name, Network, Port, RedirectUrl, SiteDomain, UrlPath};
 use crate::fleet::pointer::Place;
 use crate::fleet::site::{BasicAuth, Redirect, Satisfy, Scheme, Site};
+use crate::fleet::tls::Tls;
 
 /// Where browsers expect TLS.
 const HTTPS: u16 = 443;
@@ -113,8 +114,12 @@ impl<'f> Check<'f> {
                 "`port` and `ports` stand here both: keep one".to_owned()
             });
         }
+        if let Some(tls) = &site.tls {
+            self.tls(site, tls, at);
+            return;
+        }
         // A template may do TLS itself; `https` says that a balancer does.
-        if site.template.is_none() && site.scheme.is_http() {
+        if site.template.is_none() && site.scheme.is_http() && !self.findings.may_hide(at, "tls") {
             let https = site.ports().position(|port| port.get() == HTTPS);
             if let Some(index) = https {
                 let place = if site.ports.is_empty() {
@@ -123,11 +128,56 @@ impl<'f> Check<'f> {
                     ports.item(index)
                 };
                 self.findings.add(&place, || {
-                    "443 is the port of HTTPS, and a site speaks plain HTTP: no browser would understand it. \
-                     Have a balancer end TLS and give the site another port, or write its vhost as a template"
+                    "443 is the port of HTTPS, and this site speaks plain HTTP: no browser would understand it. \
+                     Give it a certificate (`tls`), or have a balancer end TLS and give the site another port"
                         .to_owned()
                 });
             }
+        }
+    }
+
+    fn tls(&mut self, site: &'f Site, tls: &Tls, at: &Place<'_>) {
+        if site.template.is_some() {
+            self.findings.add(&at.then("tls"), || {
+                "the site's vhost is a template, which says itself how it speaks TLS: leave `tls` out, or `template`".to_owned()
+            });
+        }
+        if !site.scheme.is_http() {
+            self.findings.add(&at.then("scheme"), || {
+                "Apache speaks TLS to visitors itself (`tls`): leave `scheme` out, or `tls` where a balancer ends TLS".to_owned()
+            });
+        }
+        let plain = site.ports().position(|port| port == Port::http());
+        if let Some(index) = plain {
+            let ports = at.then("ports");
+            let place = if site.ports.is_empty() {
+                at.then("port")
+            } else {
+                ports.item(index)
+            };
+            self.findings.add(&place, || {
+                "80 is the port of plain HTTP, and with `tls` the site speaks TLS on all of its ports: leave it out; \"redirect\": true in `tls` sends who comes there on to TLS".to_owned()
+            });
+        }
+        let served = site.root.iter().chain(site.aliases.values());
+        if let Some(directory) = served
+            .map(DirectoryPath::as_str)
+            .find(|directory| is_under(tls.key.file.as_str(), directory))
+        {
+            self.findings.add(&at.then("tls").then("key"), || {
+                format!(
+                    "the private key would be served: {} lies in {directory}",
+                    tls.key.file
+                )
+            });
+        }
+        let own = site.headers.keys().find(|name| {
+            tls.hsts.is_some() && name.as_str().eq_ignore_ascii_case("Strict-Transport-Security")
+        });
+        if let Some(name) = own {
+            self.findings.add(&at.then("headers").then(name.as_str()), || {
+                "`hsts` in `tls` sets this header: leave one of them out".to_owned()
+            });
         }
     }
 
@@ -263,7 +313,7 @@ impl<'f> Check<'f> {
             return;
         }
         for (index, domain) in site.domains.iter().enumerate() {
-            for port in site.ports() {
+            for port in site.ports().chain(site.redirect_port()) {
                 let (product, site, first) = *claims
                     .entry((domain, port))
                     .or_insert((owner.0, owner.1, index));
@@ -300,8 +350,12 @@ fn leads_back(site: &Site, to: &RedirectUrl) -> bool {
         Some((host, port)) => (host, port.parse().ok()),
         None => (authority, None),
     };
-    let same_port = match (site.scheme, scheme) {
-        (Scheme::Https, "https") => port.is_none_or(|port| port == 443),
+    let same_port = match (site.visitors_scheme(), scheme) {
+        (Scheme::Https, "https") => {
+            let port = port.unwrap_or(HTTPS);
+            // Behind a balancer its ports are not those of the visitors.
+            (site.tls.is_none() && port == HTTPS) || site.ports().any(|own| own.get() == port)
+        }
         (Scheme::Http, "http") => {
             let port = port.unwrap_or(80);
             site.ports().any(|own| own.get() == port)

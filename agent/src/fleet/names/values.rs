@@ -22,7 +22,12 @@ impl Port {
     /// What a person should have written, as error messages say it.
     pub const EXPECTED: &'static str = "a TCP port, a number from 1 to 65535";
 
-    /// Port 80.
+    /// The port of HTTPS.
+    pub const fn https() -> Self {
+        Self(443)
+    }
+
+    /// The port of HTTP.
     pub const fn http() -> Self {
         Self(80)
     }

@@ -4,15 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
 use super::current;
 use super::needs::{self, Needs};
 use super::scan::{self, Listened, OthersVhost, Place};
+use super::tls;
 use crate::fleet::names::Port;
 use crate::node::{SiteView, View};
+use crate::system::certificate::Certificate;
 use crate::system::file::{Files, Found};
 use crate::system::platform::{Apache, Family, Platform};
 use crate::system::presence::{self, Presence};
-use crate::system::{ports, routes};
+use crate::system::{clock, ports, routes};
 
 /// The most bytes of an override template.
 pub(super) const TEMPLATE_LIMIT: usize = 256 * 1024;
@@ -44,6 +48,10 @@ pub struct ApacheFacts {
     pub(super) missing: BTreeMap<PathBuf, Presence>,
     /// Override templates of vhosts, by name.
     pub(super) templates: BTreeMap<String, String>,
+    /// Certificates of sites, by the paths of certificate and key; or what is wrong with them.
+    pub(super) certificates: BTreeMap<(PathBuf, PathBuf), Result<Certificate, String>>,
+    /// When it was looked.
+    pub(super) looked: Timestamp,
     /// What sites need besides.
     pub(super) needs: Needs,
 }
@@ -131,6 +139,8 @@ pub(super) async fn observe(view: &View, platform: &Platform, files: &Files) -> 
     facts.user.clone_from(&user);
     facts.templates = templates(sites, platform, files);
     if machine && installed {
+        facts.certificates = certificates(sites);
+        facts.looked = clock::now();
         facts.own = routes::own_address_towards(view.server.address);
         facts.taken = taken_ports(sites, &facts.listens, apache, files);
         facts.unreachable = unreachable_ports(sites, &facts.listens);
@@ -148,6 +158,24 @@ const fn usual_user(family: Family) -> &'static str {
     }
 }
 
+/// The certificates of all sites. A template reads its own.
+fn certificates(
+    sites: &[SiteView],
+) -> BTreeMap<(PathBuf, PathBuf), Result<Certificate, String>> {
+    let pairs: BTreeSet<(PathBuf, PathBuf)> = sites
+        .iter()
+        .filter_map(|site| site.site.tls.as_ref())
+        .map(tls::paths)
+        .collect();
+    pairs
+        .into_iter()
+        .map(|(certificate, key)| {
+            let read = Certificate::read(&certificate, &key);
+            ((certificate, key), read)
+        })
+        .collect()
+}
+
 /// Everything that is served from.
 fn directories(sites: &[SiteView]) -> BTreeSet<PathBuf> {
     let sites = sites.iter().map(|site| &site.site);
@@ -158,7 +186,7 @@ fn directories(sites: &[SiteView]) -> BTreeSet<PathBuf> {
 }
 
 fn ports_of(sites: &[SiteView]) -> BTreeSet<u16> {
-    let ports = sites.iter().flat_map(|site| site.site.ports());
+    let ports = (sites.iter()).flat_map(|site| site.site.ports().chain(site.site.redirect_port()));
     ports.map(Port::get).collect()
 }
 

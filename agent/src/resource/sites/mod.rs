@@ -26,6 +26,7 @@ mod quote;
 mod scan;
 mod server;
 mod template;
+mod tls;
 mod unserved;
 mod vhost;
 
@@ -142,18 +143,17 @@ impl Resource for Sites {
         }
         let mut vhosts = Vec::new();
         for site in &view.sites {
-            let taken = site
-                .site
-                .ports()
-                .enumerate()
-                .find(|(_, port)| facts.taken.contains(&port.get()));
-            if let Some((index, port)) = taken {
-                let origin = site.site.port_pointer(&site.origin, index);
+            let mut entrances = site.site.entrances(&site.origin).into_iter();
+            let taken = entrances.find(|(port, _)| facts.taken.contains(&port.get()));
+            if let Some((port, origin)) = taken {
                 let message = taken_port(site, port, &platform.apache);
                 desired.unfit.push(unfit(site, message, origin));
                 continue;
             }
-            if let Some((message, field)) = needs::lacks(site, &facts.needs, platform) {
+            let lacks = needs::lacks(site, &facts.needs, platform)
+                .or_else(|| tls::unusable(site, facts))
+                .or_else(|| tls::beside_plain(site, &view.sites));
+            if let Some((message, field)) = lacks {
                 desired
                     .unfit
                     .push(unfit(site, message, site.origin.then(field)));
@@ -185,6 +185,19 @@ impl Resource for Sites {
                     continue;
                 }
             };
+            for (message, is_broken) in tls::doubts(site, facts) {
+                desired.problems.push(Problem {
+                    kind: Kind::Sites,
+                    step: Some(StepName(STEP.into())),
+                    severity: if is_broken {
+                        Severity::Failure
+                    } else {
+                        Severity::Warning
+                    },
+                    message,
+                    origin: Some(site.origin.then("tls").then("certificate")),
+                });
+            }
             match Vhost::render(site, &addresses, platform, facts) {
                 Ok(vhost) => {
                     if !vhost.answers {
@@ -303,7 +316,7 @@ impl Vhost {
     ) -> Result<Self, String> {
         let apache = &platform.apache;
         let Some(name) = &site.site.template else {
-            return Ok(Self::usual(site, addresses, apache));
+            return Ok(Self::usual(site, addresses, apache, facts));
         };
         let origin = site.origin.then("template");
         let path = template_path(platform, name.as_str());
@@ -341,13 +354,20 @@ impl Vhost {
     }
 
     /// Without a template.
-    fn usual(site: &SiteView, addresses: &str, apache: &Apache) -> Self {
+    fn usual(site: &SiteView, addresses: &str, apache: &Apache, facts: &ApacheFacts) -> Self {
         let parts = Part::all(site);
         let elsewhere: Vec<String> = (parts.iter().skip(1))
             .flat_map(|part| part.names.iter().map(|(_, name)| name.to_string()))
             .collect();
         let files = parts.iter().map(|part| {
-            let vhost = vhost::whole(site, part, apache, Guarded::Plain, addresses);
+            let engine = tls::engine(site, facts);
+            let mut vhost = vhost::whole(site, part, apache, Guarded::Plain, addresses, engine);
+            if let Some(port) = site.site.redirect_port() {
+                let plain = [port.get()];
+                let addresses = facts.addresses(&plain);
+                let addresses = addresses.unwrap_or_else(|_| neighbours::alone(&plain));
+                vhost.append(vhost::sending_on(site, part, apache, &addresses));
+            }
             let mut lines = vhost::heading(site);
             if !elsewhere.is_empty() {
                 lines.add(&format!(
@@ -560,8 +580,8 @@ fn probe_answer(site: &SiteView) -> String {
 
 /// All names of a site, wherever visitors ask for them.
 fn served_names(site: &SiteView, facts: &ApacheFacts) -> Vec<ServedName> {
-    let ports = site.site.ports().map(Port::get);
-    let at = ports.map(|port| SocketAddr::new(facts.ask_at(port), port));
+    let ports = site.site.ports().chain(site.site.redirect_port());
+    let at = ports.map(|port| SocketAddr::new(facts.ask_at(port.get()), port.get()));
     at.flat_map(|at| {
         site.site.domains.iter().map(move |domain| ServedName {
             member: member_name(site),
@@ -594,14 +614,18 @@ fn probes(
     });
     let first = site.site.domains.first().map(ToString::to_string);
     let hosts: Vec<String> = first.into_iter().chain(vhost.wildcards.clone()).collect();
-    let ports = site.site.ports();
+    let tls = site.site.tls.is_some();
+    let ports = site.site.ports().map(|port| (port, tls));
+    let plain = site.site.redirect_port().map(|port| (port, false));
     ports
+        .chain(plain)
         .flat_map(|port| hosts.iter().map(move |host| (port, host)))
-        .map(|(port, host)| Probe {
+        .map(|((port, tls), host)| Probe {
             member: Some(member_name(site)),
             question: Question::Http {
                 address: facts.ask_at(port.get()),
                 port: port.get(),
+                tls,
                 host: host.clone(),
                 path: if vhost.answers {
                     format!("{}/{generation}", vhost::WELL_KNOWN)

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::fleet::names::SiteDomain;
 use crate::fleet::{Scheme, Site};
 use crate::node::SiteView;
 use crate::system::command::{self, CommandLine};
@@ -40,6 +41,15 @@ fn modules(site: &Site) -> Vec<(&'static str, &'static str)> {
     }
     if site.scheme == Scheme::Https {
         modules.push(("env", "scheme"));
+    }
+    if let Some(tls) = &site.tls {
+        modules.push(("ssl", "tls"));
+        if tls.hsts.is_some() {
+            modules.push(("headers", "tls"));
+        }
+        if tls.redirect && site.domains.iter().any(SiteDomain::is_wildcard) {
+            modules.push(("rewrite", "tls"));
+        }
     }
     modules
 }

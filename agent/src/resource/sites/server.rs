@@ -7,8 +7,10 @@ use super::facts::ApacheFacts;
 use super::lines::Lines;
 use super::names::HEALTH_FILE;
 use super::quote::quoted;
+use super::tls;
 use super::vhost::{GENERATION, WELL_KNOWN};
 use crate::fleet::Pointer;
+use crate::fleet::names::Port;
 use crate::node::SiteView;
 use crate::resource::LineOrigin;
 use crate::system::platform::Apache;
@@ -26,33 +28,46 @@ pub(super) fn first(
 ) -> (String, Vec<LineOrigin>) {
     let mut ports: BTreeMap<u16, Pointer> = BTreeMap::new();
     for site in sites {
-        for (index, port) in site.site.ports().enumerate() {
-            ports
-                .entry(port.get())
-                .or_insert_with(|| site.site.port_pointer(&site.origin, index));
+        for (port, origin) in site.site.entrances(&site.origin) {
+            ports.entry(port.get()).or_insert(origin);
         }
     }
 
     let mut lines = Lines::default();
     for (port, origin) in &ports {
         if !facts.listens.contains_key(port) {
-            lines.add_for(origin.clone(), &format!("Listen {port}"));
+            // What has another port than HTTPS must be told.
+            let protocol = match tls_site(sites, *port) {
+                Some(_) if *port != Port::https().get() => " https",
+                _ => "",
+            };
+            lines.add_for(origin.clone(), &format!("Listen {port}{protocol}"));
         }
     }
     for port in ports.keys().filter(|port| !facts.has_default(**port)) {
         let theirs = facts.listens.contains_key(port);
-        lines.add(&default_vhost(*port, theirs, apache));
+        let engine = tls_site(sites, *port).map(|site| tls::engine(site, facts));
+        let engine = engine.unwrap_or_default();
+        lines.add(&default_vhost(*port, theirs, apache, engine.text()));
     }
     lines.finish(ports.into_values().collect::<BTreeSet<_>>())
 }
 
-/// The line that tells Apache which generation it is reading.
+/// The first site that speaks TLS on a port: until a visitor has said whom he wants, somebody's certificate is needed.
+fn tls_site(sites: &[SiteView], port: u16) -> Option<&SiteView> {
+    sites
+        .iter()
+        .filter(|site| site.site.tls.is_some())
+        .find(|site| site.site.ports().any(|own| own.get() == port))
+}
+
 /// Whether a line of the server's file only names the generation.
 pub(super) fn is_generation_line(line: &str) -> bool {
     line.strip_prefix("Define ")
         .is_some_and(|rest| rest.starts_with(GENERATION))
 }
 
+/// The line that tells Apache which generation it is reading.
 pub(super) fn generation_line(generation: &str) -> String {
     format!("Define {GENERATION} {generation}\n")
 }
@@ -63,7 +78,7 @@ pub(super) fn generation_line(generation: &str) -> String {
 /// a vhost inherits the server's document root, aliases and logs, and its rewriting when asked to.
 /// On a port that is there for the sites only, nobody ever answered them: 404.
 /// Load balancers that cannot send a host name ask it whether Apache serves.
-fn default_vhost(port: u16, theirs: bool, apache: &Apache) -> String {
+fn default_vhost(port: u16, theirs: bool, apache: &Apache, engine: &str) -> String {
     let file = format!("{}/${{{GENERATION}}}/{HEALTH_FILE}", apache.dir.display());
     let (comment, answers) = if theirs {
         (
@@ -83,7 +98,7 @@ fn default_vhost(port: u16, theirs: bool, apache: &Apache) -> String {
         "
 # {comment} {WELL_KNOWN} is for load balancers.
 <VirtualHost *:{port}>
-    ServerName unknown-host.invalid
+{engine}    ServerName unknown-host.invalid
     Alias \"{WELL_KNOWN}\" \"{file}\"
 {answers}
     <Location \"{WELL_KNOWN}\">

@@ -2,6 +2,7 @@
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 
+use super::lines::Lines;
 use super::names::Part;
 use super::quote::{header_value, quoted};
 use super::vhost::{self, Guarded};
@@ -92,7 +93,7 @@ fn context(site: &SiteView, apache: &Apache, addresses: &str) -> Value {
         ("log_dir", Value::from(apache.log_dir.display().to_string())),
         (
             "default",
-            Value::from(vhost::whole(site, part, apache, guarded, addresses).text()),
+            Value::from(vhost::whole(site, part, apache, guarded, addresses, Lines::default()).text()),
         ),
         (
             "body",

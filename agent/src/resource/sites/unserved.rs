@@ -22,7 +22,7 @@ pub(super) fn unserved(
         let named = format!("site {} of {}", site.name, site.product);
         let mut tell = |what: String, origin| found.push((format!("{named}: {what}"), origin));
         let wish = &site.site;
-        for (index, port) in wish.ports().enumerate() {
+        for (port, origin) in wish.entrances(&site.origin) {
             let port = port.get();
             let inside = facts.listens.get(&port);
             let Some(listened) = inside.filter(|_| facts.unreachable.contains(&port)) else {
@@ -36,7 +36,7 @@ pub(super) fn unserved(
                     addresses.join(" and "),
                     place.unwrap_or_default()
                 ),
-                wish.port_pointer(&site.origin, index),
+                origin,
             );
         }
         // A template may have its pages elsewhere.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::lines::Lines;
 use super::names::{HEALTH_FILE, Part, stem};
 use super::quote::{header_value, quoted};
-use super::{access, directories};
+use super::{access, directories, tls};
 use crate::fleet::{Redirect, Scheme};
 use crate::node::SiteView;
 use crate::system::platform::Apache;
@@ -102,6 +102,7 @@ pub(super) fn body(site: &SiteView, part: &Part<'_>, apache: &Apache, guarded: G
     lines.append(directories::directories(site));
     error_documents(site, &mut lines);
     headers(site, &mut lines);
+    lines.append(tls::extras(site));
     lines
 }
 
@@ -219,21 +220,57 @@ fn headers(site: &SiteView, lines: &mut Lines) {
 /// The whole default vhost of these names, from `<VirtualHost>` to `</VirtualHost>`.
 ///
 /// `addresses`: where it stands, as `<VirtualHost>` has it.
+/// `engine`: what has it speak TLS.
 pub(super) fn whole(
     site: &SiteView,
     part: &Part<'_>,
     apache: &Apache,
     guarded: Guarded,
     addresses: &str,
+    engine: Lines,
 ) -> Lines {
     let mut vhost = Lines::default();
     vhost.add_for(
         site.site.port_pointer(&site.origin, 0),
         &format!("<VirtualHost {addresses}>"),
     );
+    vhost.append(engine);
     vhost.append(body(site, part, apache, guarded));
     vhost.add("</VirtualHost>\n");
     vhost
+}
+
+/// The vhosts that send who comes by plain HTTP on to the site.
+pub(super) fn sending_on(
+    site: &SiteView,
+    part: &Part<'_>,
+    apache: &Apache,
+    addresses: &str,
+) -> Lines {
+    let mut vhosts = Lines::default();
+    let origin = site.origin.then("tls").then("redirect");
+    for (name, names) in tls::redirected(part) {
+        vhosts.add("\n");
+        vhosts.add_for(origin.clone(), &format!("<VirtualHost {addresses}>"));
+        let own = name.map(str::to_owned).or_else(|| {
+            let first = site.site.domains.first();
+            first.map(ToString::to_string)
+        });
+        vhosts.add(&format!("    ServerName {}", own.unwrap_or_default()));
+        for alias in names.iter().filter(|alias| Some(**alias) != name) {
+            vhosts.add(&format!("    ServerAlias {alias}"));
+        }
+        vhosts.add("    ServerSignature Off\n");
+        logs(site, apache, &mut vhosts);
+        vhosts.add(&probe(site, apache, Guarded::Plain));
+        if part.catches_all() && name.is_none() {
+            vhosts.add(&health(apache));
+        }
+        vhosts.add("\n");
+        tls::send_on(site, name, &mut vhosts);
+        vhosts.add("</VirtualHost>\n");
+    }
+    vhosts
 }
 
 /// The comment that a vhost's file begins with.
