@@ -64,7 +64,10 @@ impl Certificate {
         Ok(Self {
             fingerprint,
             // Browsers look at alternative names only.
-            names: leaf.valid_dns_names().map(str::to_ascii_lowercase).collect(),
+            names: leaf
+                .valid_dns_names()
+                .map(str::to_ascii_lowercase)
+                .collect(),
             from,
             until,
         })
@@ -235,9 +238,8 @@ mod tests {
         }
 
         fn read(&self, certificate: &str, key: &str) -> Result<Certificate, String> {
-            Certificate::read(&self.path(certificate), &self.path(key)).map_err(|error| {
-                error.replace(&format!("{}/", self.dir.path().display()), "")
-            })
+            Certificate::read(&self.path(certificate), &self.path(key))
+                .map_err(|error| error.replace(&format!("{}/", self.dir.path().display()), ""))
         }
     }
 

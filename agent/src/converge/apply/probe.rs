@@ -207,7 +207,15 @@ async fn try_once(question: &Question) -> Result<(), Unproven> {
             host,
             path,
             body,
-        } => over_tls(SocketAddr::new(*address, *port), host, path, body.as_deref()).await,
+        } => {
+            over_tls(
+                SocketAddr::new(*address, *port),
+                host,
+                path,
+                body.as_deref(),
+            )
+            .await
+        }
         Question::Http {
             address,
             port,

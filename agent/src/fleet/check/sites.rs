@@ -172,12 +172,16 @@ impl<'f> Check<'f> {
             });
         }
         let own = site.headers.keys().find(|name| {
-            tls.hsts.is_some() && name.as_str().eq_ignore_ascii_case("Strict-Transport-Security")
+            tls.hsts.is_some()
+                && name
+                    .as_str()
+                    .eq_ignore_ascii_case("Strict-Transport-Security")
         });
         if let Some(name) = own {
-            self.findings.add(&at.then("headers").then(name.as_str()), || {
-                "`hsts` in `tls` sets this header: leave one of them out".to_owned()
-            });
+            self.findings
+                .add(&at.then("headers").then(name.as_str()), || {
+                    "`hsts` in `tls` sets this header: leave one of them out".to_owned()
+                });
         }
     }
 

@@ -159,9 +159,7 @@ const fn usual_user(family: Family) -> &'static str {
 }
 
 /// The certificates of all sites. A template reads its own.
-fn certificates(
-    sites: &[SiteView],
-) -> BTreeMap<(PathBuf, PathBuf), Result<Certificate, String>> {
+fn certificates(sites: &[SiteView]) -> BTreeMap<(PathBuf, PathBuf), Result<Certificate, String>> {
     let pairs: BTreeSet<(PathBuf, PathBuf)> = sites
         .iter()
         .filter_map(|site| site.site.tls.as_ref())

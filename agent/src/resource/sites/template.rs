@@ -93,7 +93,9 @@ fn context(site: &SiteView, apache: &Apache, addresses: &str) -> Value {
         ("log_dir", Value::from(apache.log_dir.display().to_string())),
         (
             "default",
-            Value::from(vhost::whole(site, part, apache, guarded, addresses, Lines::default()).text()),
+            Value::from(
+                vhost::whole(site, part, apache, guarded, addresses, Lines::default()).text(),
+            ),
         ),
         (
             "body",

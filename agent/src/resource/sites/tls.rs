@@ -17,7 +17,10 @@ const SOON_SECS: i64 = 14 * 86_400;
 
 /// The files of a certificate and its key.
 pub(super) fn paths(tls: &Tls) -> (PathBuf, PathBuf) {
-    (tls.certificate.as_str().into(), tls.key.file.as_str().into())
+    (
+        tls.certificate.as_str().into(),
+        tls.key.file.as_str().into(),
+    )
 }
 
 /// What is known of a site's certificate. `None`: it has none, or this is no machine.
