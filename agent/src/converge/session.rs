@@ -198,8 +198,9 @@ impl Session {
         Ok((intent, found_by))
     }
 
-    /// The files that secrets of this box are kept in: a change of one is to reach the files that are made of it at once.
-    pub fn secret_files(&self) -> Vec<PathBuf> {
+    /// The files that others write and that this box reads: of secrets, and of certificates with their keys. A change of one is
+    /// to reach at once what is made of it.
+    pub fn files_read(&self) -> Vec<PathBuf> {
         let Ok((intent, _)) = self.intent() else {
             return Vec::new();
         };
@@ -210,11 +211,19 @@ impl Session {
         let files = bundles(fleet, server)
             .into_iter()
             .flat_map(|bundle| bundle.files().values());
-        files
+        let secrets = files
             .filter(|file| applies(&file.on, server))
             .flat_map(|file| file.secrets.values())
-            .filter_map(|secret| Some(secret.file.as_ref()?.as_str().into()))
-            .collect()
+            .filter_map(|secret| secret.file.as_ref());
+        let products = server.products.iter();
+        let sites = products
+            .filter_map(|name| fleet.products.get(name))
+            .flat_map(|product| product.sites.values());
+        let certificates = sites
+            .filter_map(|site| site.tls.as_ref())
+            .flat_map(|tls| [&tls.certificate, &tls.key.file]);
+        let all = secrets.chain(certificates);
+        all.map(|path| path.as_str().into()).collect()
     }
 
     /// Takes the lock that every run holds: see [`lock_runs`].

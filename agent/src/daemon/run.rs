@@ -253,7 +253,7 @@ impl EventLoop {
         if record.changed() || !self.drift.is_current() {
             match self.session.converger.owned() {
                 Ok(mut owned) => {
-                    owned.extend(self.session.secret_files());
+                    owned.extend(self.session.files_read());
                     self.drift.follow(&owned);
                     let keep: BTreeSet<PathBuf> = owned.into_iter().collect();
                     let files = self.session.converger.files();
