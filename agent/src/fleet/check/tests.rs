@@ -301,7 +301,7 @@ fn nothing_is_said_twice_about_what_could_not_be_read() {
 fn a_site_cannot_speak_plain_http_on_the_port_of_https() {
     let root = r#""root": "/srv/shop/current/public""#;
     let on = |more: &str| refusals(&[(root, &format!("{root}, \"port\": 443{more}"))]);
-    insta::assert_snapshot!(on("").join("\n"), @"24:96: /signed/products/shop/sites/www/port: 443 is the port of HTTPS, and a site speaks plain HTTP: no browser would understand it. Have a balancer end TLS and give the site another port, or write its vhost as a template");
+    insta::assert_snapshot!(on("").join("\n"), @"24:96: /signed/products/shop/sites/www/port: 443 is the port of HTTPS, and this site speaks plain HTTP: no browser would understand it. Give it a certificate (`tls`), or have a balancer end TLS and give the site another port");
     // It may do TLS itself.
     assert_eq!(on(r#", "template": "tls""#), [""; 0]);
 }
