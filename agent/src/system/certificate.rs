@@ -4,6 +4,7 @@ mod validity;
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -34,6 +35,8 @@ pub struct Certificate {
     pub from: Timestamp,
     /// Until when.
     pub until: Timestamp,
+    /// Every account can read the key.
+    pub exposed: bool,
 }
 
 impl Certificate {
@@ -41,7 +44,7 @@ impl Certificate {
     pub fn read(certificate: &Path, key: &Path) -> Result<Self, String> {
         let chain = chain(certificate)?;
         let private = private_key(key)?;
-        fits(&chain, private, certificate, key)?;
+        fits(&chain, &private, certificate, key)?;
         let mut all = Vec::new();
         for one in &chain {
             all.extend_from_slice(one);
@@ -70,6 +73,7 @@ impl Certificate {
                 .collect(),
             from,
             until,
+            exposed: key.metadata().is_ok_and(|meta| meta.mode() & 0o004 != 0),
         })
     }
 
@@ -154,11 +158,11 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
 
 fn fits(
     chain: &[CertificateDer<'static>],
-    private: PrivateKeyDer<'static>,
+    private: &PrivateKeyDer<'static>,
     certificate: &Path,
     key: &Path,
 ) -> Result<(), String> {
-    let signer = any_supported_type(&private).map_err(|_| {
+    let signer = any_supported_type(private).map_err(|_| {
         format!(
             "the key in {} is of a kind that is not known here: RSA, ECDSA (P-256, P-384, P-521) and Ed25519 are",
             key.display()
@@ -210,11 +214,10 @@ mod tests {
             made.openssl("req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=ca -keyout ca.key -out ca.pem");
             made.openssl("ecparam -name prime256v1 -genkey -noout -out site.key");
             made.openssl("req -new -key site.key -subj /CN=shop -out site.csr");
-            std::fs::write(
-                made.path("names"),
+            made.put(
+                "names",
                 "subjectAltName=DNS:Shop.example.com,DNS:*.img.example.com",
-            )
-            .unwrap();
+            );
             made.openssl("x509 -req -in site.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 10 -extfile names -out site.pem");
             made
         }
@@ -223,6 +226,12 @@ mod tests {
             self.dir.path().join(name)
         }
 
+        #[expect(clippy::disallowed_methods, reason = "a scratch file")]
+        fn put(&self, name: &str, text: impl AsRef<[u8]>) {
+            std::fs::write(self.path(name), text).unwrap();
+        }
+
+        #[expect(clippy::disallowed_methods, reason = "it ends by itself")]
         fn openssl(&self, arguments: &str) {
             let output = Command::new("openssl")
                 .args(arguments.split(' '))
@@ -234,7 +243,7 @@ mod tests {
 
         fn join(&self, parts: [&str; 2], name: &str) {
             let parts = parts.map(|part| std::fs::read_to_string(self.path(part)).unwrap());
-            std::fs::write(self.path(name), parts.concat()).unwrap();
+            self.put(name, parts.concat());
         }
 
         fn read(&self, certificate: &str, key: &str) -> Result<Certificate, String> {
@@ -250,6 +259,10 @@ mod tests {
         assert_eq!(certificate.names, ["shop.example.com", "*.img.example.com"]);
         let days = (certificate.until.as_second() - certificate.from.as_second()) / 86_400;
         assert_eq!(days, 10);
+        assert!(!certificate.exposed);
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        std::fs::set_permissions(made.path("site.key"), mode).unwrap();
+        assert!(made.read("site.pem", "site.key").unwrap().exposed);
         for (host, covered) in [
             ("shop.example.com", true),
             ("SHOP.example.com", true),
@@ -286,13 +299,12 @@ mod tests {
         assert!(said("site.pem", "closed.key").contains("has a passphrase"));
         std::fs::create_dir(made.path("dir")).unwrap();
         assert_eq!(said("dir", "site.key"), "dir is no file");
-        std::fs::write(made.path("large"), vec![b'x'; 300 * 1024]).unwrap();
+        made.put("large", vec![b'x'; 300 * 1024]);
         assert_eq!(said("large", "site.key"), "large has more than 256 KiB");
-        std::fs::write(
-            made.path("cut.pem"),
+        made.put(
+            "cut.pem",
             "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
-        )
-        .unwrap();
+        );
         assert!(said("cut.pem", "site.key").starts_with("cut.pem: "));
     }
 }

@@ -1,7 +1,7 @@
 //! Secrets: texts that the document only names the place of. They are read where they are used, kept in memory for that
 //! long, and written nowhere but into the files that are made of them.
 //!
-//! A place that keeps secrets is one module here with a [`Keeper`].
+//! A place that keeps secrets is one module here with a `Keeper`.
 
 mod aws;
 mod file;

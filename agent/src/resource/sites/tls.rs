@@ -8,7 +8,7 @@ use super::names::Part;
 use super::quote::quoted;
 use super::vhost::WELL_KNOWN;
 use crate::fleet::Tls;
-use crate::fleet::names::Port;
+use crate::fleet::names::{Port, SiteDomain};
 use crate::node::SiteView;
 use crate::system::certificate::Certificate;
 
@@ -120,7 +120,7 @@ pub(super) fn redirected<'p>(part: &'p Part<'_>) -> Vec<(Option<&'p str>, Vec<&'
         .map(|name| (Some(name.as_str()), vec![name.as_str()]))
         .collect();
     if !wild.is_empty() {
-        vhosts.push((None, wild.into_iter().map(|name| name.as_str()).collect()));
+        vhosts.push((None, wild.into_iter().map(SiteDomain::as_str).collect()));
     }
     vhosts
 }
@@ -181,6 +181,15 @@ pub(super) fn doubts(site: &SiteView, facts: &ApacheFacts) -> Vec<(String, bool)
                 uncovered.join(", ")
             ),
             true,
+        ));
+    }
+    if known.exposed {
+        doubts.push((
+            format!(
+                "{named}: every account of this machine can read the private key in {key}: chmod 600 {key}",
+                key = tls.key.file
+            ),
+            false,
         ));
     }
     let left = known.until.as_second() - now.as_second();
