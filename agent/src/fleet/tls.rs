@@ -1,6 +1,7 @@
 //! The model of TLS for a web site.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
@@ -30,6 +31,16 @@ pub struct Tls {
     /// Whether HTTP/2 is offered where Apache has it (default true).
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub http2: bool,
+}
+
+impl Tls {
+    /// The files of the certificate and of its key.
+    pub fn files(&self) -> (PathBuf, PathBuf) {
+        (
+            self.certificate.as_str().into(),
+            self.key.file.as_str().into(),
+        )
+    }
 }
 
 const fn yes() -> bool {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::current;
 use super::needs::{self, Needs};
 use super::scan::{self, Listened, OthersVhost, Place};
-use super::tls;
+use crate::fleet::Tls;
 use crate::fleet::names::Port;
 use crate::node::{SiteView, View};
 use crate::system::certificate::Certificate;
@@ -163,7 +163,7 @@ fn certificates(sites: &[SiteView]) -> BTreeMap<(PathBuf, PathBuf), Result<Certi
     let pairs: BTreeSet<(PathBuf, PathBuf)> = sites
         .iter()
         .filter_map(|site| site.site.tls.as_ref())
-        .map(tls::paths)
+        .map(Tls::files)
         .collect();
     pairs
         .into_iter()

@@ -1,7 +1,5 @@
 //! TLS of sites: what a vhost needs for it, who is sent on to it, and what is wrong with certificates.
 
-use std::path::PathBuf;
-
 use super::facts::ApacheFacts;
 use super::lines::Lines;
 use super::names::Part;
@@ -15,20 +13,12 @@ use crate::system::certificate::Certificate;
 /// So long before a certificate ends it is told: whoever renews it should have done so by then.
 const SOON_SECS: i64 = 14 * 86_400;
 
-/// The files of a certificate and its key.
-pub(super) fn paths(tls: &Tls) -> (PathBuf, PathBuf) {
-    (
-        tls.certificate.as_str().into(),
-        tls.key.file.as_str().into(),
-    )
-}
-
 /// What is known of a site's certificate. `None`: it has none, or this is no machine.
 pub(super) fn certificate<'f>(
     tls: &Tls,
     facts: &'f ApacheFacts,
 ) -> Option<&'f Result<Certificate, String>> {
-    facts.certificates.get(&paths(tls))
+    facts.certificates.get(&tls.files())
 }
 
 /// The directives that have a site's vhost speak TLS, if it does. A renewed certificate makes another text, so that Apache reads
