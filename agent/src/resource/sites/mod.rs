@@ -628,7 +628,7 @@ fn probes(
                 tls,
                 host: host.clone(),
                 path: if vhost.answers {
-                    format!("{}/{generation}", vhost::WELL_KNOWN)
+                    format!("{}/{generation}", names::WELL_KNOWN)
                 } else {
                     "/".into()
                 },

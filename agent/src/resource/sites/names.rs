@@ -10,6 +10,8 @@ use crate::node::SiteView;
 
 /// The file that the default vhosts and a site for every host answer balancers with.
 pub(super) const HEALTH_FILE: &str = "server.probe";
+/// The URL path that the agent's own files lie under.
+pub(super) const WELL_KNOWN: &str = "/.well-known/node-agent";
 /// The most labels of a host name, which has 253 characters, and one more.
 const MOST_LABELS: usize = 128;
 /// What a wildcard is asked by: nobody has a site of this name.

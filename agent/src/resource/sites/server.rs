@@ -5,10 +5,10 @@ use std::path::Path;
 
 use super::facts::ApacheFacts;
 use super::lines::Lines;
-use super::names::HEALTH_FILE;
+use super::names::{HEALTH_FILE, WELL_KNOWN};
 use super::quote::quoted;
 use super::tls;
-use super::vhost::{GENERATION, WELL_KNOWN};
+use super::vhost::GENERATION;
 use crate::fleet::Pointer;
 use crate::fleet::names::Port;
 use crate::node::SiteView;

@@ -2,9 +2,8 @@
 
 use super::facts::ApacheFacts;
 use super::lines::Lines;
-use super::names::Part;
+use super::names::{Part, WELL_KNOWN};
 use super::quote::quoted;
-use super::vhost::WELL_KNOWN;
 use crate::fleet::Tls;
 use crate::fleet::names::{Port, SiteDomain};
 use crate::node::SiteView;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::lines::Lines;
-use super::names::{HEALTH_FILE, Part, stem};
+use super::names::{HEALTH_FILE, Part, WELL_KNOWN, stem};
 use super::quote::{header_value, quoted};
 use super::{access, directories, tls};
 use crate::fleet::{Redirect, Scheme};
@@ -12,8 +12,6 @@ use crate::system::platform::Apache;
 
 /// The variable that holds the name of the generation that Apache has loaded.
 pub(super) const GENERATION: &str = "AGENTD_GENERATION";
-/// The URL path that the agent's own files lie under.
-pub(super) const WELL_KNOWN: &str = "/.well-known/node-agent";
 
 /// Which requests get past what a site's own rules may do to them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
