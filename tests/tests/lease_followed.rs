@@ -237,6 +237,9 @@ fn resolved(machine: &Machine) -> String {
         .to_owned()
 }
 
+/// Takes connections on a port and keeps them, without a word.
+const LISTEN: &str = "my @kept; my ($port) = @ARGV; my $server = IO::Socket::INET->new(LocalPort => $port, Listen => 9, ReuseAddr => 1) or die; while (my $client = $server->accept) { push @kept, $client }";
+
 /// Holds a connection from a machine to db-1's database port, in the background, and says when it has ended.
 const HOLD: &str = r#"
 systemctl is-active --quiet "held-$1" && exit
@@ -310,17 +313,15 @@ fn every_machine_of_the_product_follows_and_cuts_what_still_talks_to_the_old_mas
     }
     put(1, "db-1");
 
-    // Anything that takes connections does for a database here; the port beside it is somebody else's.
+    // Who takes connections and keeps them does for a database here; the port beside it is somebody else's.
     for port in ["3306", "3307"] {
         db_1.must(&[
             "systemd-run",
             "--quiet",
-            "memcached",
-            "-u",
-            "nobody",
-            "-l",
-            "0.0.0.0",
-            "-p",
+            "perl",
+            "-MIO::Socket::INET",
+            "-e",
+            LISTEN,
             port,
         ])
         .unwrap();
@@ -545,7 +546,7 @@ fn nobody_is_cut_off_while_the_name_still_leads_to_the_old_master() {
         let status = web.run(&["agentctl", "status"]);
         resolved(web) == "10.77.0.31" && status.is_ok_and(|said| said.stdout.contains("epoch 1"))
     });
-    // Anything that takes connections does for a database here; the real one ends those of strangers.
+    // Who takes connections and keeps them does for a database here; the real one ends those of strangers.
     let _ = db_1.run(&["systemctl", "stop", "mariadb.socket", "mariadb.service"]);
     let listen = ["systemd-run", "--quiet", "memcached", "-u", "nobody"];
     let listen = [&listen[..], &["-l", "0.0.0.0", "-p", "3306"]].concat();
