@@ -437,9 +437,7 @@ fn drift_is_repaired_within_a_second() {
         times[times.len() * 99 / 100]
     );
     assert!(times.len() >= 40, "{}", said.stdout);
-    // One that a busy host held up says nothing of the agent.
-    let most = times[times.len() * 9 / 10];
-    assert!(most < 1000, "{}\n{}", said.stdout, story(&web));
+    assert!(slowest < 1000, "{}\n{}", said.stdout, story(&web));
     // Somebody's lines in /etc/hosts are theirs: they stay.
     let hosts = web.read("/etc/hosts").unwrap();
     assert!(hosts.contains("\n127.0.0.1\tlocalhost\n"), "{hosts}");
