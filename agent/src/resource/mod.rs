@@ -8,6 +8,7 @@ mod accounts;
 pub mod block;
 mod cache;
 mod cron;
+mod database_units;
 mod files;
 #[cfg(test)]
 mod fixtures;
@@ -33,7 +34,7 @@ pub use hosts::{Hosts, HostsFacts, HostsLine, PATH as HOSTS};
 pub use member::{Member, MemberName};
 pub use packages::{KEPT as PACKAGES_KEPT, LOG as PACKAGES_LOG, Packages, PackagesFacts};
 pub use precaution::{OpenLogs, OthersSites, Precaution, ServedName, logs_of};
-pub use services::{Services, ServicesFacts, is_database_server};
+pub use services::{Services, ServicesFacts};
 pub use sites::{ApacheFacts, Sites};
 pub use step::{
     AccountWish, Activation, BLOCK_BEGIN, BLOCK_END, Check, FileCheck, GuardedList, LineOrigin,

@@ -231,15 +231,11 @@ fn wish(
     match view
         .masters
         .first()
-        .filter(|_| changes && is_database(name))
+        .filter(|_| changes && DATABASE_SERVERS.contains(&name))
     {
         Some(product) => Err(master(name, product)),
         None => Ok(wish),
     }
-}
-
-fn is_database(name: &str) -> bool {
-    DATABASE_SERVERS.contains(&name)
 }
 
 fn master(name: &str, product: &Name) -> String {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::database_units::is_database_server;
 use super::{Desired, LineOrigin, ObserveError, Phase, Resource, Step, Thing, Want, Wish};
 use crate::fleet::AtBoot;
 use crate::node::{ServiceView, View};
@@ -13,14 +14,6 @@ use crate::report::{Kind, StepName};
 use crate::system::file::Files;
 use crate::system::platform::Platform;
 use crate::system::systemd;
-
-/// Units of database servers, by all of their names.
-const DATABASE_SERVERS: [&str; 4] = [
-    "mariadb.service",
-    "mysql.service",
-    "mysqld.service",
-    "mariadbd.service",
-];
 
 /// The services of a box.
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,11 +24,6 @@ pub struct Services;
 pub struct ServicesFacts {
     /// By the name that the platform table has. What systemd does not know is not in it.
     pub names: BTreeMap<String, String>,
-}
-
-/// Whether a unit is a database server's: it is never stopped while this box is the master.
-pub fn is_database_server(unit: &str) -> bool {
-    DATABASE_SERVERS.contains(&unit)
 }
 
 impl Resource for Services {

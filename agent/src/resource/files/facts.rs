@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::{ObserveError, placed};
 use crate::fleet::SecretSource;
-use crate::fleet::names::{UnitName, UserName};
+use crate::fleet::names::UserName;
 use crate::node::View;
+use crate::resource::database_units::is_database_server;
 use crate::resource::secrets::{self, SecretError, SecretKey, SecretText};
 use crate::settings::STATE_DIR;
 use crate::system::accounts::{self, Numbers};
@@ -169,7 +170,9 @@ async fn look_at_databases(facts: &mut FileFacts, view: &View, platform: &Platfo
     let mut units = BTreeSet::new();
     for one in placed(view, platform) {
         let databases = one.file.file.restart.iter();
-        let mut databases = databases.filter(|unit| is_database(unit)).peekable();
+        let mut databases = databases
+            .filter(|unit| is_database_server(unit.as_str()))
+            .peekable();
         if databases.peek().is_some()
             && let Ok(Some(stamp)) = files.look(&one.path)
         {
@@ -180,37 +183,4 @@ async fn look_at_databases(facts: &mut FileFacts, view: &View, platform: &Platfo
     let units: Vec<String> = units.into_iter().collect();
     // Not known is not due: a restart that is not needed is worse than one that is not told of.
     facts.started = systemd::started(platform, &units).await.unwrap_or_default();
-}
-
-/// Services that are databases, as the document calls them.
-const DATABASES: [&str; 5] = ["mariadb", "mysql", "mysqld", "mysqld@", "mariadb@"];
-
-/// Whether a service is a database.
-pub(super) fn is_database(unit: &UnitName) -> bool {
-    let name = unit.as_str().trim_end_matches(".service");
-    DATABASES.iter().any(|database| {
-        name == *database || (database.ends_with('@') && name.starts_with(database))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn databases_are_known_by_their_units() {
-        let is = |name: &str| is_database(&name.parse().unwrap());
-        for name in [
-            "mariadb",
-            "mariadb.service",
-            "mysqld",
-            "mysql",
-            "mariadb@two.service",
-        ] {
-            assert!(is(name), "{name}");
-        }
-        for name in ["httpd", "php-fpm", "mysql-exporter"] {
-            assert!(!is(name), "{name}");
-        }
-    }
 }

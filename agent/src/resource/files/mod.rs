@@ -15,6 +15,7 @@ use std::time::Duration;
 
 pub use facts::{FileFacts, OBJECTS, TROUBLE};
 
+use super::database_units::is_database_server;
 use super::{
     Activation, Desired, FileCheck, LineOrigin, Member, MemberName, ObserveError, Phase, Resource,
     Step, Thing, USUAL_STEP, Unfit, Verb, Want, Wish,
@@ -241,7 +242,7 @@ impl Placed<'_> {
         let restart = file
             .restart
             .iter()
-            .filter(|unit| !facts::is_database(unit) || view.masters.is_empty())
+            .filter(|unit| !is_database_server(unit.as_str()) || view.masters.is_empty())
             .map(|unit| (unit, Verb::RestartIfRunning));
         step.activate = reload
             .chain(restart)

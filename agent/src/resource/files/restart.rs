@@ -1,9 +1,10 @@
 //! Restarts that wait for a person: a database that is written to is never taken away because a file changed. Pure.
 
 use super::Placed;
-use super::facts::{FileFacts, is_database};
+use super::facts::FileFacts;
 use crate::node::View;
 use crate::report::{Kind, Problem, Severity};
+use crate::resource::database_units::is_database_server;
 
 /// Restarts that are due: what a database would read is younger than it.
 pub(super) fn due(view: &View, placed: &[Placed<'_>], facts: &FileFacts) -> Vec<Problem> {
@@ -17,7 +18,7 @@ pub(super) fn due(view: &View, placed: &[Placed<'_>], facts: &FileFacts) -> Vec<
             .file
             .restart
             .iter()
-            .filter(|unit| is_database(unit))
+            .filter(|unit| is_database_server(unit.as_str()))
         {
             // By its own name and by the one here: databases are called alike.
             let started = facts.started.iter().find(|(name, _)| {
