@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::console::Console;
 use super::failure::Failure;
-use crate::fleet::advice::advice;
-use crate::fleet::{Document, Fleet, Mistake, unserved};
+use crate::fleet::advice::{advice, unserved};
+use crate::fleet::{Document, Fleet, Mistake};
 use crate::report::DocumentId;
 use crate::report::text::{Paint, ago, count, shown};
 use crate::system::clock;

@@ -1,12 +1,15 @@
 //! What is no mistake in a document and yet may not mean what its author thinks. Pure.
 
 mod sites;
+mod unserved;
 
 use std::collections::BTreeMap;
 
 use super::model::{CronJob, Fleet};
 use super::names::Name;
 use super::pointer::Pointer;
+
+pub use unserved::unserved;
 
 /// The most that is said of one document.
 const MOST: usize = 50;

@@ -21,7 +21,6 @@ mod site;
 pub(crate) mod strict;
 mod tls;
 mod tree;
-mod unserved;
 mod walk;
 mod wording;
 
@@ -32,8 +31,8 @@ pub use envelope::Signature;
 pub use file::FileEntry;
 pub use findings::{Mistake, OtherPlace};
 pub use model::{
-    Aliases, Cache, CacheList, CronJob, CronRun, Database, Fleet, ListFormat, Product, Role,
-    Server, ServerState, Snapshots,
+    Aliases, Cache, CacheList, CronJob, CronRun, Database, Fleet, ListFormat, MEMCACHED, Product,
+    Role, Server, ServerState, Snapshots, WEB,
 };
 pub use names::Name;
 pub use package::Package;
@@ -43,4 +42,3 @@ pub use secret::SecretSource;
 pub use service::{AtBoot, Service};
 pub use site::{BasicAuth, DirectoryOption, Override, Redirect, Satisfy, Scheme, Site};
 pub use tls::{Tls, TlsKey};
-pub use unserved::{Unserved, unserved};

@@ -18,6 +18,11 @@ use super::service::Service;
 use super::site::Site;
 use super::strict;
 
+/// The role whose servers serve sites.
+pub const WEB: &str = "web";
+/// The role whose servers run memcached.
+pub const MEMCACHED: &str = "memcached";
+
 /// What the fleet should be: the operator's intent, one version of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

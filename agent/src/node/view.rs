@@ -9,13 +9,9 @@ use super::{
     ServiceView, SiteView, View, databases, files,
 };
 use crate::fleet::{
-    Bundle, CronJob, CronRun, Fleet, Name, Package, Pointer, Server, ServerState, applies, bundles,
+    Bundle, CronJob, CronRun, Fleet, MEMCACHED, Name, Package, Pointer, Server, ServerState, WEB,
+    applies, bundles,
 };
-
-/// The role whose servers run memcached.
-const MEMCACHED: &str = "memcached";
-/// The role whose servers run Apache.
-const WEB: &str = "web";
 
 /// What the server called `node` should be; `None` if the fleet has no such server. `elections`: the leases that the
 /// box goes by.

@@ -3,30 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use super::Pointer;
-use super::model::{Fleet, Server, ServerState};
-use super::names::Name;
+use super::{Advice, MOST};
+use crate::fleet::model::{Fleet, MEMCACHED, Server, ServerState, WEB};
+use crate::fleet::names::Name;
+use crate::fleet::pointer::Pointer;
 use crate::system::spelling::nearest;
 
-/// The role whose servers serve sites.
-pub const WEB: &str = "web";
-/// The role whose servers run memcached.
-pub const MEMCACHED: &str = "memcached";
-
-/// The most that is said of one document.
-const MOST: usize = 50;
-
-/// Something of the document that no server does.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Unserved {
-    /// Where the document asks for it.
-    pub pointer: Pointer,
-    /// What nobody does, and what to do about it.
-    pub message: String,
-}
-
 /// What nobody does, at most 50 things. Pure, and linear in the size of the fleet.
-pub fn unserved(fleet: &Fleet) -> Vec<Unserved> {
+pub fn unserved(fleet: &Fleet) -> Vec<Advice> {
     let mut roles: BTreeSet<&str> = BTreeSet::new();
     // Which product meets which role on a server that is not retired; a draining one goes on serving sites.
     let mut pairs: BTreeSet<(&Name, &str)> = BTreeSet::new();
@@ -47,7 +31,7 @@ pub fn unserved(fleet: &Fleet) -> Vec<Unserved> {
     let mut found = Vec::new();
     let mut add = |path: &[&str], message: String| {
         let signed = ["signed"].into_iter().chain(path.iter().copied());
-        found.push(Unserved {
+        found.push(Advice {
             pointer: Pointer::of(signed),
             message,
         });
