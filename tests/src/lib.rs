@@ -11,6 +11,7 @@ pub mod proxy;
 pub mod repository;
 pub mod s3;
 pub mod scratch;
+pub mod signing;
 pub mod store;
 pub mod strace;
 pub mod terminal;

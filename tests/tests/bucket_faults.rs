@@ -7,7 +7,8 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use node_agent::bucket::{BucketErrorKind as Kind, Tag};
-use node_agent::converge::intake::{Intake, KEY, Polled};
+use node_agent::converge::intake::{Intake, KEY, Polled, Terms};
+use node_agent::fleet::signing::Trust;
 use node_agent::system::file::Files;
 use node_agent::system::root::Root;
 use node_agent_tests::proxy::{Mode, Proxy};
@@ -15,6 +16,15 @@ use node_agent_tests::s3::{Access, S3Server};
 use tempfile::TempDir;
 
 const LIMIT: u64 = 1024 * 1024;
+
+fn terms() -> Terms {
+    Terms {
+        pinned: None,
+        limit: LIMIT,
+        trust: Trust::Nobody,
+        version_step: 1,
+    }
+}
 /// Short, so that the slow faults are met soon; still far more than an answer over loopback needs.
 const TIMEOUT: Duration = Duration::from_millis(1500);
 
@@ -82,7 +92,7 @@ async fn the_box_keeps_its_last_good_document_through_every_fault_and_recovers()
     let server = S3Server::start().unwrap();
     let proxy = Proxy::start(server.address).unwrap();
     let bucket = server.client(&proxy.endpoint, TIMEOUT);
-    let mut intake = Intake::open(&files, None, LIMIT).unwrap();
+    let mut intake = Intake::open(&files, terms()).unwrap();
 
     let mut told = Vec::new();
     let mut version = 1;
@@ -131,7 +141,7 @@ async fn the_box_keeps_its_last_good_document_through_every_fault_and_recovers()
             _ => panic!("{fault:?}: {polled:?}"),
         }
         // The box that is rebooted in the middle of it has the same document.
-        let rebooted = Intake::open(&files, None, LIMIT).unwrap();
+        let rebooted = Intake::open(&files, terms()).unwrap();
         let has = rebooted.accepted().unwrap().document.id.version;
         assert_eq!(has, accepted(), "{fault:?}");
 

@@ -18,9 +18,11 @@ const SERVER: &str = "box-1";
 const ADMIN: &str = "arn:aws:iam::123456789012:role/Admin";
 
 /// Every kind of key that there is, of this holder and of another one, and some that are nobody's.
-const KEYS: [&str; 27] = [
+const KEYS: [&str; 29] = [
     "prod/fleet.json",
     "prod/fleet.json.old",
+    "prod/trust/3.json",
+    "prod/versions/42.json",
     "prod/leases/shop.json",
     "prod/leases/video.json",
     "prod/leases/shop.json/more",
@@ -90,6 +92,7 @@ fn table(role: &str) -> Vec<(&'static str, &'static [&'static str])> {
                 GET,
                 &[
                     "prod/fleet.json",
+                    "prod/trust/3.json",
                     "prod/leases/shop.json",
                     "prod/releases/shop/r1.tar.zst",
                 ],
@@ -98,12 +101,19 @@ fn table(role: &str) -> Vec<(&'static str, &'static [&'static str])> {
             OWN_REPORT,
         ],
         "memcached" => vec![
-            (GET, &["prod/fleet.json", "prod/leases/shop.json"]),
+            (
+                GET,
+                &[
+                    "prod/fleet.json",
+                    "prod/trust/3.json",
+                    "prod/leases/shop.json",
+                ],
+            ),
             (LIST, &[""]),
             OWN_REPORT,
         ],
         "database" => vec![
-            (GET, &["prod/fleet.json"]),
+            (GET, &["prod/fleet.json", "prod/trust/3.json"]),
             (GET, &ELECTIONS),
             (PUT, &ELECTIONS),
             (PUT, &["prod/surplus/shop/7-box-1.sql"]),
@@ -111,7 +121,14 @@ fn table(role: &str) -> Vec<(&'static str, &'static [&'static str])> {
             OWN_REPORT,
         ],
         "snapshots" => vec![
-            (GET, &["prod/fleet.json", "prod/leases/shop.json"]),
+            (
+                GET,
+                &[
+                    "prod/fleet.json",
+                    "prod/trust/3.json",
+                    "prod/leases/shop.json",
+                ],
+            ),
             (GET, &SNAPSHOT),
             (PUT, &SNAPSHOT),
             ("s3:DeleteObject", &SNAPSHOT),
@@ -125,6 +142,7 @@ fn table(role: &str) -> Vec<(&'static str, &'static [&'static str])> {
                 GET,
                 &[
                     "prod/fleet.json",
+                    "prod/trust/3.json",
                     "prod/leases/shop.json",
                     "prod/leases/video.json",
                     "prod/leases/shop.json/more",
@@ -140,7 +158,7 @@ fn table(role: &str) -> Vec<(&'static str, &'static [&'static str])> {
             OWN_REPORT,
         ],
         "operator" => {
-            let (all, _) = KEYS.split_at(23);
+            let (all, _) = KEYS.split_at(25);
             vec![
                 (GET, all),
                 ("s3:GetObjectVersion", all),
@@ -148,6 +166,8 @@ fn table(role: &str) -> Vec<(&'static str, &'static [&'static str])> {
                     PUT,
                     &[
                         "prod/fleet.json",
+                        "prod/trust/3.json",
+                        "prod/versions/42.json",
                         "prod/holds/shop.json",
                         "prod/holds/video.json",
                     ],

@@ -76,6 +76,7 @@ fn a_run() -> RunRecord {
             version: 3,
             digest: "00".into(),
         },
+        signers: Vec::new(),
         trigger: Trigger::Person,
         started: Timestamp::UNIX_EPOCH,
         took_ms: 12,

@@ -91,6 +91,7 @@ impl Converger {
             id,
             node: intent.node.clone(),
             document: plan.document.clone(),
+            signers: intent.document.signers.clone(),
             trigger: Trigger::Lease,
             started,
             took_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),

@@ -10,8 +10,10 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::bucket::{Advised, Bucket, BucketError, BucketErrorKind, Fetched, Tag};
+use crate::fleet::signing::Trust;
 use crate::fleet::{Document, Name};
 use crate::report::{DocumentId, Refusal};
+use crate::settings::Settings;
 use crate::system::digest::sha256;
 use crate::system::file::{FileError, Files, Found};
 use crate::system::{chain, clock};
@@ -110,12 +112,36 @@ struct Refused {
     expired: Option<Timestamp>,
 }
 
+/// Which documents a box takes, as its settings say.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// The fleet that documents must name.
+    pub pinned: Option<Name>,
+    /// The most bytes of a document.
+    pub limit: u64,
+    /// Who must vouch for a document.
+    pub trust: Trust,
+    /// How far a version may be above the one before, where somebody must vouch for it.
+    pub version_step: u64,
+}
+
+impl Terms {
+    /// Those of the settings.
+    pub fn of(settings: &Settings) -> Self {
+        Self {
+            pinned: settings.pinned_fleet.clone(),
+            limit: settings.document_limit,
+            trust: settings.trust.clone(),
+            version_step: settings.version_step,
+        }
+    }
+}
+
 /// The box's own copy of the document.
 #[derive(Debug)]
 pub struct Intake {
     files: Files,
-    pinned: Option<Name>,
-    limit: u64,
+    terms: Terms,
     writes: bool,
     accepted: Option<Accepted>,
     /// The highest version that was ever accepted. It outlives a damaged copy of the document.
@@ -132,10 +158,10 @@ pub struct Intake {
 impl Intake {
     /// Reads the persisted document, if there is one. Writes nothing.
     ///
-    /// A copy that is damaged, older than the one that was accepted, or of another fleet than `pinned` is as none:
-    /// a warning is logged, and it is set aside once there is a good one. `limit` is the most bytes of a document.
-    pub fn open(files: &Files, pinned: Option<&Name>, limit: u64) -> Result<Self, FileError> {
-        let kept = persisted::load(files, pinned)?;
+    /// A copy that is damaged, older than the one that was accepted, of another fleet than the pinned one, or not signed
+    /// by those who must, is as none: a warning is logged, and it is set aside once there is a good one.
+    pub fn open(files: &Files, terms: Terms) -> Result<Self, FileError> {
+        let kept = persisted::load(files, terms.pinned.as_ref(), &terms.trust)?;
         let known = kept.meta.as_ref().filter(|_| kept.fits).map(|meta| Known {
             tag: meta.tag.clone(),
             source: meta.source.clone(),
@@ -151,8 +177,7 @@ impl Intake {
             .or_else(|| kept.meta.map(|meta| meta.id));
         Ok(Self {
             files: files.clone(),
-            pinned: pinned.cloned(),
-            limit,
+            terms,
             writes: true,
             accepted,
             highest,
@@ -168,6 +193,11 @@ impl Intake {
     pub fn without_writing(mut self) -> Self {
         self.writes = false;
         self
+    }
+
+    /// Who must vouch for a document now.
+    pub const fn trust(&self) -> &Trust {
+        &self.terms.trust
     }
 
     /// The last document that was accepted.
@@ -194,7 +224,7 @@ impl Intake {
         if !newer || !self.writes {
             return Ok(false);
         }
-        let present = Self::open(&self.files, self.pinned.as_ref(), self.limit)?;
+        let present = Self::open(&self.files, self.terms.clone())?;
         if present.accepted.is_none() || present.known.is_none() {
             return Ok(false);
         }
@@ -224,7 +254,7 @@ impl Intake {
         let source = bucket.url(KEY);
         Question {
             known: self.known_at(&source, clock::now()),
-            limit: self.limit,
+            limit: self.terms.limit,
             source,
         }
     }
@@ -284,7 +314,9 @@ impl Intake {
             return Ok(Polled::Refused(refused.refusal.clone()));
         }
         let standing = Standing {
-            pinned: self.pinned.as_ref(),
+            trust: &self.terms.trust,
+            step: self.terms.version_step,
+            pinned: self.terms.pinned.as_ref(),
             highest: self.highest.as_ref(),
             has_document: self.accepted.is_some(),
             moved: self
@@ -293,21 +325,35 @@ impl Intake {
                 .is_some_and(|before| before.source != known.source),
         };
         match rules::judge(bytes, &standing, now) {
-            Acceptance::Same => {
+            Acceptance::Same(document) => {
                 self.refused = None;
-                if self.known.as_ref() != Some(&known)
-                    && let Some(id) = self.highest.clone()
-                {
-                    let meta = Meta::new(&known.tag, &known.source, now, id);
-                    if self.writes {
+                if self.known.as_ref() != Some(&known) {
+                    let id = document.id.clone();
+                    let meta = Meta::new(&known.tag, &known.source, now, id, &document.signers);
+                    let before = self.accepted.as_ref().map(|accepted| &accepted.document);
+                    let signed_anew =
+                        before.is_none_or(|before| before.signatures != document.signatures);
+                    if self.writes && signed_anew {
+                        // The older signatures may be of keys that count no longer at the next start.
+                        persisted::keep(&self.files, bytes, &meta)?;
+                    } else if self.writes {
                         persisted::keep_meta(&self.files, &meta)?;
+                    }
+                    if let Some(accepted) = &mut self.accepted {
+                        accepted.document = *document;
                     }
                     self.known = Some(known);
                 }
                 Ok(self.unchanged(now))
             }
             Acceptance::New(document) => {
-                let meta = Meta::new(&known.tag, &known.source, now, document.id.clone());
+                let meta = Meta::new(
+                    &known.tag,
+                    &known.source,
+                    now,
+                    document.id.clone(),
+                    &document.signers,
+                );
                 if self.writes {
                     if let Some(damaged) = &self.damaged {
                         persisted::set_aside(&self.files, damaged)?;

@@ -217,6 +217,7 @@ impl Converger {
             id: run,
             node: intent.node.clone(),
             document,
+            signers: intent.document.signers.clone(),
             trigger,
             started,
             took_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),

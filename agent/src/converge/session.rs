@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::follow::{Follower, Round};
-use super::intake::{Accepted, InVain, Intake, Polled};
+use super::intake::{Accepted, InVain, Intake, Polled, Terms};
 use super::{Converger, Intent};
 use crate::bucket::Bucket;
 use crate::fleet::{Document, applies, bundles};
@@ -65,11 +65,7 @@ impl Session {
     /// Reads this box's state and gathers clues, within seconds whatever hangs. Asks the bucket nothing; writes nothing.
     pub async fn open(settings: Settings) -> Result<Self, FileError> {
         let files = Files::new(settings.root.clone());
-        let intake = Intake::open(
-            &files,
-            settings.pinned_fleet.as_ref(),
-            settings.document_limit,
-        )?;
+        let intake = Intake::open(&files, Terms::of(&settings))?;
         Ok(Self {
             bucket: Arc::new(Bucket::open(&settings.bucket, &settings.s3).await),
             intake,

@@ -1,6 +1,7 @@
 //! The command line of `agentctl`, and its help.
 
 mod db;
+mod fleet;
 mod limit;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use crate::report::watch::Area;
 use crate::settings::CONFIG_FILE;
 
 pub use db::DbCommand;
+pub use fleet::{FleetArgs, FleetCommand, PublishArgs};
 pub use limit::Limit;
 
 /// Shows and steers what node-agent does on this box.
@@ -291,6 +293,15 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         write: Option<PathBuf>,
     },
+
+    /// At a desk: sign, publish, compare and take back documents; needs no agent and no root
+    #[command(
+        long_about = "At a desk: sign, publish, compare and take back documents; needs no agent and no root.\n\n\
+            Where the bucket is, which key signs and whose signatures count stand in ~/.config/node-agent/desk.toml, \
+            in the environment or in flags: docs/signing.md.",
+        after_help = "Examples:\n  agentctl fleet get fleet.json && editor fleet.json && agentctl fleet publish fleet.json\n  agentctl fleet edit\n  agentctl fleet log\n  agentctl fleet rollback 41"
+    )]
+    Fleet(FleetArgs),
 
     /// Print the JSON Schema of fleet documents, for editors
     #[command(

@@ -8,6 +8,7 @@ mod console;
 mod db;
 mod doctor;
 mod failure;
+mod fleet;
 mod history;
 mod local_status;
 mod metrics;
@@ -28,7 +29,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-pub use args::{ApplyArgs, Args, CheckArgs, Color, Command, DbCommand, Format, MuninAsk};
+pub use args::{
+    ApplyArgs, Args, CheckArgs, Color, Command, DbCommand, FleetArgs, FleetCommand, Format,
+    MuninAsk,
+};
 use console::Console;
 use failure::Failure;
 
@@ -79,6 +83,7 @@ fn run(args: &Args, console: Console) -> Result<u8, Failure> {
         Command::Munin { what } => munin::munin(global, *what, console),
         Command::Metrics { write } => metrics::metrics(global, write.as_deref(), console),
         Command::Db { command } => db::db(global, command, console),
+        Command::Fleet(wanted) => fleet::fleet(global, wanted, console),
         Command::Schema => schema::schema(console),
         Command::Completions { shell } => completions::completions(*shell, console),
     }

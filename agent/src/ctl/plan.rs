@@ -106,15 +106,19 @@ pub fn plan(global: &Global, wanted: &PlanArgs, console: Console) -> Result<u8, 
 }
 
 /// What a desk plans for: a document, what the machines stand on, and how they are.
-struct Desk {
-    document: Document,
-    before: Option<Document>,
-    family: Family,
-    hosts: HostsScope,
+pub struct Desk {
+    /// What is planned for.
+    pub document: Document,
+    /// What machines stand on; `None`: they have nothing yet.
+    pub before: Option<Document>,
+    /// Where files stand.
+    pub family: Family,
+    /// Who stands in `/etc/hosts`.
+    pub hosts: HostsScope,
     /// Where the document came from, what it is compared with, and where files stand.
-    basis: String,
+    pub basis: String,
     /// Why machines that stand on `before` would not take the document.
-    trouble: Option<String>,
+    pub trouble: Option<String>,
 }
 
 impl Desk {
@@ -124,12 +128,11 @@ impl Desk {
         let before = before
             .map(|file| validate::document(file, console))
             .transpose()?;
-        let (family, layout) = match wanted.platform {
-            FamilyName::Centos => (Family::Centos, "files as on CentOS"),
-            FamilyName::Debian => (Family::Debian, "files as on Debian"),
-        };
+        let (family, layout) = layout(wanted.platform);
         let refusals = match (&wanted.against, &before) {
-            (Some(against), Some(before)) => validate::refusals(&document, before, against),
+            (Some(against), Some(before)) => {
+                validate::refusals(&document, before, &against.display().to_string())
+            }
             _ => Vec::new(),
         };
         let stands = match (&wanted.against, &before) {
@@ -161,6 +164,43 @@ impl Desk {
         })
     }
 
+    /// What it comes to for each server.
+    pub fn rows(&self) -> Result<Vec<text::Row>, Failure> {
+        let servers = self.document.fleet.servers.keys();
+        servers
+            .map(|server| {
+                let plan = self.plan(server)?;
+                Ok(text::Row::of(server, &plan.records(true), &plan.problems))
+            })
+            .collect()
+    }
+
+    /// The table for all servers, as data and as text; returns whether something changes, and whether something fails.
+    pub fn show(&self, console: Console) -> Result<(bool, bool), Failure> {
+        let rows = self.rows()?;
+        let changes = rows.iter().any(|row| row.changes);
+        let failures = self.trouble.is_some() || rows.iter().any(|row| row.failures);
+        let planned = PlannedAll {
+            format: 1,
+            document: &self.document.id,
+            basis: &self.basis,
+            trouble: self.trouble.as_deref(),
+            changes,
+            failures,
+            servers: &rows,
+        };
+        console.print(&planned, |paint| {
+            text::table(&rows, &self.document.id, &self.basis, paint)
+        })?;
+        Ok((changes, failures))
+    }
+
+    /// The same table, as text.
+    pub fn table(&self, paint: text::Paint) -> Result<String, Failure> {
+        let rows = self.rows()?;
+        Ok(text::table(&rows, &self.document.id, &self.basis, paint))
+    }
+
     fn plan(&self, server: &Name) -> Result<Plan, Failure> {
         let intent = Intent {
             document: self.document.clone(),
@@ -171,6 +211,14 @@ impl Desk {
         };
         let platform = Platform::of(self.family);
         Ok(plan_offline(&intent, self.before.as_ref(), &platform)?)
+    }
+}
+
+/// Where files stand, and that as a part of a sentence.
+pub const fn layout(platform: FamilyName) -> (Family, &'static str) {
+    match platform {
+        FamilyName::Centos => (Family::Centos, "files as on CentOS"),
+        FamilyName::Debian => (Family::Debian, "files as on Debian"),
     }
 }
 
@@ -193,26 +241,7 @@ fn elsewhere(
 
 /// All servers of the fleet, at a desk.
 fn everywhere(file: &Path, wanted: &PlanArgs, console: Console) -> Result<u8, Failure> {
-    let desk = Desk::new(file, wanted, console)?;
-    let mut rows = Vec::new();
-    for server in desk.document.fleet.servers.keys() {
-        let plan = desk.plan(server)?;
-        rows.push(text::Row::of(server, &plan.records(true), &plan.problems));
-    }
-    let changes = rows.iter().any(|row| row.changes);
-    let failures = desk.trouble.is_some() || rows.iter().any(|row| row.failures);
-    let planned = PlannedAll {
-        format: 1,
-        document: &desk.document.id,
-        basis: &desk.basis,
-        trouble: desk.trouble.as_deref(),
-        changes,
-        failures,
-        servers: &rows,
-    };
-    console.print(&planned, |paint| {
-        text::table(&rows, &desk.document.id, &desk.basis, paint)
-    })?;
+    let (changes, failures) = Desk::new(file, wanted, console)?.show(console)?;
     Ok(exit_code(changes, failures))
 }
 

@@ -36,15 +36,29 @@ struct ValidationOutput<'a> {
 
 /// Checks a document and lists its mistakes; with `against`, also whether boxes that stand on that one take it.
 pub fn validate(file: &Path, against: Option<&Path>, console: Console) -> Result<u8, Failure> {
-    let (name, bytes) = read(file)?;
     let before = against.map(|file| document(file, console)).transpose()?;
-    let read = Document::read(&bytes);
-    let (document, mistakes) = match &read {
+    let before = before.as_ref().zip(against);
+    checked(
+        file,
+        before.map(|(before, file)| (before, file.display().to_string())),
+        console,
+    )
+}
+
+/// The same, against a document that was read and what it is called.
+pub fn checked(
+    file: &Path,
+    before: Option<(&Document, String)>,
+    console: Console,
+) -> Result<u8, Failure> {
+    let (name, bytes) = read(file)?;
+    let result = Document::read(&bytes);
+    let (document, mistakes) = match &result {
         Ok(document) => (Some(document), &[][..]),
         Err(mistakes) => (None, mistakes.as_slice()),
     };
-    let refusals = match (document, &before, against) {
-        (Some(document), Some(before), Some(file)) => refusals(document, before, file),
+    let refusals = match (document, before) {
+        (Some(document), Some((before, name))) => refusals(document, before, &name),
         _ => Vec::new(),
     };
     let output = ValidationOutput {
@@ -65,9 +79,8 @@ pub fn validate(file: &Path, against: Option<&Path>, console: Console) -> Result
 }
 
 /// Why a box that stands on `before` would not take `document`, be it ever so good. None where they are the same.
-pub fn refusals(document: &Document, before: &Document, file: &Path) -> Vec<String> {
+pub fn refusals(document: &Document, before: &Document, file: &str) -> Vec<String> {
     let (new, old) = (&document.id, &before.id);
-    let file = file.display();
     if new.fleet != old.fleet {
         return vec![format!(
             "it is of the fleet `{}`, and {file} of `{}`: publish it where that fleet's machines look, or correct `fleet`",
@@ -89,13 +102,7 @@ pub fn refusals(document: &Document, before: &Document, file: &Path) -> Vec<Stri
 pub fn document(file: &Path, console: Console) -> Result<Document, Failure> {
     let (name, bytes) = read(file)?;
     Document::read(&bytes)
-        .map_err(|mistakes| {
-            let listed = bad(&mistakes, &name, &bytes, Paint::PLAIN);
-            Failure::new(format!(
-                "{name} is not a good document\n{}",
-                listed.trim_end()
-            ))
-        })
+        .map_err(|mistakes| not_good(&mistakes, &name, &bytes))
         .inspect(|document| {
             for warning in pressing(&document.fleet, clock::now()) {
                 console.note(&format!("{name}: {warning}"));
@@ -103,7 +110,17 @@ pub fn document(file: &Path, console: Console) -> Result<Document, Failure> {
         })
 }
 
-fn read(file: &Path) -> Result<(String, Vec<u8>), Failure> {
+/// The mistakes of a document, as a failure.
+pub fn not_good(mistakes: &[Mistake], name: &str, bytes: &[u8]) -> Failure {
+    let listed = bad(mistakes, name, bytes, Paint::PLAIN);
+    Failure::new(format!(
+        "{name} is not a good document\n{}",
+        listed.trim_end()
+    ))
+}
+
+/// A file, or standard input for `-`: what it is called, and its bytes.
+pub fn read(file: &Path) -> Result<(String, Vec<u8>), Failure> {
     let mut bytes = Vec::new();
     let name = if file == Path::new("-") {
         "standard input".to_owned()
@@ -169,7 +186,7 @@ fn warnings(fleet: &Fleet, now: Timestamp) -> Vec<String> {
 }
 
 /// What must be known also where the document is only used: advice on how to write it is for who checks it.
-fn pressing(fleet: &Fleet, now: Timestamp) -> Vec<String> {
+pub fn pressing(fleet: &Fleet, now: Timestamp) -> Vec<String> {
     let mut warnings = Vec::new();
     let (issued, expires) = (fleet.issued.0, fleet.expires.0);
     if expires <= now {

@@ -9,7 +9,7 @@ use super::event_loop::EventLoop;
 use crate::bucket::{backoff, phase};
 use crate::control::server::ApplyRequest;
 use crate::converge::intake::Polled;
-use crate::report::Trigger;
+use crate::report::{Trigger, text};
 use crate::system::chain;
 
 /// Two polls are never closer than this, however slow the bucket is.
@@ -108,9 +108,17 @@ impl EventLoop {
             Polled::New => {
                 if let Some(accepted) = self.session.intake.accepted() {
                     let id = &accepted.document.id;
-                    tracing::info!(event = "document-accepted", fleet = %id.fleet, version = id.version, "a new document: {} version {}",
+                    let signed = text::signed_by(&accepted.document.signers).unwrap_or_default();
+                    tracing::info!(
+                        event = "document-accepted",
+                        fleet = %id.fleet,
+                        version = id.version,
+                        signers = text::key_names(&accepted.document.signers),
+                        "a new document: {} version {}{}{signed}",
                         id.fleet,
-                        id.version);
+                        id.version,
+                        if signed.is_empty() { "" } else { ", " }
+                    );
                 }
             }
             Polled::Refused(refusal) if refused_before != Some(refusal.since) => {

@@ -19,7 +19,7 @@ use crate::bucket::backoff;
 use crate::control::messages::{Applied, Reply};
 use crate::converge::{Intent, lock_runs};
 use crate::identity::Clues;
-use crate::report::{Cause, Kind, Outcome, RunRecord, Trigger};
+use crate::report::{Cause, Kind, Outcome, RunRecord, Trigger, text};
 use crate::system::chain;
 use crate::system::lock::Lock;
 
@@ -181,6 +181,7 @@ impl EventLoop {
                         event = "document-accepted",
                         fleet = %id.fleet,
                         version = id.version,
+                        signers = text::key_names(&accepted.document.signers),
                         "another process of the agent has accepted a new document: {} version {}",
                         id.fleet,
                         id.version

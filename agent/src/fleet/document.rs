@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 
 use super::check::check;
-use super::envelope::{self, Opened, Signature};
+use super::envelope::{self, Opened, Sealed, Signature};
 use super::findings::{Findings, Mistake};
 use super::model::Fleet;
-use super::names::Name;
+use super::names::{KeyName, Name};
 use super::pointer::Pointer;
 use super::position::line_column;
 use super::shape::walk_file;
+use super::signing::{DOCUMENT_NAMESPACE, Trust, Unverified};
 use super::tree::{Node, Value};
 use super::walk::{Walker, found};
 use crate::system::digest::sha256_hex;
@@ -34,8 +36,29 @@ pub struct Document {
     pub fleet: Arc<Fleet>,
     /// Which it is.
     pub id: DocumentId,
-    /// Who says so, as the file has it. Nothing here was verified.
+    /// Who says so, as the file has it.
     pub signatures: Vec<Signature>,
+    /// Who was found to say so: the names of trusted keys. Nobody, where nobody was asked for.
+    pub signers: Vec<KeyName>,
+}
+
+/// Why a file is no document to go by.
+#[derive(Debug)]
+pub enum Refused {
+    /// Too few of those who must have signed it. Nothing else of it was read.
+    Unverified(Unverified),
+    /// It has mistakes: all of them, in the order of the file; never none.
+    Mistakes(Vec<Mistake>),
+}
+
+impl Refused {
+    /// All reasons, for people.
+    pub fn reasons(&self) -> Vec<String> {
+        match self {
+            Self::Unverified(why) => vec![why.to_string()],
+            Self::Mistakes(mistakes) => mistakes.iter().map(ToString::to_string).collect(),
+        }
+    }
 }
 
 impl Document {
@@ -53,6 +76,49 @@ impl Document {
             }
             Err(error) => Err(mistakes(text, &error.to_string())),
         }
+    }
+
+    /// Like [`Document::read`], and before anything that is signed is read, whether those have signed it who must.
+    pub fn read_trusted(bytes: &[u8], trust: &Trust) -> Result<Self, Refused> {
+        let signers = Self::signers(bytes, trust)?;
+        let document = Self::read(bytes).map_err(Refused::Mistakes)?;
+        Ok(Self {
+            signers,
+            ..document
+        })
+    }
+
+    /// Like [`Document::read_accepted`], and before anything that is signed is read, whether those have signed it who must.
+    pub fn read_accepted_trusted(bytes: &[u8], trust: &Trust) -> Result<Self, Refused> {
+        let signers = Self::signers(bytes, trust)?;
+        let document = Self::read_accepted(bytes).map_err(Refused::Mistakes)?;
+        Ok(Self {
+            signers,
+            ..document
+        })
+    }
+
+    /// Who of those who count has signed a file. Of its signed part nothing is read but where it ends.
+    pub fn signers(bytes: &[u8], trust: &Trust) -> Result<Vec<KeyName>, Refused> {
+        if *trust == Trust::Nobody {
+            return Ok(Vec::new());
+        }
+        let text = text_of(bytes).map_err(|mistake| Refused::Mistakes(vec![mistake]))?;
+        let Sealed { signatures, signed } = envelope::unseal(text).map_err(|error| {
+            // Where: unknown, for that would need all of it to be read.
+            let what = match error.classify() {
+                Category::Eof => "it ends too early: was it half uploaded?".into(),
+                Category::Data if error.line() == 0 => error.to_string(),
+                _ => "agentctl validate says where".into(),
+            };
+            let message = format!(
+                "this is no whole document with `signatures` and `signed`, so that no signature can be checked: {what}"
+            );
+            Refused::Mistakes(vec![of_the_file(None, message)])
+        })?;
+        trust
+            .signers(signed.as_bytes(), &signatures, DOCUMENT_NAMESPACE)
+            .map_err(Refused::Unverified)
     }
 
     /// Reads a document that was checked when it was accepted, maybe by an older version of the agent: rules that came later
@@ -78,8 +144,15 @@ impl Document {
             fleet: Arc::new(fleet),
             id,
             signatures,
+            signers: Vec::new(),
         })
     }
+}
+
+/// The exact bytes of the `signed` member; `None` where there are none.
+pub fn signed_part(bytes: &[u8]) -> Option<&str> {
+    let sealed = envelope::unseal(text_of(bytes).ok()?).ok()?;
+    Some(sealed.signed)
 }
 
 /// A mistake of the file as a whole.

@@ -1,12 +1,12 @@
 //! The envelope around the signed part: which bytes are signed, and by whom. Not whether a signature is right.
 
 use schemars::JsonSchema;
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::{Deserializer, Error};
 
 use super::model::Fleet;
-use super::names::{Name, SignatureText};
+use super::names::{KeyName, SshsigText};
 use super::strict::{List, Object};
 
 /// A fleet document: what the fleet should be, and who says so.
@@ -32,10 +32,22 @@ pub(super) struct Envelope {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Signature {
-    /// The name of the key, as `agentd.toml` lists it.
-    pub key: Name,
-    /// The Ed25519 signature in base64.
-    pub signature: SignatureText,
+    /// What the key is called. For people: which key it is says the signature itself.
+    pub key: KeyName,
+    /// The signature, as `ssh-keygen -Y sign -n node-agent-fleet` prints it.
+    pub sshsig: SshsigText,
+}
+
+/// The most signatures of a document. More could not count: no fleet has so many keys that sign.
+pub(super) const MOST_SIGNATURES: usize = 32;
+/// The most bytes of all signatures together.
+const SIGNATURES_LIMIT: usize = 64 * 1024;
+
+/// An envelope whose signed part is not read yet.
+pub(super) struct Sealed<'t> {
+    pub signatures: Vec<Signature>,
+    /// The exact bytes that are signed.
+    pub signed: &'t str,
 }
 
 /// What an envelope contains.
@@ -46,8 +58,8 @@ pub(super) struct Opened<'t> {
     pub signed: &'t str,
 }
 
-/// Reads a whole file in one pass, however large its signed part is, and knows afterwards where that stands.
-pub(super) fn open(text: &str) -> Result<Opened<'_>, Error> {
+/// Reads what stands around the signed part, and of that only where it ends.
+pub(super) fn unseal(text: &str) -> Result<Sealed<'_>, Error> {
     let mut reader = Reader { text, at: 0 };
     let (mut schema, mut signatures, mut signed) = (None, None, None);
     reader.take(b'{')?;
@@ -61,16 +73,11 @@ pub(super) fn open(text: &str) -> Result<Opened<'_>, Error> {
         reader.take(b':')?;
         let twice = match key.as_str() {
             "$schema" => schema.replace(reader.value::<Option<String>>()?).is_some(),
-            "signatures" => signatures
-                .replace(reader.value::<List<Signature>>()?)
-                .is_some(),
-            "signed" => {
-                reader.space();
-                let start = reader.at;
-                let Object(fleet) = reader.value::<Object<Fleet>>()?;
-                let exact = text.get(start..reader.at).unwrap_or_default();
-                signed.replace((fleet, exact)).is_some()
+            "signatures" => {
+                let exact = reader.skip()?;
+                signatures.replace(read_signatures(exact)?).is_some()
             }
+            "signed" => signed.replace(reader.skip()?).is_some(),
             _ => return Err(Error::custom(format_args!("unknown field `{key}`"))),
         };
         if twice {
@@ -81,9 +88,31 @@ pub(super) fn open(text: &str) -> Result<Opened<'_>, Error> {
     if reader.at < text.len() {
         return Err(Error::custom("something follows the document"));
     }
-    let (fleet, signed) = signed.ok_or_else(|| Error::custom("missing field `signed`"))?;
+    Ok(Sealed {
+        signatures: signatures.unwrap_or_default(),
+        signed: signed.ok_or_else(|| Error::custom("missing field `signed`"))?,
+    })
+}
+
+fn read_signatures(text: &str) -> Result<Vec<Signature>, Error> {
+    if text.len() > SIGNATURES_LIMIT {
+        let message = format_args!("`signatures` has more than {SIGNATURES_LIMIT} bytes");
+        return Err(Error::custom(message));
+    }
+    let List(signatures) = serde_json::from_str::<List<Signature>>(text)?;
+    if signatures.len() > MOST_SIGNATURES {
+        let message = format_args!("there are more than {MOST_SIGNATURES} signatures");
+        return Err(Error::custom(message));
+    }
+    Ok(signatures)
+}
+
+/// Reads a whole file.
+pub(super) fn open(text: &str) -> Result<Opened<'_>, Error> {
+    let Sealed { signatures, signed } = unseal(text)?;
+    let Object(fleet) = serde_json::from_str::<Object<Fleet>>(signed)?;
     Ok(Opened {
-        signatures: signatures.map_or_else(Vec::new, |List(list)| list),
+        signatures,
         fleet,
         signed,
     })
@@ -95,8 +124,8 @@ struct Reader<'t> {
     at: usize,
 }
 
-impl Reader<'_> {
-    fn rest(&self) -> &str {
+impl<'t> Reader<'t> {
+    fn rest(&self) -> &'t str {
         self.text.get(self.at..).unwrap_or_default()
     }
 
@@ -133,6 +162,14 @@ impl Reader<'_> {
         let length = values.byte_offset();
         self.at += length;
         Ok(value)
+    }
+
+    /// Passes a value, whatever it is: its exact bytes.
+    fn skip(&mut self) -> Result<&'t str, Error> {
+        self.space();
+        let start = self.at;
+        let IgnoredAny = self.value()?;
+        Ok(self.text.get(start..self.at).unwrap_or_default())
     }
 }
 

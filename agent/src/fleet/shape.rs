@@ -134,7 +134,7 @@ object!(Service,
     optional: [running, enabled, on],
     later: []);
 object!(Signature,
-    required: [key, signature],
+    required: [key, sshsig],
     optional: [],
     later: []);
 words!(

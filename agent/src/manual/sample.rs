@@ -25,7 +25,7 @@ pub(super) fn page(date: &str) -> Page {
         if let Some(section) = line.strip_prefix('[') {
             roff.control("SH", [format!("SECTION [{section}").as_str()]);
         } else if let Some(comment) = line.strip_prefix('#') {
-            entry.said.push(comment.trim());
+            entry.said.push(comment.trim_end());
         } else if top {
             header(&mut roff, &entry.said);
             entry = Entry::default();
@@ -58,11 +58,25 @@ impl Entry {
             roff.control(if index == 0 { "TP" } else { "TQ" }, []);
             roff.text([bold(key), roman(value)]);
         }
-        if !self.said.is_empty() {
-            roff.text([roman(self.said.join(" "))]);
-            self.said.clear();
+        let lines = self.said.drain(..).filter(|line| !line.trim().is_empty());
+        let lines: Vec<&str> = lines.collect();
+        for part in lines.chunk_by(|before, after| !is_quoted(before) && !is_quoted(after)) {
+            // What is quoted stands in lines of its own.
+            if part.iter().any(|line| is_quoted(line)) {
+                roff.control("br", []);
+            }
+            let trimmed: Vec<&str> = part.iter().map(|line| line.trim()).collect();
+            roff.text([roman(trimmed.join(" "))]);
+            if part.iter().any(|line| is_quoted(line)) {
+                roff.control("br", []);
+            }
         }
     }
+}
+
+/// Whether a comment's line shows what to write.
+fn is_quoted(line: &str) -> bool {
+    line.starts_with("    ")
 }
 
 /// `key = value`, whether it is in force or shown in a comment.
@@ -78,6 +92,7 @@ fn setting(line: &'static str) -> Option<&'static str> {
 /// What stands before the first empty line: `/path: what the file is for`, and what holds for all of it.
 fn header(roff: &mut Roff, said: &[&str]) {
     let (first, rest) = said.split_first().unwrap_or((&"", &[]));
+    let first = first.trim();
     let (path, what) = first.split_once(": ").unwrap_or((first, ""));
     roff.control("SH", ["NAME"]);
     roff.text([roman(format!(
@@ -87,6 +102,7 @@ fn header(roff: &mut Roff, said: &[&str]) {
     roff.control("SH", ["SYNOPSIS"]);
     roff.text([roman(path)]);
     roff.control("SH", ["DESCRIPTION"]);
+    let rest: Vec<&str> = rest.iter().map(|line| line.trim()).collect();
     for part in rest
         .split(|line| line.is_empty())
         .filter(|part| !part.is_empty())

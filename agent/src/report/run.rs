@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::row::{Kind, Problem, Severity, StepName};
+use crate::fleet::names::KeyName;
 use crate::fleet::{DocumentId, Name, Pointer};
 
 /// What started a run.
@@ -188,6 +189,9 @@ pub struct RunRecord {
     pub node: Name,
     /// Which document it was for.
     pub document: DocumentId,
+    /// Who signed that: the names of trusted keys. Nobody, where nobody was asked to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signers: Vec<KeyName>,
     /// What started it.
     pub trigger: Trigger,
     /// When.

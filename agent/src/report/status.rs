@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::database::DatabaseStatus;
 use super::row::{Kind, Problem};
 use super::run::RunRecord;
+use crate::fleet::names::KeyName;
 use crate::fleet::{DocumentId, Name};
 
 /// How a box is.
@@ -106,8 +107,11 @@ pub struct DocumentStatus {
     pub expires: Timestamp,
     /// When the bucket last said that this is the present one.
     pub confirmed: Timestamp,
-    /// Who vouches for it: `none` (unsigned documents are accepted).
+    /// Who must vouch for it: `none` (unsigned documents are accepted), or so many keys: `1 of 3 keys`.
     pub trust: String,
+    /// Who does: the names of the trusted keys that signed it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signers: Vec<KeyName>,
 }
 
 /// A document that was not accepted.

@@ -5,7 +5,7 @@ use toml::de::DeTable;
 use super::mistakes::Mistakes;
 use super::section::Section;
 use super::values::{Endpoint, Span, Word};
-use super::{BucketUrl, HostsScope, LogFormat, MetadataUse, Trust};
+use super::{BucketUrl, HostsScope, LogFormat, MetadataUse, trust};
 use crate::fleet::Name;
 use crate::fleet::names::ByteSize;
 use crate::system::platform::PlatformOverrides;
@@ -14,7 +14,7 @@ use crate::system::platform::PlatformOverrides;
 #[derive(Debug, Default)]
 pub(super) struct FileSettings {
     pub fleet: Option<BucketUrl>,
-    pub trust: Option<Trust>,
+    pub trust: Option<trust::Said>,
     pub node: Option<Name>,
     pub fleet_name: Option<Name>,
     pub poll: Option<Span<100, 3_600_000>>,
@@ -57,7 +57,7 @@ impl FileSettings {
         let mut top = Section::top(document.get_ref());
         let mut read = Self {
             fleet: top.parsed("fleet", mistakes),
-            trust: top.parsed("trust", mistakes),
+            trust: trust::read(&mut top, mistakes),
             node: top.parsed("node", mistakes),
             fleet_name: top.parsed("fleet_name", mistakes),
             poll: top.parsed("poll", mistakes),

@@ -8,7 +8,8 @@ use super::file::FileSettings;
 use super::mistakes::{Mistakes, Place};
 use super::{
     BucketUrl, CONFIG_FILE, GuardSettings, HostsScope, IdentitySettings, JournalSettings,
-    LogFormat, LogSettings, MetadataUse, S3Settings, Settings, SettingsError, TRUST_NEEDED, Trust,
+    LogFormat, LogSettings, MetadataUse, S3Settings, Settings, SettingsError,
+    trust::{self, TRUST_NEEDED},
 };
 use crate::fleet::Name;
 use crate::fleet::names::ByteSize;
@@ -85,7 +86,7 @@ impl Settings {
         if said.trust.is_none() && !unclear {
             mistakes.add(Place::Absent, format!("trust is missing: {TRUST_NEEDED}"));
         }
-        match (said.fleet.clone(), said.trust) {
+        match (said.fleet.clone(), said.trust.clone()) {
             (Some(bucket), Some(trust)) if mistakes.is_empty() => {
                 let file = text.is_some().then_some(path);
                 Ok(complete(root, file, bucket, trust, said))
@@ -104,12 +105,12 @@ fn missing_fleet(file_exists: bool) -> String {
         format!("fleet is missing: where is the fleet document? write {line}, or give --fleet")
     } else {
         format!(
-            "there is no such file: write it, with {line} and trust = \"none\", or give --fleet and --trust none"
+            "there is no such file: write it, with {line} and whom to trust (packaging/agentd.toml is a commented sample), or give --fleet and --trust none"
         )
     }
 }
 
-fn read(path: &Path) -> Result<String, SettingsError> {
+pub(super) fn read(path: &Path) -> Result<String, SettingsError> {
     let mut text = String::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(FILE_LIMIT + 1).read_to_string(&mut text))
@@ -144,7 +145,7 @@ fn merge(
         }
     }
     if overrides.trust_none {
-        said.trust = Some(Trust::Nobody);
+        said.trust = Some(trust::Said::nobody());
     }
     said
 }
@@ -153,7 +154,7 @@ fn complete(
     root: Root,
     file: Option<PathBuf>,
     bucket: BucketUrl,
-    trust: Trust,
+    trust: trust::Said,
     said: FileSettings,
 ) -> Settings {
     let platform = said.platform.platform(&root);
@@ -162,7 +163,8 @@ fn complete(
         root,
         file,
         bucket,
-        trust,
+        trust: trust.trust,
+        version_step: trust.version_step,
         node: said.node,
         pinned_fleet: said.fleet_name,
         poll: said.poll.map_or(Duration::from_secs(10), |span| span.0),

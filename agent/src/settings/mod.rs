@@ -1,6 +1,7 @@
 //! `agentd.toml`: what the file says, merged with the command line, validated. Only [`Settings`] reaches the tasks.
 
 mod database;
+mod desk;
 mod file;
 mod load;
 mod mistakes;
@@ -9,21 +10,25 @@ mod section;
 #[cfg(test)]
 mod tests;
 mod timing;
+mod trust;
 mod values;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::fleet::Name;
+pub use crate::fleet::signing::Trust;
 pub use crate::node::HostsScope;
 use crate::system::package_manager::Patience;
 use crate::system::platform::Platform;
 use crate::system::root::Root;
 
 pub use database::{DatabaseSettings, DeadmanUse, FailoverUse, Times};
+pub use desk::{DeskOverrides, DeskSettings, Signer};
 pub use load::{Overrides, root_of};
 pub use mistakes::{Mistake, Place, SettingsError};
 pub use timing::{Ms, Timing, UnfitTiming};
+pub use trust::VERSION_STEP;
 
 /// Where the agent keeps what must survive a reboot.
 pub const STATE_DIR: &str = "/var/lib/agentd";
@@ -31,9 +36,6 @@ pub const STATE_DIR: &str = "/var/lib/agentd";
 pub const RUN_DIR: &str = "/run/agentd";
 /// The default configuration file.
 pub const CONFIG_FILE: &str = "/etc/agentd/agentd.toml";
-
-/// What is said where nobody wrote whom to trust.
-const TRUST_NEEDED: &str = "signatures are not supported by this version; write trust = \"none\" to accept unsigned documents";
 
 /// The settings of this box, complete and checked.
 #[derive(Debug, Clone)]
@@ -46,6 +48,8 @@ pub struct Settings {
     pub bucket: BucketUrl,
     /// Who must vouch for a document.
     pub trust: Trust,
+    /// How far a document's version may be above the one before, where documents are signed.
+    pub version_step: u64,
     /// The server that this box is, where a person said so.
     pub node: Option<Name>,
     /// The fleet that documents must name.
@@ -74,22 +78,6 @@ pub struct Settings {
     pub log: LogSettings,
     /// How this box takes part in keeping its products' databases.
     pub database: DatabaseSettings,
-}
-
-/// Who must vouch for a document before it is accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trust {
-    /// Nobody: unsigned documents are accepted.
-    Nobody,
-}
-
-impl Trust {
-    /// The word for it in the file and in reports.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Nobody => "none",
-        }
-    }
 }
 
 /// How the daemon logs.

@@ -51,6 +51,46 @@ impl<'t, 'i> Section<'t, 'i> {
         }
     }
 
+    /// Whether the value of `key` is a table, which [`Section::section`] would read.
+    pub(super) fn has_table(&self, key: &str) -> bool {
+        let value = self.table.and_then(|table| table.get(key));
+        value.is_some_and(|value| value.get_ref().as_table().is_some())
+    }
+
+    /// Whether it has `key`.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
+    }
+
+    /// A list of strings, each of which `read` makes a value of; each that it cannot is a mistake at its own place.
+    pub(super) fn each<T>(
+        &mut self,
+        key: &'static str,
+        mistakes: &mut Mistakes<'_>,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<(Vec<T>, std::ops::Range<usize>)> {
+        let value = self.take(key)?;
+        let Some(strings) = value.get_ref().as_array() else {
+            let message = format!("{key}: expected a list of strings, in brackets");
+            mistakes.at(Some(value.span()), message);
+            return None;
+        };
+        let mut all = Vec::new();
+        let mut whole = true;
+        for string in strings {
+            let text = string.get_ref().as_str();
+            let read = text.map_or_else(|| Err("expected a string, in quotes".into()), &read);
+            match read {
+                Ok(value) => all.push(value),
+                Err(message) => {
+                    mistakes.at(Some(string.span()), format!("{key}: {message}"));
+                    whole = false;
+                }
+            }
+        }
+        whole.then(|| (all, value.span()))
+    }
+
     /// Where it begins, for mistakes of the section as a whole: its first key.
     pub(super) fn place(&self) -> Option<std::ops::Range<usize>> {
         let keys = self.table?.iter().map(|(key, _)| key.span());

@@ -381,3 +381,53 @@ mod any_text {
         }
     }
 }
+
+const OPS: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGo21rqKaqL6BrVGF5Oz5i60f6kQlHEnHZFgitN77gcP";
+const DEV: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKk+IeB4Z1WGgS2zbL/6H0jVQGgeGnfaO0zr+UsBXNDf";
+
+fn trusting(section: &str) -> Result<Settings, SettingsError> {
+    let file = format!("fleet = \"s3://fleet/prod\"\n[trust]\n{section}\n");
+    load(Some(&file), Overrides::default())
+}
+
+#[test]
+fn trusted_keys_are_read_with_their_threshold() {
+    let one = trusting(&format!("keys = [\"{OPS} ops\"]")).unwrap();
+    assert_eq!(one.trust.in_short(), "1 of 1 key");
+    assert_eq!(one.version_step, VERSION_STEP);
+    let section =
+        format!("keys = [\"{OPS} ops\", \"{DEV} dev\"]\nthreshold = 2\nversion_step = 10");
+    let two = trusting(&section).unwrap();
+    assert_eq!(two.trust.in_short(), "2 of 2 keys");
+    assert_eq!(two.version_step, 10);
+    let overrides = Overrides {
+        trust_none: true,
+        ..Overrides::default()
+    };
+    let file = format!("fleet = \"s3://fleet/prod\"\n[trust]\nkeys = [\"{OPS} ops\"]");
+    assert_eq!(load(Some(&file), overrides).unwrap().trust, Trust::Nobody);
+}
+
+#[test]
+fn a_trust_that_cannot_be_is_told() {
+    let told: Vec<String> = [
+        String::new(),
+        "threshold = 1".into(),
+        "keys = []".into(),
+        "keys = \"ops\"".into(),
+        format!("keys = [\"{OPS} ops\"]\nthreshold = 0"),
+        format!("keys = [\"{OPS} ops\"]\nthreshold = 2"),
+        format!("keys = [\"{OPS} ops\", \"{DEV} dev\"]"),
+        format!("keys = [\"{OPS} ops\", \"{OPS} dev\"]\nthreshold = 1"),
+        format!("keys = [\"{OPS}\", \"ssh-rsa AAAA dev\", 3]\nthreshhold = 1"),
+    ]
+    .iter()
+    .map(|section| {
+        let text = trusting(section).unwrap_err().to_string();
+        text.split_once(": ").unwrap().1.to_owned()
+    })
+    .collect();
+    insta::assert_snapshot!(told.join("\n"));
+}

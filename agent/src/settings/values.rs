@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{BucketUrl, TRUST_NEEDED, Trust};
+use super::BucketUrl;
 use crate::fleet::names::UnitName;
 
 /// A length of time between two bounds, in milliseconds.
@@ -177,17 +177,6 @@ impl fmt::Display for BucketUrl {
             Self::S3 { bucket, prefix } if prefix.is_empty() => write!(out, "s3://{bucket}"),
             Self::S3 { bucket, prefix } => write!(out, "s3://{bucket}/{prefix}"),
             Self::Directory(path) => write!(out, "file://{}", path.display()),
-        }
-    }
-}
-
-impl FromStr for Trust {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "none" => Ok(Self::Nobody),
-            _ => Err(TRUST_NEEDED.into()),
         }
     }
 }

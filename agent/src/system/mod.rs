@@ -12,6 +12,7 @@ pub mod crash;
 pub mod digest;
 pub mod disk;
 pub mod file;
+pub mod interactive;
 pub mod lock;
 pub mod memory;
 pub mod mounts;

@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::bucket::Tag;
+use crate::fleet::names::KeyName;
+use crate::fleet::signing::Trust;
 use crate::fleet::{Document, Name};
 use crate::report::DocumentId;
 use crate::system::crash;
@@ -38,16 +40,26 @@ pub(super) struct Meta {
     pub source: String,
     /// When.
     pub fetched: Timestamp,
+    /// Who signed it, of the keys that counted then. For people: at each start the signatures themselves are looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signers: Vec<KeyName>,
 }
 
 impl Meta {
-    pub(super) fn new(tag: &Tag, source: &str, fetched: Timestamp, id: DocumentId) -> Self {
+    pub(super) fn new(
+        tag: &Tag,
+        source: &str,
+        fetched: Timestamp,
+        id: DocumentId,
+        signers: &[KeyName],
+    ) -> Self {
         Self {
             format: 1,
             id,
             tag: tag.clone(),
             source: source.into(),
             fetched,
+            signers: signers.into(),
         }
     }
 }
@@ -66,7 +78,11 @@ pub(super) struct Persisted {
 }
 
 /// Reads what was persisted, all of it. Writes nothing.
-pub(super) fn load(files: &Files, pinned: Option<&Name>) -> Result<Persisted, FileError> {
+pub(super) fn load(
+    files: &Files,
+    pinned: Option<&Name>,
+    trust: &Trust,
+) -> Result<Persisted, FileError> {
     let meta = load_meta(files)?;
     let bytes = match files.read(Path::new(DOCUMENT))? {
         Found::File { bytes, .. } => bytes,
@@ -88,16 +104,18 @@ pub(super) fn load(files: &Files, pinned: Option<&Name>) -> Result<Persisted, Fi
             });
         }
     };
-    let read = match Document::read_accepted(&bytes) {
+    // Verified again: the settings may trust others now than when it was accepted.
+    let read = match Document::read_accepted_trusted(&bytes, trust) {
         // These very bytes were accepted.
         Ok(read) if meta.as_ref().is_some_and(|meta| meta.id == read.id) => Ok(read),
-        Ok(_) => Document::read(&bytes),
-        Err(mistakes) => Err(mistakes),
+        Ok(_) => Document::read_trusted(&bytes, trust),
+        Err(refused) => Err(refused),
     };
     let why = match read {
-        Err(mistakes) => mistakes
-            .first()
-            .map_or_else(|| "it cannot be read".into(), ToString::to_string),
+        Err(refused) => {
+            let first = refused.reasons().into_iter().next();
+            first.unwrap_or_else(|| "it cannot be read".into())
+        }
         Ok(document) => {
             let Some(why) = unusable(&document.id, meta.as_ref(), pinned) else {
                 let fits = meta.as_ref().is_some_and(|meta| meta.id == document.id);

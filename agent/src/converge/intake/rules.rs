@@ -4,12 +4,17 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::persisted::{DOCUMENT, META};
-use crate::fleet::{Document, Name};
+use crate::fleet::signing::Trust;
+use crate::fleet::{Document, Name, Refused};
 use crate::report::DocumentId;
 
 /// Where the box stands.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Standing<'a> {
+    /// Who must vouch for a document.
+    pub trust: &'a Trust,
+    /// How far a version may be above the highest, where somebody must vouch for it.
+    pub step: u64,
     /// The fleet that documents must name.
     pub pinned: Option<&'a Name>,
     /// The highest version that was ever accepted.
@@ -23,8 +28,8 @@ pub(super) struct Standing<'a> {
 /// What becomes of the bytes that the bucket has.
 #[derive(Debug)]
 pub(super) enum Acceptance {
-    /// They are the accepted document.
-    Same,
+    /// They are the accepted document, maybe signed by others.
+    Same(Box<Document>),
     /// They are the document to stand on from now on.
     New(Box<Document>),
     /// They are refused.
@@ -47,18 +52,22 @@ pub(super) fn judge(bytes: &[u8], standing: &Standing<'_>, now: Timestamp) -> Ac
             expired: None,
         };
     }
-    let document = match Document::read(bytes) {
+    let document = match Document::read_trusted(bytes, standing.trust) {
         Ok(document) => document,
-        Err(mistakes) => {
+        Err(refused) => {
             return Acceptance::Refused {
-                version: version_of(bytes),
-                errors: mistakes.iter().map(ToString::to_string).collect(),
+                version: match &refused {
+                    // Who knows who wrote it.
+                    Refused::Unverified(_) => None,
+                    Refused::Mistakes(_) => version_of(bytes, standing.trust),
+                },
+                errors: refused.reasons(),
                 expired: None,
             };
         }
     };
     if standing.has_document && standing.highest == Some(&document.id) {
-        return Acceptance::Same;
+        return Acceptance::Same(Box::new(document));
     }
 
     let mut errors: Vec<String> = fleet_mistake(&document, standing)
@@ -117,13 +126,24 @@ fn version_mistake(new: &DocumentId, standing: &Standing<'_>) -> Option<String> 
             "equivocation: version {} was published twice with different content (SHA-256 {:.12}… now, {:.12}… when this box accepted it); publish this content as version {next}",
             new.version, new.digest, highest.digest
         ))
+    } else if let (Trust::Keys(_), true) = (
+        standing.trust,
+        new.version - highest.version > standing.step,
+    ) {
+        Some(format!(
+            "version {} is {} above version {}, which this box has accepted, and a version may be at most {} above the one before: was it mistyped? publish this content as version {next}",
+            new.version,
+            new.version - highest.version,
+            highest.version,
+            standing.step
+        ))
     } else {
         None
     }
 }
 
 /// The version of a document that has mistakes elsewhere, where it can be read nevertheless.
-fn version_of(bytes: &[u8]) -> Option<u64> {
+fn version_of(bytes: &[u8], trust: &Trust) -> Option<u64> {
     #[derive(Deserialize)]
     struct Outer {
         signed: Inner,
@@ -132,6 +152,8 @@ fn version_of(bytes: &[u8]) -> Option<u64> {
     struct Inner {
         version: u64,
     }
+    // Nothing is read of what nobody vouches for.
+    Document::signers(bytes, trust).ok()?;
     let outer: Outer = serde_json::from_slice(bytes).ok()?;
     Some(outer.signed.version)
 }

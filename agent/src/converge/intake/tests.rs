@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::bucket::BucketErrorKind;
+use crate::fleet::signing::tests::{TestKey, trusted};
 use crate::settings::{BucketUrl, S3Settings};
 use crate::system::root::Root;
 
@@ -39,6 +40,15 @@ fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
+fn terms(pinned: Option<Name>) -> Terms {
+    Terms {
+        pinned,
+        limit: LIMIT,
+        trust: Trust::Nobody,
+        version_step: 1000,
+    }
+}
+
 fn files(dir: &TempDir) -> Files {
     Files::new(Root::under(&dir.path().join("root")).unwrap())
 }
@@ -60,7 +70,7 @@ impl Box {
         Self {
             bucket: Bucket::open(&bucket, &settings).await,
             other: Bucket::open(&other, &settings).await,
-            intake: Intake::open(&files(&dir), None, LIMIT).unwrap(),
+            intake: Intake::open(&files(&dir), terms(None)).unwrap(),
             dir,
         }
     }
@@ -78,7 +88,7 @@ impl Box {
 
     fn restart_pinned(&mut self, pinned: Option<&str>) {
         let pinned = pinned.map(name);
-        self.intake = Intake::open(&files(&self.dir), pinned.as_ref(), LIMIT).unwrap();
+        self.intake = Intake::open(&files(&self.dir), terms(pinned)).unwrap();
     }
 
     async fn publish(&self, text: &str) {
@@ -445,7 +455,7 @@ async fn a_crash_between_document_and_record_loses_nothing() {
 async fn without_writing_nothing_is_written() {
     let mut this = Box::with(5).await;
     let before = this.state();
-    let intake = Intake::open(&files(&this.dir), None, LIMIT).unwrap();
+    let intake = Intake::open(&files(&this.dir), terms(None)).unwrap();
     this.intake = intake.without_writing();
     this.publish(&good(6)).await;
     assert!(matches!(this.poll().await, Polled::New));
@@ -487,4 +497,172 @@ async fn rules_that_came_later_do_not_take_the_accepted_document_away() {
     let refused = this.refused().await;
     assert!(refused.errors[0].contains("443"), "{refused:?}");
     assert_eq!(this.version(), Some(5));
+}
+
+/// The settings of a box that takes what is signed by so many of these keys.
+fn trusting(keys: &[&TestKey], threshold: usize) -> Terms {
+    Terms {
+        trust: Trust::Keys(trusted(keys, threshold)),
+        ..terms(None)
+    }
+}
+
+/// The document, signed by these keys, byte for byte what they signed.
+fn signed_by(document: &str, keys: &[&TestKey]) -> String {
+    let signed = document
+        .split_once("\"signed\": ")
+        .and_then(|(_, rest)| rest.strip_suffix('}'))
+        .unwrap();
+    let signatures: Vec<_> = keys.iter().map(|key| key.sign(signed.as_bytes())).collect();
+    let signatures = serde_json::to_string(&signatures).unwrap();
+    format!("{{\"signatures\": {signatures}, \"signed\": {signed}}}")
+}
+
+impl Box {
+    fn restart_with(&mut self, terms: Terms) {
+        self.intake = Intake::open(&files(&self.dir), terms).unwrap();
+    }
+
+    fn signers(&self) -> Vec<String> {
+        let accepted = self.intake.accepted().unwrap();
+        let signers = accepted.document.signers.iter();
+        signers.map(ToString::to_string).collect()
+    }
+
+    /// Publishes what must be refused: the reasons.
+    async fn refuses(&mut self, text: &str) -> String {
+        let version = self.version();
+        self.publish(text).await;
+        let refusal = self.refused().await;
+        assert_eq!(self.version(), version);
+        refusal.errors.join("\n")
+    }
+}
+
+#[tokio::test]
+async fn what_an_attacker_can_write_into_the_bucket_is_refused_and_told_apart() {
+    let (ops, dev) = (TestKey::new(1, "ops"), TestKey::new(2, "dev"));
+    let stranger = TestKey::new(3, "stranger");
+    let mut this = Box::new().await;
+    this.restart_with(trusting(&[&ops, &dev], 2));
+    this.publish(&signed_by(&good(5), &[&dev, &ops])).await;
+    assert!(matches!(this.poll().await, Polled::New));
+    assert_eq!(this.signers(), ["ops", "dev"]);
+
+    let six = good(6);
+    let both = [&ops, &dev];
+    let signed = signed_by(&six, &both);
+    let other_fleet = document("other", 6, FAR, "a");
+    let mut told = vec![
+        ("unsigned", this.refuses(&six).await),
+        (
+            "another key",
+            this.refuses(&signed_by(&six, &[&stranger])).await,
+        ),
+        ("one of two", this.refuses(&signed_by(&six, &[&ops])).await),
+        (
+            "one twice",
+            this.refuses(&signed_by(&six, &[&ops, &ops])).await,
+        ),
+        (
+            "changed",
+            this.refuses(&signed.replace("10.0.0.1", "10.0.0.9")).await,
+        ),
+        (
+            "reformatted",
+            this.refuses(&signed.replace('\n', " ")).await,
+        ),
+        (
+            "cut off",
+            this.refuses(signed.split_at(signed.len() - 30).0).await,
+        ),
+        ("rollback", this.refuses(&signed_by(&good(4), &both)).await),
+        (
+            "equivocation",
+            this.refuses(&signed_by(&document("small", 5, FAR, "b"), &both))
+                .await,
+        ),
+        (
+            "other fleet",
+            this.refuses(&signed_by(&other_fleet, &both)).await,
+        ),
+        ("jump", this.refuses(&signed_by(&good(1006), &both)).await),
+    ];
+    let expired = document("small", 6, "2026-01-02T00:00:00Z", "a");
+    let reason = this.refuses(&signed_by(&expired, &both)).await;
+    told.push((
+        "expired",
+        reason.split(", and it is ").next().unwrap().into(),
+    ));
+    let told: Vec<_> = told
+        .iter()
+        .map(|(what, why)| format!("{what}: {why}"))
+        .collect();
+    insta::assert_snapshot!(told.join("\n"));
+
+    // The signatures of one version over the content of another: mix and match.
+    let five = signed_by(&good(5), &both);
+    let (head, _) = five.split_once("\"signed\": ").unwrap();
+    let (_, tail) = signed.split_once("\"signed\": ").unwrap();
+    let mixed = this.refuses(&format!("{head}\"signed\": {tail}")).await;
+    assert!(mixed.contains("not of these bytes"), "{mixed}");
+
+    // The step counts from what this box has: the last version that is not too far.
+    this.publish(&signed_by(&good(1005), &both)).await;
+    assert!(matches!(this.poll().await, Polled::New));
+}
+
+#[tokio::test]
+async fn what_nobody_signed_is_not_read() {
+    let ops = TestKey::new(1, "ops");
+    let mut this = Box::new().await;
+    this.restart_with(trusting(&[&ops], 1));
+    // Its mistakes would be told to whoever wrote it.
+    let wrong = good(6).replace("10.0.0.1", "nowhere");
+    this.publish(&wrong).await;
+    let refusal = this.refused().await;
+    assert_eq!(refusal.version, None);
+    assert!(
+        refusal.errors.concat().starts_with("nobody signed it"),
+        "{refusal:?}"
+    );
+    this.publish(&signed_by(&wrong, &[&ops])).await;
+    let refusal = this.refused().await;
+    assert_eq!(refusal.version, Some(6));
+    assert!(refusal.errors.concat().contains("nowhere"), "{refusal:?}");
+}
+
+#[tokio::test]
+async fn a_start_verifies_what_was_persisted() {
+    let (ops, dev) = (TestKey::new(1, "ops"), TestKey::new(2, "dev"));
+    let mut this = Box::new().await;
+    this.restart_with(trusting(&[&ops, &dev], 1));
+    this.publish(&signed_by(&good(5), &[&ops])).await;
+    assert!(matches!(this.poll().await, Polled::New));
+    this.restart_with(trusting(&[&ops, &dev], 1));
+    assert_eq!(this.version(), Some(5));
+    assert_eq!(this.signers(), ["ops"]);
+    let meta = fs::read_to_string(
+        this.dir
+            .path()
+            .join("root")
+            .join(META.trim_start_matches('/')),
+    )
+    .unwrap();
+    assert!(meta.contains("\"signers\": [\n    \"ops\"\n  ]"), "{meta}");
+
+    // Somebody else vouches for the same version: not a new one, and kept for the day on which the first counts no longer.
+    this.publish(&signed_by(&good(5), &[&dev])).await;
+    assert!(matches!(this.poll().await, Polled::Unchanged));
+    assert_eq!(this.signers(), ["dev"]);
+    this.restart_with(trusting(&[&dev], 1));
+    assert_eq!(this.version(), Some(5));
+
+    // Of keys that count no longer it is no document to stand on; its version still is one that was accepted.
+    this.restart_with(trusting(&[&ops], 1));
+    assert_eq!(this.version(), None);
+    this.publish(&signed_by(&good(4), &[&ops])).await;
+    assert!(this.refused().await.errors.concat().contains("rollback"));
+    this.publish(&signed_by(&good(5), &[&ops])).await;
+    assert!(matches!(this.poll().await, Polled::New));
 }

@@ -265,6 +265,7 @@ impl<'a> Lookup<'a> {
                 step_of(run, &owned.step).map(|step| WriteCause {
                     trigger: run.trigger,
                     cause: step.cause,
+                    signers: run.signers.clone(),
                 })
             });
         let later = self

@@ -17,6 +17,7 @@ use super::failure::Failure;
 use super::place;
 use crate::converge::ledger::{Form, Ledger};
 use crate::fleet::Pointer;
+use crate::fleet::names::KeyName;
 use crate::report::{Cause, Kind, Outcome, StepName, Trigger};
 use crate::system::clock;
 
@@ -73,6 +74,9 @@ struct OwnedPath {
 struct WriteCause {
     trigger: Trigger,
     cause: Cause,
+    /// Who signed the document that the run was for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    signers: Vec<KeyName>,
 }
 
 /// A run that failed at a step after it was last written.

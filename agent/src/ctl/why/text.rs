@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Explanation, Other, OwnedAccount, OwnedPath, OwnedUnit, State};
 use crate::converge::ledger::Form;
 use crate::fleet::Pointer;
-use crate::report::text::{Paint, ago, moment, shown};
+use crate::report::text::{Paint, ago, moment, shown, signed_by};
 use crate::report::{Cause, Outcome, Trigger};
 
 pub(super) fn answer(answer: &Explanation, now: Timestamp, paint: Paint) -> String {
@@ -88,9 +88,10 @@ fn path(out: &mut String, path: &OwnedPath, answer: &Explanation, now: Timestamp
         paint,
         "asked for by",
         &format!(
-            "version {} of the document{}",
+            "version {} of the document{}{}",
             path.version,
-            all(&path.asked_by)
+            all(&path.asked_by),
+            signed(path)
         ),
     );
     row(out, paint, "written by", &written(path, now));
@@ -162,6 +163,13 @@ fn written(path: &OwnedPath, now: Timestamp) -> String {
         moment(path.written),
         ago(path.written, now)
     )
+}
+
+/// Who signed the version that asks for it, where the journal still knows.
+fn signed(path: &OwnedPath) -> String {
+    let because = path.because.as_ref();
+    let signed = because.and_then(|because| signed_by(&because.signers));
+    signed.map_or_else(String::new, |signed| format!(", {signed}"))
 }
 
 fn lines(out: &mut String, path: &OwnedPath, answer: &Explanation, paint: Paint) {

@@ -83,6 +83,7 @@ impl Node {
             id: 7,
             node: intent.node.clone(),
             document: intent.document.id.clone(),
+            signers: Vec::new(),
             trigger: Trigger::Poll,
             started: clock::now(),
             took_ms: 1,

@@ -395,15 +395,26 @@ typed_string!(
 );
 
 typed_string!(
-    /// An Ed25519 signature in base64.
-    SignatureText,
-    expected: "an Ed25519 signature in base64 (86 characters and ==)",
-    pattern: "^[A-Za-z0-9+/]{86}==$",
+    /// What people call a key that signs: the comment of its line.
+    KeyName,
+    expected: "a key's name of 1 to 64 printable ASCII characters, no space at either end",
+    pattern: "^[!-~]([ -~]{0,62}[!-~])?$",
+    accepts: |text| !text.is_empty() && text.len() <= 64 && is_printable(text) && text.trim() == text
+);
+
+typed_string!(
+    /// A signature in OpenSSH's armor. Whether it is one, and of what, is seen where it is checked.
+    SshsigText,
+    expected: "what ssh-keygen -Y sign prints, from -----BEGIN SSH SIGNATURE----- on, with its line ends as \\n",
+    pattern: "^-----BEGIN SSH SIGNATURE-----\n[A-Za-z0-9+/=\n]{1,4000}\n-----END SSH SIGNATURE-----\n?$",
     accepts: |text| {
-        text.strip_suffix("==").is_some_and(|body| {
-            body.len() == 86
-                && body.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')
-        })
+        text.strip_prefix("-----BEGIN SSH SIGNATURE-----\n")
+            .map(|rest| rest.strip_suffix('\n').unwrap_or(rest))
+            .and_then(|rest| rest.strip_suffix("\n-----END SSH SIGNATURE-----"))
+            .is_some_and(|body| {
+                (1..=4000).contains(&body.len())
+                    && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=\n".contains(&b))
+            })
     }
 );
 

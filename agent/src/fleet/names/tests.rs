@@ -604,8 +604,26 @@ fn shell_commands() {
 
 #[test]
 fn signatures() {
-    let good = format!("{}==", "aZ+/09".repeat(15).get(..86).unwrap());
-    agrees::<SignatureText>(&[&good], &["a", "==", &long(88), &format!("{}=", long(87))]);
+    let armored =
+        |body: &str| format!("-----BEGIN SSH SIGNATURE-----\n{body}\n-----END SSH SIGNATURE-----");
+    agrees::<SshsigText>(
+        &[
+            &armored("U1NIU0lH\nAA=="),
+            &format!("{}\n", armored("AA==")),
+            &armored(&long(4000)),
+        ],
+        &[
+            "U1NIU0lH",
+            &armored(""),
+            &armored("a b"),
+            &armored(&long(4001)),
+            &format!(" {}", armored("AA==")),
+        ],
+    );
+    agrees::<KeyName>(
+        &["ops-2026", "alice@laptop", "Alice's token", &long(64)],
+        &[" ops", "ops ", "a\tb", "ö", &long(65)],
+    );
 }
 
 #[test]

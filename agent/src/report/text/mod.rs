@@ -15,7 +15,7 @@ mod tests;
 
 pub use database::{database, database_line};
 pub use plan::{PlanFor, Row, plan, table};
-pub use run::{history, run, run_line, summary};
+pub use run::{history, key_names, run, run_line, signed_by, summary};
 pub use status::{Heard, status};
 pub use step::{Detail, Tense, diff, problem, step, step_line};
 pub use words::{age, ago, count, headline, moment, shown, took};

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::step::{did, problems};
 use super::{Detail, Paint, Tense, ago, count, moment, step, took};
+use crate::fleet::names::KeyName;
 use crate::report::{Outcome, RunRecord, Severity, Trigger};
 
 /// One run, as far as it is to be told.
@@ -43,6 +44,9 @@ pub fn run(record: &RunRecord, detail: Detail, now: Timestamp, paint: Paint) -> 
             record.document.version,
             paint.dim(&format!("(sha256 {})", record.document.digest))
         );
+        if let Some(signed) = signed_by(&record.signers) {
+            let _ = writeln!(out, "{signed}");
+        }
     }
     for each in &record.steps {
         out.push('\n');
@@ -53,6 +57,17 @@ pub fn run(record: &RunRecord, detail: Detail, now: Timestamp, paint: Paint) -> 
         problems(&mut out, &record.problems, paint);
     }
     out
+}
+
+/// Who signed a document: `signed by alice, bob`; `None`: nobody that was asked to.
+pub fn signed_by(signers: &[KeyName]) -> Option<String> {
+    (!signers.is_empty()).then(|| format!("signed by {}", key_names(signers)))
+}
+
+/// Names of keys in one line: `alice, bob`.
+pub fn key_names(names: &[KeyName]) -> String {
+    let names: Vec<&str> = names.iter().map(KeyName::as_str).collect();
+    names.join(", ")
 }
 
 /// What started a run, as part of a sentence.
@@ -170,7 +185,12 @@ pub fn history(records: &[RunRecord], paint: Paint) -> String {
             paint.green(&result)
         };
         let when = moment(record.started);
-        let what = wrapped(&summary(record), WIDTH - WHAT_AT);
+        let mut what = summary(record);
+        if let Some(signed) = signed_by(&record.signers) {
+            what.push_str("; ");
+            what.push_str(&signed);
+        }
+        let what = wrapped(&what, WIDTH - WHAT_AT);
         let _ = writeln!(
             out,
             "{:>5}  {when:<20}  {:<6}  {:>7}  {result} {}",

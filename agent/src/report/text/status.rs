@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::words::split_headline;
 use super::{
     Paint, age, ago, count, database_line, moment, problem, push_indented, run_line, shown,
+    signed_by,
 };
 use crate::report::{BucketStatus, DocumentStatus, Health, Problem, Refusal, Severity, Status};
 
@@ -268,7 +269,8 @@ fn document_rows(out: &mut String, document: &DocumentStatus, now: Timestamp, pa
     if document.trust == "none" {
         more(out, "trust none: unsigned documents are accepted");
     } else {
-        more(out, &format!("trust {}", document.trust));
+        let signed = signed_by(&document.signers).unwrap_or_else(|| "signed by nobody".into());
+        more(out, &format!("{signed} (needed: {})", document.trust));
     }
 }
 

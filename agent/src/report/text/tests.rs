@@ -112,6 +112,7 @@ fn bad_run() -> RunRecord {
         id: 17,
         node: "web-1".parse().unwrap(),
         document: document(),
+        signers: Vec::new(),
         trigger: Trigger::Poll,
         started: at("2026-11-23T02:57:00.25Z"),
         took_ms: 1502,
@@ -156,6 +157,7 @@ fn converged() -> Status {
             expires: at("2026-12-22T20:00:00Z"),
             confirmed: at("2026-11-23T02:59:56Z"),
             trust: "none".into(),
+            signers: Vec::new(),
         }),
         refused: None,
         bucket: BucketStatus {

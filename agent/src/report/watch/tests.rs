@@ -44,7 +44,8 @@ pub(in crate::report) fn converged() -> Status {
             issued: at("2026-11-22T20:00:00Z"),
             expires: at("2026-12-22T20:00:00Z"),
             confirmed: at("2026-11-23T02:59:22Z"),
-            trust: "none".into(),
+            trust: "1 of 2 keys".into(),
+            signers: vec!["alice".parse().unwrap()],
         }),
         refused: None,
         bucket: BucketStatus {

@@ -1,0 +1,214 @@
+//! The command line of `agentctl fleet`, and its help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::fleet::Name;
+
+/// What `agentctl fleet` takes before or after its commands.
+#[derive(Debug, Clone, Args)]
+pub struct FleetArgs {
+    /// The desk's settings [default: ~/.config/node-agent/desk.toml]
+    #[arg(long, value_name = "FILE", global = true, env = "NODE_AGENT_DESK")]
+    pub desk: Option<PathBuf>,
+    /// The bucket, as `fleet` in desk.toml names it [default: that]
+    #[arg(long, value_name = "URL", global = true, env = "NODE_AGENT_FLEET")]
+    pub fleet: Option<String>,
+    /// The key to sign with: a private key's file, or a .pub file whose key ssh-agent or a token has [default: `key` in desk.toml]
+    #[arg(long, value_name = "FILE", global = true, env = "NODE_AGENT_KEY")]
+    pub key: Option<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: FleetCommand,
+}
+
+/// What publishing commands have in common.
+#[derive(Debug, Clone, Args)]
+pub struct PublishArgs {
+    /// Ask nothing: for CI
+    #[arg(long)]
+    pub yes: bool,
+    /// Expire so long from now: 30d [default: as the document says]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub valid_for: Option<std::time::Duration>,
+    /// Publish though the file was edited from another version than the one that is published now
+    #[arg(long)]
+    pub any_version: bool,
+    /// Publish though what lies in the bucket now is not signed by those who must
+    #[arg(long)]
+    pub replace_unverified: bool,
+    /// Show the plan for machines laid out so
+    #[arg(long, value_enum, value_name = "FAMILY", default_value_t)]
+    pub platform: super::FamilyName,
+}
+
+/// The commands of `agentctl fleet`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum FleetCommand {
+    /// Begin a fleet: a first document, signed, and the lines that its machines need
+    #[command(
+        long_about = "Begin a fleet: a first document, signed, and the lines that its machines need.\n\n\
+            Writes the desk's settings where there are none, publishes version 1 (with no servers, or --document FILE) and prints \
+            what to write into agentd.toml. Without --signing-key an Ed25519 key is made beside the settings.",
+        after_help = "Example:\n  agentctl fleet init --fleet s3://example-fleet/prod --name prod --signing-key ~/.ssh/id_ed25519_sk.pub"
+    )]
+    Init {
+        /// The fleet's name
+        #[arg(long, value_name = "NAME")]
+        name: Name,
+        /// The first document; its version is set to 1 [default: one without servers]
+        #[arg(long, value_name = "FILE")]
+        document: Option<PathBuf>,
+        /// The public keys that may sign, each a .pub file; the first is signed with [default: one is made]
+        #[arg(long, value_name = "FILE")]
+        signing_key: Vec<PathBuf>,
+    },
+
+    /// Print the document that is published now, verified, or write it to a file
+    #[command(
+        after_help = "Exit code: 0; 1 there is none, or it is not signed by those who must.\n\nExample:\n  agentctl fleet get fleet.json"
+    )]
+    Get {
+        /// The file to write [default: standard output]
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+
+    /// Edit the published document in $EDITOR, check it, and publish it
+    #[command(
+        long_about = "Edit the published document in $EDITOR, check it, and publish it.\n\n\
+            As long as it has mistakes the editor is opened again, with them listed, until it has none or you give up. What you \
+            wrote stays in the file that is named at the end until it is published.",
+        after_help = "Example:\n  EDITOR='vim' agentctl fleet edit"
+    )]
+    Edit {
+        /// How to publish it
+        #[command(flatten)]
+        how: PublishArgs,
+    },
+
+    /// Check a document as the agent does; also whether machines that stand on the published one take it
+    #[command(
+        after_help = "Exit code: 0 no mistakes; 1 mistakes.\n\nExample:\n  agentctl fleet validate fleet.json"
+    )]
+    Validate {
+        /// The document; `-`: standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+
+    /// Say who signed a document, and whether machines take its signatures
+    #[command(
+        after_help = "Exit code: 0 those have signed who must; 1 not.\n\nExample:\n  agentctl fleet verify fleet.json"
+    )]
+    Verify {
+        /// The document; `-`: standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+
+    /// Show how two versions differ: A and B are versions or files [default: the published one and the one before]
+    #[command(
+        after_help = "Examples:\n  agentctl fleet diff\n  agentctl fleet diff 41 42\n  agentctl fleet diff 42 fleet.json"
+    )]
+    Diff {
+        /// The older one
+        #[arg(value_name = "A")]
+        before: Option<String>,
+        /// The newer one
+        #[arg(value_name = "B", requires = "before")]
+        after: Option<String>,
+    },
+
+    /// Show for every server what a document would change against the published one
+    #[command(
+        after_help = "Exit code: 0 nothing to do; 2 changes; 4 something would not come true; 6 both.\n\nExamples:\n  agentctl fleet plan fleet.json\n  agentctl plan --as web-1 --document fleet.json --against published.json    # one in full"
+    )]
+    Plan {
+        /// The document
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// For machines laid out so
+        #[arg(long, value_enum, value_name = "FAMILY", default_value_t)]
+        platform: super::FamilyName,
+    },
+
+    /// Sign a document as the next version, into a file, for others to cosign
+    #[command(
+        long_about = "Sign a document as the next version, into a file, for others to cosign.\n\n\
+            Sets `version` and `issued` and signs; publishes nothing. Where several must sign, the others add theirs with \
+            `agentctl fleet cosign`, and whoever is last publishes the file.",
+        after_help = "Example:\n  agentctl fleet sign fleet.json --out signed.json"
+    )]
+    Sign {
+        /// The document
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The signed document
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// How it is made the next version
+        #[command(flatten)]
+        how: PublishArgs,
+    },
+
+    /// Add your signature to a signed document
+    #[command(
+        long_about = "Add your signature to a signed document.\n\nWhat it would change is shown first, as `agentctl fleet plan` does: you vouch for it.",
+        after_help = "Example:\n  agentctl fleet cosign signed.json && agentctl fleet publish signed.json"
+    )]
+    Cosign {
+        /// The signed document; it is replaced
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Ask nothing
+        #[arg(long)]
+        yes: bool,
+    },
+
+    /// Publish a document: check, show the plan, ask, sign, put it into the bucket
+    #[command(
+        long_about = "Publish a document: check, show the plan, ask, sign, put it into the bucket.\n\n\
+            Sets `version` to the next one and `issued` to now. The file must have been edited from the version that is published \
+            (its own `version` says so), or somebody else's change would be lost. First versions/N.json is written, which nobody \
+            can write twice, then fleet.json, which must not have changed meanwhile: of two who publish at once one is told whose \
+            version came between. A document that enough have signed already (agentctl fleet sign, cosign) is published as it is.",
+        after_help = "Exit code: 0 published; 1 not.\n\nExamples:\n  agentctl fleet get fleet.json && $EDITOR fleet.json && agentctl fleet publish fleet.json\n  agentctl fleet publish fleet.json --yes --valid-for 30d    # in CI"
+    )]
+    Publish {
+        /// The document
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// How to publish it
+        #[command(flatten)]
+        how: PublishArgs,
+    },
+
+    /// List the published versions: who signed them, when, and what changed
+    #[command(after_help = "Example:\n  agentctl fleet log -n 50")]
+    Log {
+        /// At most this many versions
+        #[arg(short = 'n', long = "number", value_name = "N", default_value_t = 20)]
+        number: usize,
+    },
+
+    /// Print a version as it was published
+    #[command(after_help = "Example:\n  agentctl fleet show 41 > old.json")]
+    Show {
+        /// The version
+        #[arg(value_name = "VERSION")]
+        version: u64,
+    },
+
+    /// Publish the content of an older version as a new one
+    #[command(after_help = "Example:\n  agentctl fleet rollback 41")]
+    Rollback {
+        /// The version whose content comes back
+        #[arg(value_name = "VERSION")]
+        version: u64,
+        /// How to publish it
+        #[command(flatten)]
+        how: PublishArgs,
+    },
+}

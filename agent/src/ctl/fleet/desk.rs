@@ -1,0 +1,53 @@
+//! What the commands of a desk are done with: the bucket, the settings, the console.
+
+use super::super::args::{FleetArgs, FleetCommand};
+use super::super::console::Console;
+use super::super::failure::Failure;
+use crate::bucket::Bucket;
+use crate::settings::{BucketUrl, DeskOverrides, DeskSettings, Trust};
+
+/// The largest document that a desk reads, in bytes.
+pub(super) const LIMIT: u64 = 256 * 1024 * 1024;
+
+/// A desk.
+pub(super) struct Desk {
+    pub(super) settings: DeskSettings,
+    pub(super) console: Console,
+}
+
+impl Desk {
+    /// As flags, environment and `desk.toml` say.
+    pub(super) fn open(args: &FleetArgs, console: Console) -> Result<Self, Failure> {
+        let settings = DeskSettings::load(&DeskOverrides {
+            file: args.desk.clone(),
+            may_be_missing: matches!(args.command, FleetCommand::Init { .. }),
+            home: std::env::home_dir(),
+            fleet: args.fleet.clone(),
+            key: args.key.clone(),
+        })?;
+        Ok(Self { settings, console })
+    }
+
+    pub(super) fn url(&self) -> Result<&BucketUrl, Failure> {
+        self.settings.bucket.as_ref().ok_or_else(|| {
+            Failure::new("which fleet? no bucket is named").hint(format!(
+                "give --fleet s3://bucket/prefix, or write fleet = \"s3://bucket/prefix\" into {}",
+                self.settings.file.display()
+            ))
+        })
+    }
+
+    pub(super) async fn bucket(&self) -> Result<Bucket, Failure> {
+        Ok(Bucket::open(self.url()?, &self.settings.s3).await)
+    }
+
+    /// Who must sign.
+    pub(super) fn trust(&self) -> Result<&Trust, Failure> {
+        self.settings.trust.as_ref().ok_or_else(|| {
+            Failure::new("whose signatures count? this desk does not know").hint(format!(
+                "write the section [trust] of your machines' agentd.toml into {}, or trust = \"none\" where they accept unsigned documents",
+                self.settings.file.display()
+            ))
+        })
+    }
+}

@@ -1,0 +1,56 @@
+//! `agentctl fleet`: what operators do at a desk. It needs no agent and no root, only the bucket and a key.
+
+mod ask;
+mod desk;
+mod diff;
+mod edit;
+mod init;
+mod log;
+mod plan;
+mod publish;
+mod published;
+mod signer;
+mod verify;
+
+use super::args::{FleetArgs, FleetCommand, Global};
+use super::console::Console;
+use super::failure::Failure;
+use super::place;
+use desk::Desk;
+
+/// Does what is asked at a desk.
+pub fn fleet(global: &Global, args: &FleetArgs, console: Console) -> Result<u8, Failure> {
+    // A box's configuration has nothing to say here.
+    if global.config.is_some() || global.root.is_some() {
+        return Err(Failure::new(
+            "--config and --root are of a box, and agentctl fleet is for a desk",
+        )
+        .hint("name the bucket with --fleet, and the desk's settings with --desk"));
+    }
+    let desk = Desk::open(args, console)?;
+    place::block_on(run(&desk, &args.command))?
+}
+
+async fn run(desk: &Desk, command: &FleetCommand) -> Result<u8, Failure> {
+    match command {
+        FleetCommand::Init {
+            name,
+            document,
+            signing_key,
+        } => init::init(desk, name, document.as_deref(), signing_key).await,
+        FleetCommand::Get { file } => verify::get(desk, file.as_deref()).await,
+        FleetCommand::Edit { how } => edit::edit(desk, how).await,
+        FleetCommand::Validate { file } => verify::validate(desk, file).await,
+        FleetCommand::Verify { file } => verify::verify(desk, file),
+        FleetCommand::Diff { before, after } => {
+            diff::diff(desk, before.as_deref(), after.as_deref()).await
+        }
+        FleetCommand::Plan { file, platform } => plan::plan(desk, file, *platform).await,
+        FleetCommand::Sign { file, out, how } => publish::sign(desk, file, out, how).await,
+        FleetCommand::Cosign { file, yes } => publish::cosign(desk, file, *yes).await,
+        FleetCommand::Publish { file, how } => publish::publish_file(desk, file, how).await,
+        FleetCommand::Log { number } => log::log(desk, *number).await,
+        FleetCommand::Show { version } => log::show(desk, *version).await,
+        FleetCommand::Rollback { version, how } => publish::rollback(desk, *version, how).await,
+    }
+}
