@@ -85,6 +85,7 @@ fn list(format: &str, port: u16, weights: &Value) -> String {
         hosts: Vec::new(),
         caches: BTreeMap::from([(shop, view)]),
         sites: Vec::new(),
+        php: Vec::new(),
         cron: Vec::new(),
         packages: Vec::new(),
         services: Vec::new(),

@@ -96,6 +96,7 @@ fn rendered(jobs: &[(String, CronJob)]) -> BTreeMap<String, String> {
         packages: Vec::new(),
         services: Vec::new(),
         masters: Vec::new(),
+        php: Vec::new(),
         cron: jobs
             .iter()
             .map(|(job, what)| CronView {

@@ -50,6 +50,7 @@ fn instances(
         hosts: Vec::new(),
         caches: views,
         sites: Vec::new(),
+        php: Vec::new(),
         cron: Vec::new(),
         packages: Vec::new(),
         services: Vec::new(),

@@ -280,6 +280,18 @@ impl Converger {
                 self.forget_what_came_too_late(&plan, wave, &rows);
             }
         }
+        // What was kept for those that used it until now.
+        let switched =
+            |row: &StepRecord| row.kind == Kind::Sites && row.outcome == Outcome::Changed;
+        let has_pools = applier
+            .ledger
+            .paths()
+            .any(|(_, owned)| owned.kind == Kind::Php);
+        if has_pools && rows.iter().any(switched) {
+            plan = self.look_again(intent, applier).await?;
+            self.forget_what_came_too_late(&plan, Wave::Proof, &rows);
+            rows.extend(applier.of_kind(Kind::Php, &plan).await);
+        }
         // What failed in this run has told why already.
         let is_told = |row: &StepRecord| rows.iter().any(|told| told.step == row.step);
         let left: Vec<StepRecord> = Applier::left(&plan).filter(|row| !is_told(row)).collect();

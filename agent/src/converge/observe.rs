@@ -68,7 +68,9 @@ impl Observed {
     pub(super) fn has_later(&self, wave: Wave) -> bool {
         let all = self.desired.steps.iter();
         let all = all.chain(self.fallback.iter().flat_map(|fallback| &fallback.steps));
-        all.into_iter().any(|step| step.wave > wave)
+        // What could not be worked out may wait for what this wave brings.
+        let is_waiting = !(self.desired.left_out.is_empty() && self.desired.keep.is_empty());
+        is_waiting || all.into_iter().any(|step| step.wave > wave)
     }
 }
 

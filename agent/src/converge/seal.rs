@@ -62,13 +62,19 @@ pub fn seal(files: &Files) -> Result<Sealed, FileError> {
     Ok(sealed)
 }
 
-/// Whether a path does something without the agent: a cron table, the switch that has Apache read the sites. What
+/// Whether a path does something without the agent: a cron table, a pool of php-fpm, the switch that has Apache read the sites. What
 /// the switch leads to, prepared, tested or not, harms nobody. What stood there before the agent is the image's own.
 fn acts(owned: &Owned) -> bool {
     let switch = owned.form == Form::Link || owned.shown_as.is_none();
     // A secret is for one machine: an image is for many, and for whoever reads it.
     owned.secret
-        || !owned.adopted && (owned.kind == Kind::Cron || (owned.kind == Kind::Sites && switch))
+        || !owned.adopted
+            && match owned.kind {
+                // php-fpm would not start with a pool whose user is to come yet.
+                Kind::Cron | Kind::Php => true,
+                Kind::Sites => switch,
+                _ => false,
+            }
 }
 
 /// Removes everything below a directory of the agent's own, but for what is kept.

@@ -85,6 +85,9 @@ fn wanted(platform: &Platform, files: &Files) -> Vec<(String, Kind)> {
     }
     // A ledger that cannot be read is told by the runs.
     let ledger = Ledger::load(files).unwrap_or_default();
+    if ledger.paths().any(|(_, owned)| owned.kind == Kind::Php) {
+        wanted.push((platform.with_what_came(files).unit("php-fpm"), Kind::Php));
+    }
     wanted.extend(
         ledger
             .units()
@@ -99,6 +102,7 @@ fn wanted(platform: &Platform, files: &Files) -> Vec<(String, Kind)> {
 fn message(unit: &str, serves: Kind) -> String {
     let so = match serves {
         Kind::Sites => "no site of this box is served; the agent tries to start it",
+        Kind::Php => "no PHP of this box's sites runs; the agent tries to start it",
         Kind::Cron => "no cron job of this box runs",
         _ => "nobody gets what it serves; the agent tries to start it",
     };

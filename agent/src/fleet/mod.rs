@@ -12,6 +12,7 @@ mod findings;
 mod model;
 pub mod names;
 mod package;
+mod php;
 mod pointer;
 mod position;
 mod schema;
@@ -39,6 +40,7 @@ pub use model::{
 };
 pub use names::Name;
 pub use package::Package;
+pub use php::{Php, PoolManager};
 pub use pointer::Pointer;
 pub use schema::schema;
 pub use secret::SecretSource;

@@ -14,6 +14,7 @@ use super::names::{
     UserName, VariableName, VariableValue, Weight, ZoneName,
 };
 use super::package::Package;
+use super::php::Php;
 use super::service::Service;
 use super::site::Site;
 use super::strict;
@@ -154,6 +155,13 @@ pub struct Product {
     /// Apache virtual hosts on the product's `web` servers, by name.
     #[serde(default, deserialize_with = "strict::objects")]
     pub sites: BTreeMap<Name, Site>,
+    /// The pool of php-fpm that runs the PHP of those sites.
+    #[serde(
+        default,
+        deserialize_with = "strict::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub php: Option<Php>,
     /// The product's memcached cluster.
     #[serde(
         default,

@@ -9,6 +9,7 @@ use super::model::{
     Server, ServerState, Snapshots,
 };
 use super::package::PackageFields;
+use super::php::{Php, PoolManager};
 use super::pointer::Place;
 use super::secret::SecretSource;
 use super::service::Service;
@@ -65,7 +66,7 @@ object!(User,
     later: []);
 object!(Product,
     required: [],
-    optional: [groups, users, sites, cache, caches, database, cron, packages, services, files],
+    optional: [groups, users, sites, php, cache, caches, database, cron, packages, services, files],
     later: ["release", "smoke", "dns"]);
 object!(Site,
     required: [domains],
@@ -83,6 +84,10 @@ object!(TlsKeyFields,
 object!(TlsKeySecret,
     required: [file],
     optional: [],
+    later: []);
+object!(Php,
+    required: [user, children],
+    optional: [group, manager, idle, requests, timeout, ini, fixed_ini, environment],
     later: []);
 object!(Redirect,
     required: [to],
@@ -141,6 +146,7 @@ words!(
     ServerState,
     ListFormat,
     CronRun,
+    PoolManager,
     Scheme,
     Satisfy,
     Override,

@@ -11,7 +11,8 @@ use serde_json::Map;
 
 use super::findings::Findings;
 use super::names::{
-    AccountId, Addresses, Connections, Port, RedirectStatus, Threads, Weight, Written,
+    AccountId, Addresses, Children, Connections, Port, RedirectStatus, Requests, Threads, Weight,
+    Written,
 };
 use super::pointer::Place;
 use super::position::line_column;
@@ -315,7 +316,15 @@ macro_rules! bounded {
     };
 }
 
-bounded!(AccountId, Connections, RedirectStatus, Threads, Weight);
+bounded!(
+    AccountId,
+    Children,
+    Connections,
+    RedirectStatus,
+    Requests,
+    Threads,
+    Weight
+);
 
 impl Walk for Addresses {
     fn walk(node: &Node<'_>, at: &Place<'_>, walker: &mut Walker<'_>) -> bool {

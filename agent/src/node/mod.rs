@@ -10,7 +10,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::fleet::names::UnitName;
-use crate::fleet::{Cache, CronJob, Name, Package, Pointer, Server, Service, Site};
+use crate::fleet::{Cache, CronJob, Name, Package, Php, Pointer, Server, Service, Site};
 
 pub use accounts::{GroupView, UserView};
 pub use databases::{Elected, Elections};
@@ -43,6 +43,8 @@ pub struct View {
     pub caches: BTreeMap<CacheName, CacheView>,
     /// The sites that it serves, sorted by product and site.
     pub sites: Vec<SiteView>,
+    /// The pools of php-fpm that it has, sorted by product.
+    pub php: Vec<PhpView>,
     /// The cron jobs that it runs, sorted by owner and name.
     pub cron: Vec<CronView>,
     /// Packages that it is to have or not to have, each once, sorted by name.
@@ -133,6 +135,28 @@ pub struct SiteView {
     pub site: Site,
     /// Where it stands.
     pub origin: Pointer,
+    /// What runs its PHP, where the product has a pool.
+    pub php: Option<Php>,
+}
+
+impl SiteView {
+    /// Where the document has the product's pool.
+    pub fn php_pointer(&self) -> Pointer {
+        Pointer(format!("/signed/products/{}/php", self.product))
+    }
+}
+
+/// A product's pool of php-fpm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PhpView {
+    /// The product.
+    pub product: Name,
+    /// What the document says.
+    pub php: Php,
+    /// Where it stands.
+    pub origin: Pointer,
+    /// It does not work, and stays as it is.
+    pub left_out: bool,
 }
 
 /// Whose job a cron job is.

@@ -71,6 +71,7 @@ fn show(view: &View) -> String {
             name,
             site,
             origin,
+            php: _,
         } = site;
         let ports: Vec<String> = site.ports().map(|port| port.to_string()).collect();
         let ports = ports.join(" ");

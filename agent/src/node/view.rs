@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::{
-    CacheName, CacheView, CronView, Elections, HostEntry, HostsScope, Owner, PackageView,
+    CacheName, CacheView, CronView, Elections, HostEntry, HostsScope, Owner, PackageView, PhpView,
     ServiceView, SiteView, View, databases, files,
 };
 use crate::fleet::{
@@ -27,6 +27,7 @@ pub fn view(fleet: &Fleet, node: &Name, hosts: HostsScope, elections: &Elections
         hosts: Vec::new(),
         caches: BTreeMap::new(),
         sites: Vec::new(),
+        php: Vec::new(),
         cron: Vec::new(),
         packages: Vec::new(),
         services: Vec::new(),
@@ -39,6 +40,7 @@ pub fn view(fleet: &Fleet, node: &Name, hosts: HostsScope, elections: &Elections
         view.hosts = on.hosts(hosts);
         view.caches = on.caches();
         view.sites = on.sites();
+        view.php = on.php();
         view.cron = on.cron();
         view.packages = on.packages();
         view.services = on.services();
@@ -190,6 +192,25 @@ impl<'f> Node<'f> {
                     name: name.clone(),
                     site: site.clone(),
                     origin: sites.then(name),
+                    // A site that only sends visitors on runs nothing.
+                    php: parts.php.clone().filter(|_| site.root.is_some()),
+                })
+            })
+            .collect()
+    }
+
+    fn php(&self) -> Vec<PhpView> {
+        if !has_role(self.server, WEB) {
+            return Vec::new();
+        }
+        self.products()
+            .filter(|(_, parts, _)| parts.sites.values().any(|site| site.root.is_some()))
+            .filter_map(|(product, parts, origin)| {
+                Some(PhpView {
+                    product: product.clone(),
+                    php: parts.php.clone()?,
+                    origin: origin.then("php"),
+                    left_out: false,
                 })
             })
             .collect()

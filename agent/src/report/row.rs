@@ -20,6 +20,8 @@ pub enum Kind {
     Cache,
     /// The agent's lines of `/etc/hosts`.
     Hosts,
+    /// Pools of php-fpm.
+    Php,
     /// Apache virtual hosts.
     Sites,
     /// Services.
@@ -37,6 +39,7 @@ impl Kind {
             Self::Accounts => "accounts",
             Self::Cache => "cache",
             Self::Hosts => "hosts",
+            Self::Php => "php",
             Self::Sites => "sites",
             Self::Services => "services",
             Self::Cron => "cron",

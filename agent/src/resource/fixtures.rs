@@ -19,6 +19,7 @@ pub(super) fn view() -> View {
         hosts: Vec::new(),
         caches: [].into(),
         sites: Vec::new(),
+        php: Vec::new(),
         cron: Vec::new(),
         packages: Vec::new(),
         services: Vec::new(),

@@ -13,8 +13,10 @@ mod files;
 #[cfg(test)]
 mod fixtures;
 mod hosts;
+mod lines;
 mod member;
 mod packages;
+mod php;
 mod precaution;
 pub mod secrets;
 mod services;
@@ -33,6 +35,7 @@ pub use files::{FileFacts, OBJECTS, PlacedFiles, TROUBLE};
 pub use hosts::{Hosts, HostsFacts, HostsLine, PATH as HOSTS};
 pub use member::{Member, MemberName};
 pub use packages::{KEPT as PACKAGES_KEPT, LOG as PACKAGES_LOG, Packages, PackagesFacts};
+pub use php::{PhpFacts, PhpPools};
 pub use precaution::{OpenLogs, OthersSites, Precaution, ServedName, logs_of};
 pub use services::{Services, ServicesFacts};
 pub use sites::{ApacheFacts, Sites};
@@ -273,7 +276,7 @@ macro_rules! resources {
 
 resources! {
     Base: packages = Packages, accounts = Accounts;
-    Content: files = PlacedFiles, cache_lists = CacheLists, hosts = Hosts;
+    Content: files = PlacedFiles, cache_lists = CacheLists, hosts = Hosts, php = PhpPools;
     Serving: cache_instances = CacheInstances, sites = Sites, services = Services,
         cron = Cron;
 }

@@ -562,6 +562,15 @@ pub enum Question {
         /// The body that shows it (white space at its end aside). `None`: any answer below 500.
         body: Option<String>,
     },
+    /// php-fpm, at the socket of a pool.
+    FastCgi {
+        /// The socket.
+        socket: PathBuf,
+        /// What it is asked for.
+        path: String,
+        /// The body that shows it.
+        body: String,
+    },
     /// memcached's `version` command.
     Memcached {
         /// Where it listens.

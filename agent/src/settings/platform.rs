@@ -6,12 +6,13 @@ use super::mistakes::Mistakes;
 use super::section::Section;
 use super::values::{Argument, ServiceUnit, TemplateUnit};
 use crate::fleet::names::{AbsolutePath, UnitName};
-use crate::system::platform::{ApacheOverrides, Family, PlatformOverrides};
+use crate::system::platform::{ApacheOverrides, Family, PhpOverrides, PlatformOverrides};
 
 /// Reads the section and those below it.
 pub(super) fn read(top: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> PlatformOverrides {
     let mut section = top.section("platform", mistakes);
     let mut apache = section.section("apache", mistakes);
+    let mut php = section.section("php", mistakes);
     let units = section.section("units", mistakes);
     let overrides = PlatformOverrides {
         family: section.word(
@@ -36,6 +37,12 @@ pub(super) fn read(top: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Pl
                 .parsed("unit", mistakes)
                 .map(|ServiceUnit(name)| name),
         },
+        php: PhpOverrides {
+            program: path(&mut php, "program", mistakes),
+            main_config: path(&mut php, "main_config", mistakes),
+            pool_dir: path(&mut php, "pool_dir", mistakes),
+            socket_dir: path(&mut php, "socket_dir", mistakes),
+        },
         units: units
             .pairs::<UnitName>(mistakes)
             .into_iter()
@@ -43,6 +50,7 @@ pub(super) fn read(top: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Pl
             .collect(),
     };
     apache.finish(mistakes);
+    php.finish(mistakes);
     section.finish(mistakes);
     overrides
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use overrides::{ApacheOverrides, PlatformOverrides};
+pub use overrides::{ApacheOverrides, PhpOverrides, PlatformOverrides};
 pub use packages::debian_package;
 
 /// Which family of distributions this machine is of.
@@ -31,6 +31,8 @@ pub struct Platform {
     pub family: Family,
     /// Apache.
     pub apache: Apache,
+    /// PHP's process manager.
+    pub php: Php,
     /// The directory of cron's drop-in tables.
     pub cron_dir: PathBuf,
     /// `systemctl`, absolute.
@@ -62,6 +64,44 @@ pub struct Apache {
     /// The systemd unit: `httpd.service`.
     pub unit: String,
 }
+
+/// Where php-fpm stands. Its unit is that of `php-fpm` in [`Platform::units`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Php {
+    /// The program, which tests configurations: `/usr/sbin/php-fpm`.
+    pub program: PathBuf,
+    /// The main configuration file.
+    pub main_config: PathBuf,
+    /// The directory of pools, a file each: `/etc/php-fpm.d`.
+    pub pool_dir: PathBuf,
+    /// Where the sockets of pools stand: `/run/php-fpm`.
+    pub socket_dir: PathBuf,
+}
+
+impl Php {
+    /// Of CentOS.
+    fn centos() -> Self {
+        Self {
+            program: "/usr/sbin/php-fpm".into(),
+            main_config: "/etc/php-fpm.conf".into(),
+            pool_dir: "/etc/php-fpm.d".into(),
+            socket_dir: "/run/php-fpm".into(),
+        }
+    }
+
+    /// Of Debian, where each version has its own.
+    fn debian(version: &str) -> Self {
+        Self {
+            program: format!("/usr/sbin/php-fpm{version}").into(),
+            main_config: format!("/etc/php/{version}/fpm/php-fpm.conf").into(),
+            pool_dir: format!("/etc/php/{version}/fpm/pool.d").into(),
+            socket_dir: "/run/php".into(),
+        }
+    }
+}
+
+/// The PHP of Debian 12: taken where none is there to be looked at, for planning at a desk.
+const DEBIAN_PHP: &str = "8.2";
 
 /// Well-known units that Debian calls otherwise. `php-fpm` is not here: its name holds PHP's version.
 const DEBIAN_UNITS: [(&str, &str); 14] = [
@@ -130,9 +170,14 @@ impl Platform {
                     .collect(),
             ),
         };
+        let php = match family {
+            Family::Centos => Php::centos(),
+            Family::Debian => Php::debian(DEBIAN_PHP),
+        };
         Self {
             family,
             apache,
+            php,
             cron_dir: "/etc/cron.d".into(),
             systemctl: "/usr/bin/systemctl".into(),
             memcached_dir: "/etc/agentd/memcached".into(),

@@ -4,6 +4,7 @@ mod activate;
 mod backup;
 mod complaint;
 mod explain;
+mod fastcgi;
 mod fault;
 mod precautions;
 mod probe;
@@ -28,7 +29,7 @@ use super::ledger::Ledger;
 use super::pending::Pending;
 use super::plan::{Decision, Plan, PlannedStep};
 use super::quarantine::Quarantine;
-use crate::report::{DocumentId, Outcome, StepName, StepRecord, text};
+use crate::report::{DocumentId, Kind, Outcome, StepName, StepRecord, text};
 use crate::resource::Wave;
 use crate::system::file::Files;
 use crate::system::package_manager::Patience;
@@ -72,6 +73,12 @@ impl Applier<'_> {
     pub(super) async fn wave(&mut self, wave: Wave, plan: &Plan) -> Vec<StepRecord> {
         let steps = plan.steps.iter();
         let steps = steps.filter(|step| step.wave == wave && !step.is_removal());
+        self.each(steps, plan).await
+    }
+
+    /// Carries out what there is to do of one kind.
+    pub(super) async fn of_kind(&mut self, kind: Kind, plan: &Plan) -> Vec<StepRecord> {
+        let steps = plan.steps.iter().filter(|step| step.kind() == kind);
         self.each(steps, plan).await
     }
 

@@ -1,15 +1,18 @@
 //! Asking a running service whether a change took effect.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{proxied, tls};
+use super::{fastcgi, proxied, tls};
 use crate::resource::{Probe, Question, Refusal};
 use crate::system::chain;
+use crate::system::ports;
 use crate::system::tail::Tail;
 
 /// How long a service has to give the expected answer: a graceful reload takes effect only by and by.
@@ -107,10 +110,36 @@ pub(super) async fn answers(question: &Question) -> bool {
 }
 
 /// Where a question is asked.
-pub(super) const fn place(question: &Question) -> SocketAddr {
-    match question {
-        Question::Http { address, port, .. } | Question::Memcached { address, port } => {
-            SocketAddr::new(*address, *port)
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Where {
+    Port(SocketAddr),
+    Socket(PathBuf),
+}
+
+impl Where {
+    pub(super) fn of(question: &Question) -> Self {
+        match question {
+            Question::Http { address, port, .. } | Question::Memcached { address, port } => {
+                Self::Port(SocketAddr::new(*address, *port))
+            }
+            Question::FastCgi { socket, .. } => Self::Socket(socket.clone()),
+        }
+    }
+
+    /// Whether somebody takes connections there, with or without an answer to them.
+    pub(super) fn is_open(&self) -> bool {
+        match self {
+            Self::Port(at) => ports::listened().contains(&at.port()),
+            Self::Socket(path) => path.exists(),
+        }
+    }
+}
+
+impl fmt::Display for Where {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(at) => write!(out, "{at}"),
+            Self::Socket(path) => write!(out, "{}", path.display()),
         }
     }
 }
@@ -192,6 +221,7 @@ fn what(question: &Question) -> String {
                 SocketAddr::new(*address, *port)
             )
         }
+        Question::FastCgi { socket, .. } => format!("php-fpm at {}", socket.display()),
         Question::Memcached { address, port } => {
             format!("memcached at {}", SocketAddr::new(*address, *port))
         }
@@ -224,6 +254,7 @@ async fn try_once(question: &Question) -> Result<(), Unproven> {
             path,
             body,
         } => http(*address, *port, host, path, body.as_deref()).await,
+        Question::FastCgi { socket, path, body } => fast_cgi(socket, path, body).await,
         Question::Memcached { address, port } => memcached(SocketAddr::new(*address, *port)).await,
     }
 }
@@ -324,6 +355,24 @@ fn judge(status: u16, reason: &str, got: &[u8], expected: Option<&str>) -> Resul
     Err(Unproven::Otherwise(format!(
         "{answered} with {shown:?}, not with {:?}: another virtual host or an older configuration answers there",
         expected.trim_end()
+    )))
+}
+
+/// Only the pool itself, with the configuration that it is to have, knows the answer.
+async fn fast_cgi(socket: &Path, path: &str, body: &str) -> Result<(), Unproven> {
+    let got = match fastcgi::get(socket, path, ANSWER_LIMIT).await {
+        Ok(got) => got,
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            return Err(Unproven::Otherwise(error.to_string()));
+        }
+        Err(error) => return Err(silent(error)),
+    };
+    if got.trim_end() == body {
+        return Ok(());
+    }
+    let shown: String = got.trim().chars().take(60).collect();
+    Err(Unproven::Otherwise(format!(
+        "answered {shown:?}, not {body:?}: it has not taken the pool's configuration on"
     )))
 }
 

@@ -1,7 +1,6 @@
 //! Whether a change works: the check before the switch, the probes after it, and who is to blame where they fail.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 
 use tokio::time::Instant;
 
@@ -11,12 +10,11 @@ use super::super::plan::PlannedStep;
 use super::complaint::without_noise;
 use super::explain::explain;
 use super::fault::Fault;
-use super::probe::{self, RefusalLog, Unproven};
+use super::probe::{self, RefusalLog, Unproven, Where};
 use super::{Applier, activate};
 use crate::resource::Check;
 use crate::system::chain;
 use crate::system::command::{self, CommandError};
-use crate::system::ports;
 
 impl Applier<'_> {
     /// Runs the check. A fault that was there before the change is not the change's; neither is one that somebody has
@@ -127,7 +125,7 @@ impl Applier<'_> {
 
     /// Before the switch: a place where the service runs and gives nobody any answer. If it gives none afterwards
     /// either, that is not the change's fault.
-    pub(super) async fn silent_before(&self, step: &PlannedStep) -> Option<SocketAddr> {
+    pub(super) async fn silent_before(&self, step: &PlannedStep) -> Option<Where> {
         let mut asked = BTreeSet::new();
         if activate::ended(self.platform, &step.known.activate)
             .await
@@ -137,10 +135,10 @@ impl Applier<'_> {
             return None;
         }
         for probe in &step.probes {
-            let place = probe::place(&probe.question);
-            if asked.insert(place) && !probe::answers(&probe.question).await {
+            let place = Where::of(&probe.question);
+            if asked.insert(place.clone()) && !probe::answers(&probe.question).await {
                 // A port that the change is to open gives nobody an answer yet.
-                return ports::listened().contains(&place.port()).then_some(place);
+                return place.is_open().then_some(place);
             }
         }
         None
@@ -150,7 +148,7 @@ impl Applier<'_> {
     pub(super) async fn prove(
         &self,
         step: &PlannedStep,
-        silent: Option<SocketAddr>,
+        silent: Option<&Where>,
         refusals: &[RefusalLog],
     ) -> Result<(), Fault> {
         let deadline = probe::deadline();
@@ -173,8 +171,8 @@ impl Applier<'_> {
             else {
                 continue;
             };
-            let place = probe::place(&probe.question);
-            if matches!(unproven, Unproven::Silent(_)) && silent == Some(place) {
+            let place = Where::of(&probe.question);
+            if matches!(unproven, Unproven::Silent(_)) && silent == Some(&place) {
                 return Err(Fault::Box(format!(
                     "{}; nobody gave an answer at {place} before the change either, so the fault is this machine's and not the document's (all workers busy? see the service's own status and error log); it will be tried again",
                     unproven.into_sentence()

@@ -239,7 +239,7 @@ impl Applier<'_> {
         })?;
         crash::point("activated");
         if !deferred {
-            let proven = self.prove(step, silent, &refusals).await;
+            let proven = self.prove(step, silent.as_ref(), &refusals).await;
             proven.map_err(|fault| fault.and(&activate::reasons(&logs)))?;
         }
         crash::point("probed");

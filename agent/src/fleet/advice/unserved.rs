@@ -58,6 +58,14 @@ pub fn unserved(fleet: &Fleet) -> Vec<Advice> {
                 );
             }
         }
+        if product.php.is_some() && product.sites.values().all(|site| site.root.is_none()) {
+            add(
+                &["products", at, "php"],
+                format!(
+                    "`{name}` has no site with a root, so no code runs in its PHP pool: none is made"
+                ),
+            );
+        }
         let is_somewhere = |on: &[Name]| match on {
             [] => products.contains(name),
             roles => (roles.iter()).any(|role| pairs.contains(&(name, role.as_str()))),

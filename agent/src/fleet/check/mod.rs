@@ -9,6 +9,7 @@ mod caches;
 mod files;
 mod packages;
 mod paths;
+mod php;
 mod products;
 mod servers;
 mod services;

@@ -32,7 +32,7 @@ const LOADER: &str = "is read by every program that starts";
 const SERVICE: &str = "is the configuration of a service";
 
 /// Paths at which, and under which, nothing of a document may stand, and why.
-const RESERVED: [(&str, &str); 35] = [
+const RESERVED: [(&str, &str); 36] = [
     ("/boot", SYSTEM),
     ("/dev", SYSTEM),
     ("/etc/agentd", AGENT),
@@ -75,13 +75,15 @@ const RESERVED: [(&str, &str); 35] = [
     ("/sys", SYSTEM),
     ("/var/lib/agentd", AGENT),
     ("/var/lib/dpkg", "belongs to the package manager"),
+    ("/var/lib/php/agentd", AGENT),
     ("/var/lib/rpm", "belongs to the package manager"),
     ("/var/run", SYSTEM),
 ];
 
 /// Beginnings of paths that are reserved in the same way.
-const RESERVED_NAMES: [(&str, &str); 3] = [
+const RESERVED_NAMES: [(&str, &str); 4] = [
     ("/etc/cron.d/agentd-", AGENT),
+    ("/etc/php-fpm.d/agentd-", AGENT),
     ("/etc/ssh/ssh_host_", "is the machine's own key"),
     ("/var/lib/mysql", "holds databases"),
 ];
@@ -113,6 +115,9 @@ pub(super) fn obstacle(path: &AbsolutePath, what: For) -> Option<String> {
         })
         .copied()
         .unzip();
+    if is_debians_pool(path) {
+        return Some(format!("it {AGENT}: a PHP pool"));
+    }
     if let (Some(place), Some(why)) = (place, why) {
         return Some(if place == path.as_str() {
             format!("it {why}")
@@ -139,6 +144,11 @@ pub(super) fn obstacle(path: &AbsolutePath, what: For) -> Option<String> {
     held.map(|place| format!("{place} stands in it, which is not for documents"))
 }
 
+/// Debian has a directory of pools for each version of PHP.
+fn is_debians_pool(path: &AbsolutePath) -> bool {
+    path.is_at_or_under("/etc/php") && path.as_str().contains("/fpm/pool.d/agentd-")
+}
+
 /// Whether a file there must have a `check`.
 pub(super) fn needs_check(path: &AbsolutePath) -> bool {
     NEEDS_CHECK.iter().any(|place| path.is_at_or_under(place))
@@ -160,6 +170,7 @@ mod tests {
             "/etc/httpd/conf.d/shop.conf",
             "/etc/cron.d/other",
             "/etc/passwdless",
+            "/etc/php/8.2/fpm/pool.d/www.conf",
             "/etc/ssh/sshd_config",
             "/srv/shop",
             "/usr/local/bin/tool",
@@ -176,6 +187,9 @@ mod tests {
             "/etc/passwd",
             "/etc/sudoers.d/shop",
             "/etc/cron.d/agentd-shop_tick",
+            "/etc/php-fpm.d/agentd-shop.conf",
+            "/etc/php/8.2/fpm/pool.d/agentd-shop.conf",
+            "/var/lib/php/agentd",
             "/etc/agentd/agentd.toml",
             "/etc/ssl",
             "/etc/ssh",

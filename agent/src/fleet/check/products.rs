@@ -15,6 +15,9 @@ impl<'f> Check<'f> {
         for (name, product) in &self.fleet.products {
             let at = PRODUCTS.place.then(name.as_str());
             self.sites(&mut claims, name, product);
+            if let Some(php) = &product.php {
+                self.php(php, &at.then("php"));
+            }
             self.caches(product, &at);
             if let Some(database) = &product.database {
                 self.database(name, database, &at.then("database"));

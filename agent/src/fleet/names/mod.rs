@@ -118,6 +118,7 @@ macro_rules! typed_string {
 mod account;
 mod file;
 mod key;
+mod php;
 mod web;
 
 pub use account::{AccountComment, AccountId, AccountName, GroupName, SudoRule};
@@ -125,6 +126,7 @@ pub use file::{
     AwsSecretName, CommandWord, FileMode, FileText, LONGEST_TEXT, LinkTarget, ObjectKey, Sha256Hex,
 };
 pub use key::PublicKey;
+pub use php::{Children, IniName, IniValue, PoolValue, Requests};
 pub use web::{
     DirectoryPath, ErrorStatus, LogFormat, Realm, RedirectStatus, RedirectUrl, SiteDomain,
 };

@@ -1,9 +1,9 @@
 //! Who may see a site: networks, passwords, and who is believed about where a visitor comes from.
 
-use super::lines::Lines;
 use super::quote::quoted;
 use crate::fleet::Satisfy;
 use crate::node::SiteView;
+use crate::resource::lines::Lines;
 
 /// The lines that decide it. They stand before the probe's, which the later one counts against.
 ///

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::lines::Lines;
 use super::quote::quoted;
 use crate::fleet::Override;
 use crate::fleet::Pointer;
 use crate::fleet::names::DirectoryPath;
 use crate::node::SiteView;
+use crate::resource::lines::Lines;
 
 /// Endings of files that PHP runs, somewhere on this earth. Of `x.php.jpg` too: handlers go by any ending.
 const PHP: &str = "php[0-9]?|phtml|phps|phar|pht";

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::current;
 use super::needs::{self, Needs};
 use super::scan::{self, Listened, OthersVhost, Place};
-use crate::fleet::Tls;
+use super::{current, php};
 use crate::fleet::names::Port;
+use crate::fleet::{Name, Tls};
 use crate::node::{SiteView, View};
 use crate::system::certificate::Certificate;
 use crate::system::file::{Files, Found};
@@ -50,6 +50,8 @@ pub struct ApacheFacts {
     pub(super) templates: BTreeMap<String, String>,
     /// Certificates of sites, by the paths of certificate and key; or what is wrong with them.
     pub(super) certificates: BTreeMap<(PathBuf, PathBuf), Result<Certificate, String>>,
+    /// Products of sites whose PHP pools are here. `None`: not looked at.
+    pub(super) pools: Option<BTreeSet<Name>>,
     /// When it was looked.
     pub(super) looked: Timestamp,
     /// What sites need besides.
@@ -138,6 +140,7 @@ pub(super) async fn observe(view: &View, platform: &Platform, files: &Files) -> 
     facts.needs = needs;
     facts.user.clone_from(&user);
     facts.templates = templates(sites, platform, files);
+    facts.pools = Some(php::pools(sites, platform, files));
     if machine && installed {
         facts.certificates = certificates(sites);
         facts.looked = clock::now();
@@ -148,6 +151,12 @@ pub(super) async fn observe(view: &View, platform: &Platform, files: &Files) -> 
         facts.missing = presence::missing(directories(sites), reader).await;
     }
     facts
+}
+
+/// Whom Apache's workers run as.
+pub(super) fn user(files: &Files, platform: &Platform) -> String {
+    let found = scan::scan(files, &platform.apache).and_then(|found| found.user);
+    found.unwrap_or_else(|| usual_user(platform.family).to_owned())
 }
 
 /// Whom Apache's workers run as where its configuration names a variable.

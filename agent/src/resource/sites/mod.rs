@@ -18,10 +18,10 @@ mod access;
 mod current;
 mod directories;
 mod facts;
-mod lines;
 mod names;
 mod needs;
 mod neighbours;
+mod php;
 mod quote;
 mod scan;
 mod server;
@@ -83,6 +83,16 @@ impl Sites {
     /// no such configuration.
     pub fn is_included(files: &Files, apache: &Apache) -> Option<bool> {
         scan::scan(files, apache).map(|scan| scan.included)
+    }
+
+    /// The texts of the virtual hosts that Apache serves for the agent now.
+    pub fn served(files: &Files, apache: &Apache) -> Vec<String> {
+        current::vhosts(files, apache)
+    }
+
+    /// Whom Apache's workers run as.
+    pub fn user(files: &Files, platform: &Platform) -> String {
+        facts::user(files, platform)
     }
 
     /// What in Apache's own configuration keeps every site from being served, and what to do.
@@ -152,11 +162,14 @@ impl Resource for Sites {
             }
             let lacks = needs::lacks(site, &facts.needs, platform)
                 .or_else(|| tls::unusable(site, facts))
-                .or_else(|| tls::beside_plain(site, &view.sites));
-            if let Some((message, field)) = lacks {
-                desired
-                    .unfit
-                    .push(unfit(site, message, site.origin.then(field)));
+                .or_else(|| tls::beside_plain(site, &view.sites))
+                .map(|(message, field)| (message, field_of(site, field)));
+            let lacks = lacks.or_else(|| {
+                let why = php::waits(site, facts.pools.as_ref())?;
+                Some((why, site.php_pointer()))
+            });
+            if let Some((message, origin)) = lacks {
+                desired.unfit.push(unfit(site, message, origin));
                 continue;
             }
             if let Some((place, said)) = &facts.closed
@@ -266,6 +279,15 @@ fn member_name(site: &SiteView) -> MemberName {
     MemberName(format!("{}/{}", site.product, site.name))
 }
 
+/// Where the document has what a site needs: the product's PHP is no field of the site.
+fn field_of(site: &SiteView, field: &str) -> Pointer {
+    if field == "php" {
+        site.php_pointer()
+    } else {
+        site.origin.then(field)
+    }
+}
+
 fn unfit(site: &SiteView, message: String, origin: Pointer) -> Unfit {
     Unfit {
         kind: Kind::Sites,
@@ -316,7 +338,7 @@ impl Vhost {
     ) -> Result<Self, String> {
         let apache = &platform.apache;
         let Some(name) = &site.site.template else {
-            return Ok(Self::usual(site, addresses, apache, facts));
+            return Ok(Self::usual(site, addresses, platform, facts));
         };
         let origin = site.origin.then("template");
         let path = template_path(platform, name.as_str());
@@ -334,7 +356,7 @@ impl Vhost {
                 TEMPLATE_LIMIT / 1024
             ))
         })?;
-        let own = template::render(name.as_str(), source, site, apache, addresses);
+        let own = template::render(name.as_str(), source, site, platform, addresses);
         let own = own.map_err(mistake)?;
         let mut lines = vhost::heading(site);
         lines.add(&format!("# From the override template {}.", path.display()));
@@ -354,14 +376,15 @@ impl Vhost {
     }
 
     /// Without a template.
-    fn usual(site: &SiteView, addresses: &str, apache: &Apache, facts: &ApacheFacts) -> Self {
+    fn usual(site: &SiteView, addresses: &str, platform: &Platform, facts: &ApacheFacts) -> Self {
+        let apache = &platform.apache;
         let parts = Part::all(site);
         let elsewhere: Vec<String> = (parts.iter().skip(1))
             .flat_map(|part| part.names.iter().map(|(_, name)| name.to_string()))
             .collect();
         let files = parts.iter().map(|part| {
             let engine = tls::engine(site, facts);
-            let mut vhost = vhost::whole(site, part, apache, Guarded::Plain, addresses, engine);
+            let mut vhost = vhost::whole(site, part, platform, Guarded::Plain, addresses, engine);
             if let Some(port) = site.site.redirect_port() {
                 let plain = [port.get()];
                 let addresses = facts.addresses(&plain);

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::fleet::Scheme;
 use crate::fleet::names::SiteDomain;
-use crate::fleet::{Scheme, Site};
 use crate::node::SiteView;
 use crate::system::command::{self, CommandLine};
 use crate::system::file::Files;
@@ -26,7 +26,8 @@ pub struct Needs {
 
 /// The modules of what a document says of a site, each with the field that needs it. `headers` is not among them: Apache's
 /// test names it, and may be asked again.
-fn modules(site: &Site) -> Vec<(&'static str, &'static str)> {
+fn modules(view: &SiteView) -> Vec<(&'static str, &'static str)> {
+    let (site, has_php) = (&view.site, view.php.is_some());
     let mut modules = Vec::new();
     if site
         .trusted_proxies
@@ -41,6 +42,9 @@ fn modules(site: &Site) -> Vec<(&'static str, &'static str)> {
     }
     if site.scheme == Scheme::Https {
         modules.push(("env", "scheme"));
+    }
+    if has_php {
+        modules.extend([("proxy", "php"), ("proxy_fcgi", "php")]);
     }
     if let Some(tls) = &site.tls {
         modules.push(("ssl", "tls"));
@@ -68,7 +72,7 @@ pub(super) async fn look(
     // A template may do without, or have its own conditions.
     let default = || sites.iter().filter(|site| site.site.template.is_none());
     needs.missing_modules = default()
-        .flat_map(|site| modules(&site.site))
+        .flat_map(modules)
         .filter(|(module, _)| !loaded.contains(&format!("{module}_module")))
         .map(|(module, _)| module.to_owned())
         .collect();
@@ -115,7 +119,7 @@ pub(super) fn lacks(
         return None;
     }
     let what = format!("site {} of {}", site.name, site.product);
-    let missing: Vec<_> = modules(&site.site)
+    let missing: Vec<_> = modules(site)
         .into_iter()
         .filter(|(module, _)| needs.missing_modules.contains(*module))
         .collect();

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::facts::ApacheFacts;
-use super::lines::Lines;
 use super::names::{HEALTH_FILE, WELL_KNOWN};
 use super::quote::quoted;
 use super::tls;
@@ -13,6 +12,7 @@ use crate::fleet::Pointer;
 use crate::fleet::names::Port;
 use crate::node::SiteView;
 use crate::resource::LineOrigin;
+use crate::resource::lines::Lines;
 use crate::system::platform::Apache;
 
 /// The content of [`HEALTH_FILE`].

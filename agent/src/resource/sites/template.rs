@@ -2,13 +2,14 @@
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 
-use super::lines::Lines;
 use super::names::Part;
+use super::php;
 use super::quote::{header_value, quoted};
 use super::vhost::{self, Guarded};
 use crate::fleet::names::Port;
 use crate::node::SiteView;
-use crate::system::platform::Apache;
+use crate::resource::lines::Lines;
+use crate::system::platform::Platform;
 
 /// The vhost that the template `source` makes of a site, or what is wrong with it.
 ///
@@ -22,7 +23,7 @@ pub(super) fn render(
     name: &str,
     source: &str,
     site: &SiteView,
-    apache: &Apache,
+    platform: &Platform,
     addresses: &str,
 ) -> Result<String, String> {
     let mut engine = Environment::new();
@@ -31,7 +32,7 @@ pub(super) fn render(
     engine.add_filter("quoted", |text: String| quoted(&text));
     engine.add_filter("header_value", |text: String| header_value(&text));
     let mut text = engine
-        .render_named_str(name, source, context(site, apache, addresses))
+        .render_named_str(name, source, context(site, platform, addresses))
         .map_err(|error| said(&error, source))?;
     if text
         .chars()
@@ -45,7 +46,7 @@ pub(super) fn render(
     Ok(text)
 }
 
-fn context(site: &SiteView, apache: &Apache, addresses: &str) -> Value {
+fn context(site: &SiteView, platform: &Platform, addresses: &str) -> Value {
     fn list<T: ToString>(items: &[T]) -> Value {
         items.iter().map(ToString::to_string).collect()
     }
@@ -62,6 +63,7 @@ fn context(site: &SiteView, apache: &Apache, addresses: &str) -> Value {
             .collect()
     }
 
+    let apache = &platform.apache;
     let wish = &site.site;
     let guarded = Guarded::Rewriting;
     let part = &Part::whole(site);
@@ -94,14 +96,15 @@ fn context(site: &SiteView, apache: &Apache, addresses: &str) -> Value {
         (
             "default",
             Value::from(
-                vhost::whole(site, part, apache, guarded, addresses, Lines::default()).text(),
+                vhost::whole(site, part, platform, guarded, addresses, Lines::default()).text(),
             ),
         ),
         (
             "body",
-            Value::from(vhost::body(site, part, apache, guarded).text()),
+            Value::from(vhost::body(site, part, platform, guarded).text()),
         ),
         ("probe", Value::from(vhost::probe(site, apache, guarded))),
+        ("php", Value::from(php::handler(site, platform).text())),
     ])
 }
 

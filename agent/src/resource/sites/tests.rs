@@ -39,6 +39,7 @@ fn site(name: &str, wish: serde_json::Value) -> SiteView {
         name: fixtures::name(name),
         site: serde_json::from_value(wish).unwrap(),
         origin: Pointer(format!("/signed/products/shop/sites/{name}")),
+        php: None,
     }
 }
 

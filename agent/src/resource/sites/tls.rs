@@ -1,12 +1,12 @@
 //! TLS of sites: what a vhost needs for it, who is sent on to it, and what is wrong with certificates.
 
 use super::facts::ApacheFacts;
-use super::lines::Lines;
 use super::names::{Part, WELL_KNOWN};
 use super::quote::quoted;
 use crate::fleet::Tls;
 use crate::fleet::names::{Port, SiteDomain};
 use crate::node::SiteView;
+use crate::resource::lines::Lines;
 use crate::system::certificate::Certificate;
 
 /// So long before a certificate ends it is told: whoever renews it should have done so by then.

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::lines::Lines;
 use super::names::{HEALTH_FILE, Part, WELL_KNOWN, stem};
 use super::quote::{header_value, quoted};
-use super::{access, directories, tls};
+use super::{access, directories, php, tls};
 use crate::fleet::{Redirect, Scheme};
 use crate::node::SiteView;
-use crate::system::platform::Apache;
+use crate::resource::lines::Lines;
+use crate::system::platform::{Apache, Platform};
 
 /// The variable that holds the name of the generation that Apache has loaded.
 pub(super) const GENERATION: &str = "AGENTD_GENERATION";
@@ -72,7 +72,13 @@ pub(super) fn probe(site: &SiteView, apache: &Apache, guarded: Guarded) -> Strin
 }
 
 /// The lines within a `<VirtualHost>` with these of the site's names.
-pub(super) fn body(site: &SiteView, part: &Part<'_>, apache: &Apache, guarded: Guarded) -> Lines {
+pub(super) fn body(
+    site: &SiteView,
+    part: &Part<'_>,
+    platform: &Platform,
+    guarded: Guarded,
+) -> Lines {
+    let apache = &platform.apache;
     let wish = &site.site;
     let mut lines = Lines::default();
     names(site, part, &mut lines);
@@ -98,6 +104,7 @@ pub(super) fn body(site: &SiteView, part: &Part<'_>, apache: &Apache, guarded: G
     }
     lines.append(directories::aliases(site));
     lines.append(directories::directories(site));
+    lines.append(php::handler(site, platform));
     error_documents(site, &mut lines);
     headers(site, &mut lines);
     lines.append(tls::extras(site));
@@ -222,7 +229,7 @@ fn headers(site: &SiteView, lines: &mut Lines) {
 pub(super) fn whole(
     site: &SiteView,
     part: &Part<'_>,
-    apache: &Apache,
+    platform: &Platform,
     guarded: Guarded,
     addresses: &str,
     engine: Lines,
@@ -233,7 +240,7 @@ pub(super) fn whole(
         &format!("<VirtualHost {addresses}>"),
     );
     vhost.append(engine);
-    vhost.append(body(site, part, apache, guarded));
+    vhost.append(body(site, part, platform, guarded));
     vhost.add("</VirtualHost>\n");
     vhost
 }

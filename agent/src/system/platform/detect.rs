@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use super::{Family, Platform};
+use super::{DEBIAN_PHP, Family, Php, Platform};
 use crate::system::file::{Files, Found};
 use crate::system::root::Root;
 
@@ -30,6 +30,7 @@ impl Platform {
         if family == Family::Debian
             && let Some(version) = newest_php(&Files::new(root.clone()))
         {
+            platform.php = Php::debian(&version);
             platform
                 .units
                 .insert(PHP.to_owned(), format!("php{version}-fpm"));
@@ -43,19 +44,21 @@ impl Platform {
     /// of it stays.
     pub fn with_what_came(&self, files: &Files) -> Cow<'_, Self> {
         let known = self.units.get(PHP).map(String::as_str);
-        let is_found = known.is_none_or(|name| {
-            let version = name
-                .strip_prefix("php")
-                .and_then(|rest| rest.strip_suffix("-fpm"));
-            version.is_some_and(|version| version.contains('.'))
+        let version = known.and_then(|name| {
+            let version = name.strip_prefix("php")?.strip_suffix("-fpm")?;
+            version.contains('.').then_some(version)
         });
+        let is_found = known.is_none() || version.is_some();
         let came = (self.family == Family::Debian && is_found)
             .then(|| newest_php(files))
-            .flatten()
-            .map(|version| format!("php{version}-fpm"));
+            .flatten();
         match came {
-            Some(name) if known != Some(name.as_str()) => {
+            Some(came) if version != Some(came.as_str()) => {
                 let mut platform = self.clone();
+                if self.php == Php::debian(version.unwrap_or(DEBIAN_PHP)) {
+                    platform.php = Php::debian(&came);
+                }
+                let name = format!("php{came}-fpm");
                 platform.units.insert(PHP.to_owned(), name);
                 Cow::Owned(platform)
             }

@@ -13,6 +13,8 @@ pub struct PlatformOverrides {
     pub family: Option<Family>,
     /// Apache.
     pub apache: ApacheOverrides,
+    /// PHP's process manager.
+    pub php: PhpOverrides,
     /// See [`Platform::cron_dir`].
     pub cron_dir: Option<PathBuf>,
     /// See [`Platform::systemctl`].
@@ -42,6 +44,19 @@ pub struct ApacheOverrides {
     pub test: Option<Vec<String>>,
     /// See [`super::Apache::unit`].
     pub unit: Option<String>,
+}
+
+/// What `agentd.toml` says of php-fpm instead of the platform table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PhpOverrides {
+    /// See [`super::Php::program`].
+    pub program: Option<PathBuf>,
+    /// See [`super::Php::main_config`].
+    pub main_config: Option<PathBuf>,
+    /// See [`super::Php::pool_dir`].
+    pub pool_dir: Option<PathBuf>,
+    /// See [`super::Php::socket_dir`].
+    pub socket_dir: Option<PathBuf>,
 }
 
 impl PlatformOverrides {
@@ -78,6 +93,11 @@ impl Platform {
         set(&mut self.apache.log_dir, apache.log_dir.as_ref());
         set(&mut self.apache.test, apache.test.as_ref());
         set(&mut self.apache.unit, apache.unit.as_ref());
+        let php = &overrides.php;
+        set(&mut self.php.program, php.program.as_ref());
+        set(&mut self.php.main_config, php.main_config.as_ref());
+        set(&mut self.php.pool_dir, php.pool_dir.as_ref());
+        set(&mut self.php.socket_dir, php.socket_dir.as_ref());
         set(&mut self.cron_dir, overrides.cron_dir.as_ref());
         set(&mut self.systemctl, overrides.systemctl.as_ref());
         set(&mut self.memcached_dir, overrides.memcached_dir.as_ref());
