@@ -18,7 +18,7 @@ const SERVER: &str = "box-1";
 const ADMIN: &str = "arn:aws:iam::123456789012:role/Admin";
 
 /// Every kind of key that there is, of this holder and of another one, and some that are nobody's.
-const KEYS: [&str; 29] = [
+const KEYS: [&str; 30] = [
     "prod/fleet.json",
     "prod/fleet.json.old",
     "prod/trust/3.json",
@@ -35,6 +35,7 @@ const KEYS: [&str; 29] = [
     "prod/surplus/video/7-box-1.sql",
     "prod/nodes/box-1.json",
     "prod/nodes/box-2.json",
+    "prod/nodes/unknown/i-0a11.json",
     "prod/probes/box-1/lease.json",
     "prod/probes/box-2/lease.json",
     "prod/releases/shop/r1.tar.zst",
@@ -72,7 +73,10 @@ const ACTIONS: [&str; 15] = [
 const GET: &str = "s3:GetObject";
 const PUT: &str = "s3:PutObject";
 const LIST: &str = "s3:ListBucket";
-const OWN_REPORT: (&str, &[&str]) = (PUT, &["prod/nodes/box-1.json"]);
+const OWN_REPORT: (&str, &[&str]) = (
+    PUT,
+    &["prod/nodes/box-1.json", "prod/nodes/unknown/i-0a11.json"],
+);
 const SNAPSHOT: [&str; 2] = [
     "prod/snapshots/shop/20261124T150000Z-e7-db-4/dump.zst",
     "prod/snapshots/shop/20261124T150000Z-e7-db-4/manifest.json",
@@ -152,13 +156,14 @@ fn table(role: &str) -> Vec<(&'static str, &'static [&'static str])> {
                     "prod/events/video/7.json",
                     "prod/nodes/box-1.json",
                     "prod/nodes/box-2.json",
+                    "prod/nodes/unknown/i-0a11.json",
                 ],
             ),
             (LIST, &[""]),
             OWN_REPORT,
         ],
         "operator" => {
-            let (all, _) = KEYS.split_at(25);
+            let (all, _) = KEYS.split_at(26);
             vec![
                 (GET, all),
                 ("s3:GetObjectVersion", all),

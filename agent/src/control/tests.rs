@@ -61,6 +61,7 @@ fn a_status() -> Status {
         changed: None,
         last_run: None,
         databases: vec![],
+        report: crate::report::ReportStatus::default(),
         counters: Counters::default(),
     }
 }

@@ -13,8 +13,8 @@ use crate::converge::{Intent, Session, journal};
 use crate::fleet::{Pointer, ServerState};
 use crate::report::{
     AgentStatus, BucketStatus, Cause, Counters, DatabaseStatus, DocumentStatus, Health, LatestRun,
-    NodeStatus, Outcome, Problem, Refusal, RunRecord, ServiceDown, Severity, Status, StepCounts,
-    StepName,
+    NodeStatus, Outcome, Problem, Refusal, ReportStatus, RunRecord, ServiceDown, Severity, Status,
+    StepCounts, StepName,
 };
 use crate::report::{StepRecord, text};
 use crate::settings::RUN_DIR;
@@ -58,6 +58,8 @@ pub(super) struct BoxState {
     pub(super) counters: Counters,
     /// The databases of this box's products, in the order of the products.
     pub(super) databases: Vec<DatabaseStatus>,
+    /// How this machine's report in the bucket fares.
+    pub(super) report: ReportStatus,
     /// What the status file says, whoever wrote it.
     written: Option<Status>,
 }
@@ -96,6 +98,7 @@ impl BoxState {
             services: Vec::new(),
             counters: Counters::default(),
             databases: Vec::new(),
+            report: ReportStatus::default(),
             written,
         }
     }
@@ -327,6 +330,7 @@ impl BoxState {
             changed: self.changed,
             last_run: self.last_run.clone(),
             databases: self.databases.clone(),
+            report: self.report.clone(),
             counters: self.counters,
         }
     }
@@ -372,6 +376,7 @@ impl BoxState {
             let mut said = status.clone();
             for status in [&mut kept, &mut said] {
                 reduce(status);
+                status.report = ReportStatus::default();
                 (status.agent.pid, status.agent.started, status.counters) =
                     (0, Timestamp::UNIX_EPOCH, Counters::default());
             }
@@ -439,6 +444,7 @@ fn reduce(status: &mut Status) {
     status.counters.runs = 0;
     status.counters.run_ms = 0;
     status.latest_run = None;
+    status.report.put = None;
     status.agent.memory_bytes = None;
     if let Some(document) = &mut status.document {
         document.confirmed = Timestamp::UNIX_EPOCH;

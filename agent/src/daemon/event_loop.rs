@@ -6,7 +6,7 @@
 //! | `document_poll` | when the document is asked for, what the bucket's answers mean |
 //! | `master_change` | a new master of a database: its names in `/etc/hosts` at once |
 //! | `run` | convergence runs, and what is served while one goes on |
-//! | `publish_status` | the status file, the socket, `systemctl status` |
+//! | `publish_status` | the status file, the socket, `systemctl status`, the report in the bucket |
 //! | `watchdog` | systemd's watchdog; when a run is stuck |
 
 use std::rc::Rc;
@@ -23,6 +23,7 @@ use super::drift::DriftWatch;
 use super::flapping::Flapping;
 use super::lease_watch::{self, LeaseWatch};
 use super::operator;
+use super::report_upload::ReportUpload;
 use super::service_health::ServiceHealth;
 use super::systemd;
 use super::watchdog::Watchdog;
@@ -50,6 +51,8 @@ pub(super) struct EventLoop {
     pub(super) request: Option<DocumentRequest>,
     pub(super) lease_watch: LeaseWatch,
     pub(super) drivers: DatabaseDrivers,
+    /// `None`: this machine puts no reports.
+    pub(super) report_upload: Option<ReportUpload>,
     pub(super) next_poll: Instant,
     pub(super) next_check: Instant,
     pub(super) next_write: Instant,

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -15,6 +16,7 @@ use super::event_loop::EventLoop;
 use super::flapping::Flapping;
 use super::lease_watch::LeaseWatch;
 use super::publish_status::HEARTBEAT;
+use super::report_upload::ReportUpload;
 use super::run::CHECK_INTERVAL;
 use super::service_health::ServiceHealth;
 use super::signals::{StopSignals, hup};
@@ -89,6 +91,10 @@ pub(super) async fn run_until_stopped(settings: Settings) -> Result<u8, Box<dyn 
         request: None,
         lease_watch: LeaseWatch::new(),
         drivers: DatabaseDrivers::default(),
+        report_upload: session
+            .settings
+            .reports
+            .then(|| ReportUpload::start(Arc::clone(&session.bucket), &root)),
         next_poll: now,
         next_check: now + FIRST_POLL,
         next_write: now + HEARTBEAT,

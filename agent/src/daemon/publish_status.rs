@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::event_loop::EventLoop;
-use crate::report::{DatabaseStatus, Health, Status, Trigger};
+use crate::report::{DatabaseStatus, Health, NodeReport, Status, Trigger};
 use crate::system::chain;
 
 /// The status file is written this often even if nothing changed: its age shows that the daemon lives.
@@ -20,6 +20,7 @@ impl EventLoop {
         let Some(status) = self.publish_while_running() else {
             return;
         };
+        self.report(&status);
         let urgent = self
             .request
             .as_ref()
@@ -36,6 +37,9 @@ impl EventLoop {
     /// written.
     pub(super) fn publish_while_running(&mut self) -> Option<Arc<Status>> {
         self.state.databases = self.databases();
+        if let Some(upload) = &self.report_upload {
+            self.state.report = upload.status();
+        }
         self.state.unwatched = self.drift.trouble().map(str::to_owned);
         let due = Instant::now() >= self.next_write;
         match self.state.publish(&self.files, &self.session, due) {
@@ -64,6 +68,24 @@ impl EventLoop {
                 None
             }
         }
+    }
+
+    /// Has the bucket know of it, once this machine has found out what it is.
+    fn report(&self, status: &Status) {
+        let Some(upload) = &self.report_upload else {
+            return;
+        };
+        // What it has to say of itself before the first run and the first answer is no news of the machine.
+        if self.booting || !self.answered_once {
+            return;
+        }
+        let machine = upload.machine(&self.session.clues);
+        let accepted = self.session.intake.accepted();
+        let zone = status.node.name.as_ref().and_then(|name| {
+            let servers = &accepted?.document.fleet.servers;
+            servers.get(name)?.zone.clone()
+        });
+        upload.offer(NodeReport::of(status, machine, zone));
     }
 
     /// What is known of the databases of this box's products.

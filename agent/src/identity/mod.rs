@@ -216,8 +216,8 @@ fn most_active<'f>(
     })
 }
 
-/// Under a root the machine's own name means nothing: what counts is the image's.
-fn hostname(root: &Root) -> std::io::Result<String> {
+/// The host name. Under a root the machine's own name means nothing: what counts is the image's.
+pub fn hostname(root: &Root) -> std::io::Result<String> {
     let path = if root.is_machine() {
         "/proc/sys/kernel/hostname"
     } else {

@@ -3,6 +3,7 @@
 mod database;
 pub mod munin;
 pub mod nagios;
+mod node_report;
 pub mod openmetrics;
 mod row;
 mod run;
@@ -15,11 +16,15 @@ pub use database::{
     BucketVerdict, ChangeStatus, DatabaseServer, DatabaseStatus, FailoverStatus, HoldStatus,
     LeaseStatus, Part, Place, ServerSeen, Trouble,
 };
+pub use node_report::{
+    Machine, NodeReport, ReportedDatabase, ReportedDocument, ReportedRefusal, ReportedRun,
+    ReportingAgent,
+};
 pub use row::{Kind, Problem, Severity, StepName};
 pub use run::{
     Action, Cause, ChangeRecord, Outcome, RunRecord, StepRecord, Trigger, exit_code, is_failed,
 };
 pub use status::{
     AgentStatus, BucketStatus, Counters, DocumentStatus, Health, LatestRun, NodeStatus, Refusal,
-    ServiceDown, Status, StepCounts,
+    ReportStatus, ServiceDown, Status, StepCounts,
 };

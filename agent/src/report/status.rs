@@ -65,6 +65,9 @@ pub struct Status {
     /// The databases of this box's products.
     #[serde(default)]
     pub databases: Vec<DatabaseStatus>,
+    /// How this machine's report in the bucket fares.
+    #[serde(default)]
+    pub report: ReportStatus,
     /// What was counted since the daemon started.
     pub counters: Counters,
 }
@@ -148,6 +151,18 @@ pub struct BucketStatus {
     pub failures: u32,
     /// How long the last good request took, in milliseconds.
     pub latency_ms: Option<u64>,
+}
+
+/// This machine's report in the bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReportStatus {
+    /// Its key. `None`: none was put since the daemon started.
+    pub key: Option<String>,
+    /// When it was put last.
+    pub put: Option<Timestamp>,
+    /// Why the newest could not be put.
+    pub error: Option<String>,
 }
 
 /// How many steps are in which trouble.

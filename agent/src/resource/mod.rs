@@ -17,6 +17,7 @@ mod lines;
 mod member;
 mod packages;
 mod php;
+mod pool_names;
 mod precaution;
 pub mod secrets;
 mod services;

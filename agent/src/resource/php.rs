@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::pool_names::{pool_file, socket};
 use super::{
     Activation, Check, Desired, FileCheck, LineOrigin, Member, MemberName, ObserveError, Phase,
     Probe, Question, Resource, Sites, Step, Text, Thing, Unfit, Verb, Want, Wish,
@@ -56,21 +57,6 @@ pub struct PhpFacts {
     pub assumed: bool,
     /// Pools that the document has no more and that Apache's present sites still hand requests to.
     pub in_use: BTreeSet<String>,
-}
-
-/// The file of a product's pool.
-pub(super) fn pool_file(product: &Name, php: &Php) -> PathBuf {
-    php.pool_dir.join(format!("{}.conf", pool_name(product)))
-}
-
-/// The socket of a product's pool.
-pub(super) fn socket(product: &Name, php: &Php) -> PathBuf {
-    php.socket_dir.join(format!("{}.sock", pool_name(product)))
-}
-
-/// The name of a product's pool in php-fpm.
-pub(super) fn pool_name(product: &Name) -> String {
-    format!("agentd-{product}")
 }
 
 impl Resource for PhpPools {

@@ -18,6 +18,7 @@ pub(super) struct FileSettings {
     pub node: Option<Name>,
     pub fleet_name: Option<Name>,
     pub poll: Option<Span<100, 3_600_000>>,
+    pub reports: Option<bool>,
     pub hosts: Option<HostsScope>,
     pub document_limit: Option<ByteSize>,
     pub s3_endpoint: Option<Endpoint>,
@@ -62,6 +63,7 @@ impl FileSettings {
             fleet_name: top.parsed("fleet_name", mistakes),
             poll: top.parsed("poll", mistakes),
             lease_poll: top.parsed("lease_poll", mistakes),
+            reports: top.flag("reports", mistakes),
             hosts: top.word(
                 "hosts",
                 &[

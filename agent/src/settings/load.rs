@@ -171,6 +171,7 @@ fn complete(
         lease_poll: said
             .lease_poll
             .map_or(Duration::from_secs(2), |span| span.0),
+        reports: said.reports.unwrap_or(true),
         hosts: said.hosts.unwrap_or(HostsScope::Products),
         s3: S3Settings {
             endpoint: said.s3_endpoint.map(|url| url.0),

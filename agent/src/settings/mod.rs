@@ -58,6 +58,8 @@ pub struct Settings {
     pub poll: Duration,
     /// The time between two looks at the lease of a database that this box follows.
     pub lease_poll: Duration,
+    /// Whether this machine puts a report on itself into the bucket.
+    pub reports: bool,
     /// Which servers stand in `/etc/hosts`.
     pub hosts: HostsScope,
     /// The S3 client.

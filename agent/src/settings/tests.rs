@@ -69,6 +69,7 @@ fn the_sample_is_read_and_says_the_defaults() {
     assert_eq!(shown.node.as_ref().map(Name::as_str), Some("web-1"));
     assert_eq!(shown.poll, written.poll);
     assert_eq!(shown.hosts, written.hosts);
+    assert_eq!(shown.reports, written.reports);
     assert_eq!(shown.document_limit, written.document_limit);
     assert_eq!(shown.guard, written.guard);
     assert_eq!(shown.packages, written.packages);

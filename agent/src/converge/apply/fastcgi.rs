@@ -1,4 +1,4 @@
-//! A request to php-fpm as a web server makes it, by the FastCGI protocol: one request, one answer.
+//! A request to php-fpm as a web server makes it, by the protocol `FastCGI`: one request, one answer.
 
 use std::io;
 use std::path::Path;

@@ -71,6 +71,13 @@ pub fn status(status: &Status, heard: Heard, now: Timestamp, paint: Paint) -> St
     if let Some(error) = &status.bucket.error {
         more(&mut out, error);
     }
+    if let Some(error) = &status.report.error {
+        let put = status.report.put.map_or_else(
+            || "this machine's report was never put there".to_owned(),
+            |put| format!("this machine's report there is of {}", ago(put, now)),
+        );
+        more(&mut out, &format!("{put}: {error}"));
+    }
     row(
         &mut out,
         paint,

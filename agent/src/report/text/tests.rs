@@ -176,6 +176,7 @@ fn converged() -> Status {
         changed: None,
         last_run: Some(good_run()),
         databases: vec![],
+        report: crate::report::ReportStatus::default(),
         counters: Counters {
             runs: 2,
             polls: 2517,

@@ -67,6 +67,7 @@ pub(in crate::report) fn converged() -> Status {
         changed: Some(at("2026-11-22T23:00:00Z")),
         last_run: None,
         databases: vec![database()],
+        report: crate::report::ReportStatus::default(),
         counters: Counters {
             runs: 431,
             run_ms: 3_017,

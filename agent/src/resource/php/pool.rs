@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use super::{PhpFacts, pool_name, sessions};
+use super::{PhpFacts, sessions};
 use crate::fleet::{Php, PoolManager};
 use crate::node::PhpView;
 use crate::resource::LineOrigin;
 use crate::resource::lines::Lines;
+use crate::resource::pool_names::pool_name;
 use crate::system::digest::sha256_hex;
 
 /// How long a reload waits for requests under way. php-fpm's own zero cuts them off.

@@ -31,7 +31,7 @@ pub(super) fn vhosts(files: &Files, apache: &Apache) -> Vec<String> {
     let names = files.list(&generation).unwrap_or_default();
     names
         .into_iter()
-        .filter(|name| name.ends_with(".conf"))
+        .filter(|name| name.strip_suffix(".conf").is_some())
         .filter_map(|name| match files.read(&generation.join(name)) {
             Ok(Found::File { bytes, .. }) => Some(String::from_utf8_lossy(&bytes).into_owned()),
             _ => None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::fleet::Name;
 use crate::node::SiteView;
 use crate::resource::lines::Lines;
-use crate::resource::php::{pool_file, pool_name, socket};
+use crate::resource::pool_names::{pool_file, pool_name, socket};
 use crate::system::file::{Files, Found};
 use crate::system::platform::Platform;
 
