@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod database;
+pub mod desk;
 pub mod documents;
 pub mod histories;
 pub mod iam;

@@ -22,6 +22,7 @@ fn terms() -> Terms {
         pinned: None,
         limit: LIMIT,
         trust: Trust::Nobody,
+        generation: 0,
         version_step: 1,
     }
 }

@@ -5,181 +5,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use node_agent_tests::agent::{Agent, Scratch};
-use node_agent_tests::machine::{Output, built, run, wait_until};
+use node_agent_tests::desk::{Desk, SOON, document, put, sees};
+use node_agent_tests::machine::{built, run, wait_until};
 use node_agent_tests::signing::{KeyFile, software_token, trust_section};
 use serde_json::{Value, json};
-use tempfile::TempDir;
-
-/// Longer than anything should take on a busy host.
-const SOON: Duration = Duration::from_secs(30);
-
-/// A desk with a key, and a bucket that is a directory.
-struct Desk {
-    dir: TempDir,
-    key: KeyFile,
-}
-
-#[expect(clippy::disallowed_methods, reason = "the operator at work")]
-fn put(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-}
-
-impl Desk {
-    fn new() -> Self {
-        let dir = TempDir::new().unwrap();
-        fs::create_dir(dir.path().join("bucket")).unwrap();
-        let key = KeyFile::new(dir.path(), "alice").unwrap();
-        let desk = Self { dir, key };
-        desk.configure(
-            &Desk::signs_with(&desk.key),
-            &trust_section(&[&desk.key], 1),
-        );
-        desk
-    }
-
-    fn signs_with(key: &KeyFile) -> String {
-        format!("key = {:?}", key.path.display().to_string())
-    }
-
-    fn configure(&self, signer: &str, trust: &str) {
-        let settings = format!(
-            "fleet = \"file://{}\"\nfleet_name = \"shop\"\n{signer}\n{trust}",
-            self.bucket().display()
-        );
-        put(&self.path("desk.toml"), &settings);
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn bucket(&self) -> PathBuf {
-        self.path("bucket")
-    }
-
-    /// Runs `agentctl fleet` with these variables in its environment.
-    fn fleet_with(&self, env: &[(&str, &str)], arguments: &[&str]) -> Output {
-        let program = built("agentctl").unwrap().display().to_string();
-        let desk = self.path("desk.toml").display().to_string();
-        let env: Vec<String> = env
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        let mut argv = vec!["env"];
-        argv.extend(env.iter().map(String::as_str));
-        argv.extend([
-            program.as_str(),
-            "--color",
-            "never",
-            "fleet",
-            "--desk",
-            &desk,
-        ]);
-        argv.extend(arguments);
-        run(&argv, b"", SOON).unwrap()
-    }
-
-    fn fleet(&self, arguments: &[&str]) -> Output {
-        self.fleet_with(&[], arguments)
-    }
-
-    fn good(&self, arguments: &[&str]) -> String {
-        let output = self.fleet(arguments);
-        assert!(
-            output.success(),
-            "{arguments:?}: {}{}",
-            output.stdout,
-            output.stderr
-        );
-        output.stdout
-    }
-
-    fn refused(&self, arguments: &[&str]) -> String {
-        let output = self.fleet(arguments);
-        assert_eq!(output.code, Some(1), "{arguments:?}: {}", output.stdout);
-        output.stderr
-    }
-
-    /// Writes a document of this version, in which web-2 has this address.
-    fn write(&self, name: &str, version: u64, address: &str) -> String {
-        let file = self.path(name);
-        put(&file, &document(version, address));
-        file.display().to_string()
-    }
-
-    /// Publishes that; returns what was printed.
-    fn publish(&self, version: u64, address: &str) -> String {
-        let file = self.write("edited.json", version, address);
-        self.good(&["publish", &file, "--yes"])
-    }
-
-    fn object(&self, key: &str) -> Value {
-        let text = fs::read_to_string(self.bucket().join(key)).unwrap_or_default();
-        serde_json::from_str(&text).unwrap_or_default()
-    }
-
-    /// Whether OpenSSH itself finds that this key signed what is published.
-    fn ssh_keygen_verifies(&self, line: &str) {
-        let text = fs::read_to_string(self.bucket().join("fleet.json")).unwrap();
-        let (_, rest) = text.split_once("\"signed\": ").unwrap();
-        let signed = rest.strip_suffix("\n}\n").unwrap();
-        let document: Value = serde_json::from_str(&text).unwrap();
-        let sshsig = document["signatures"][0]["sshsig"].as_str().unwrap();
-        put(&self.path("sig"), sshsig);
-        put(&self.path("allowed"), &format!("someone {line}\n"));
-        let (allowed, sig) = (self.path("allowed"), self.path("sig"));
-        let argv = [
-            "ssh-keygen",
-            "-Y",
-            "verify",
-            "-n",
-            "node-agent-fleet",
-            "-I",
-            "someone",
-            "-f",
-            allowed.to_str().unwrap(),
-            "-s",
-            sig.to_str().unwrap(),
-        ];
-        let output = run(&argv, signed.as_bytes(), SOON).unwrap();
-        assert!(output.success(), "{}{}", output.stdout, output.stderr);
-    }
-
-    /// A box that trusts these keys, and its agent.
-    fn agent(&self, trust: &str) -> (Scratch, Agent) {
-        let config = format!(
-            "fleet = \"file://{}\"\nnode = \"web-1\"\npoll = \"100ms\"\n{trust}",
-            self.bucket().display()
-        );
-        let scratch = Scratch::new(&config).unwrap();
-        let agent = Agent::start(scratch.root(), &[], &[]).unwrap();
-        (scratch, agent)
-    }
-}
-
-fn document(version: u64, address: &str) -> String {
-    let signed = json!({
-        "format": 1, "fleet": "shop", "version": version,
-        "issued": "2026-01-01T00:00:00Z", "expires": "2126-01-01T00:00:00Z",
-        "servers": {
-            "web-1": {"address": "10.0.0.1", "products": ["shop"]},
-            "web-2": {"address": address, "products": ["shop"]}
-        },
-        "products": {"shop": {}}
-    });
-    let document = json!({ "signatures": [], "signed": signed });
-    serde_json::to_string_pretty(&document).unwrap()
-}
-
-fn sees(scratch: &Scratch, what: &str, so: impl Fn(&Value) -> bool) {
-    let seen = wait_until(what, SOON, || so(&scratch.status()));
-    assert!(seen.is_ok(), "{what}: {:#}", scratch.status());
-}
 
 #[test]
 fn a_fleet_is_begun_edited_published_looked_at_and_taken_back() {
@@ -411,7 +243,7 @@ fn a_publish_that_is_killed_at_any_step_leaves_a_bucket_that_works() {
 #[test]
 fn two_people_at_two_desks_sign_one_version() {
     let desk = Desk::new();
-    let bob = KeyFile::new(desk.dir.path(), "bob").unwrap();
+    let bob = KeyFile::new(desk.dir(), "bob").unwrap();
     let trust = trust_section(&[&desk.key, &bob], 2);
     desk.configure(&Desk::signs_with(&desk.key), &trust);
     let file = desk.write("edited.json", 1, "10.0.0.2");
@@ -484,7 +316,7 @@ fn whatever_openssh_signs_with_signs() {
         .spawn();
     let mut agent = agent.unwrap();
     wait_until("ssh-agent", SOON, || socket.exists()).unwrap();
-    let held = KeyFile::new(desk.dir.path(), "held").unwrap();
+    let held = KeyFile::new(desk.dir(), "held").unwrap();
     let socket = socket.display().to_string();
     let key = held.path.display().to_string();
     let added = run(

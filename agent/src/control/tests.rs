@@ -44,6 +44,7 @@ fn a_status() -> Status {
             found_by: "nothing".into(),
         },
         document: None,
+        trust: None,
         refused: None,
         bucket: BucketStatus {
             url: "file:///srv/fleet".into(),

@@ -3,6 +3,7 @@
 mod advice;
 mod persisted;
 mod rules;
+mod succession;
 
 use std::error::Error as _;
 use std::path::Path;
@@ -12,15 +13,17 @@ use jiff::Timestamp;
 use crate::bucket::{Advised, Bucket, BucketError, BucketErrorKind, Fetched, Tag};
 use crate::fleet::signing::Trust;
 use crate::fleet::{Document, Name};
-use crate::report::{DocumentId, Refusal};
+use crate::report::{DocumentId, Refusal, TrustStatus};
 use crate::settings::Settings;
 use crate::system::digest::sha256;
 use crate::system::file::{FileError, Files, Found};
 use crate::system::{chain, clock};
 use persisted::Meta;
 use rules::{Acceptance, Standing};
+use succession::{Succession, Walk, Walked};
 
 pub use persisted::{BAD, DOCUMENT, META};
+pub use succession::TRUST;
 
 /// The document's key in the bucket.
 pub const KEY: &str = "fleet.json";
@@ -85,12 +88,37 @@ pub struct Question {
     known: Option<Tag>,
     limit: u64,
     source: String,
+    trust: Option<Walk>,
+}
+
+/// The bucket's answer.
+#[derive(Debug)]
+pub struct Answer {
+    document: Result<Fetched, BucketError>,
+    trust: Walked,
 }
 
 impl Question {
-    /// Asks it. One request, with the bucket's deadline.
-    pub async fn ask(&self, bucket: &Bucket) -> Result<Fetched, BucketError> {
-        bucket.get(KEY, self.known.as_ref(), self.limit).await
+    /// Asks it. One request, with the bucket's deadline; where there is news, and now and then, one more for whether others
+    /// sign now, and one for each time that this has changed.
+    pub async fn ask(&self, bucket: &Bucket) -> Answer {
+        let document = bucket.get(KEY, self.known.as_ref(), self.limit).await;
+        let news = matches!(document, Ok(Fetched::Object { .. }));
+        let trust = match &self.trust {
+            Some(walk) if document.is_ok() => walk.walk(bucket, news).await,
+            _ => Walked::default(),
+        };
+        Answer { document, trust }
+    }
+}
+
+impl From<Result<Fetched, BucketError>> for Answer {
+    /// An answer about the document alone.
+    fn from(document: Result<Fetched, BucketError>) -> Self {
+        Self {
+            document,
+            trust: Walked::default(),
+        }
     }
 }
 
@@ -119,8 +147,10 @@ pub struct Terms {
     pub pinned: Option<Name>,
     /// The most bytes of a document.
     pub limit: u64,
-    /// Who must vouch for a document.
+    /// Who must vouch for a document, until the bucket's `trust/N.json` say otherwise.
     pub trust: Trust,
+    /// The number of the `trust/N.json` that has those keys; 0: none.
+    pub generation: u64,
     /// How far a version may be above the one before, where somebody must vouch for it.
     pub version_step: u64,
 }
@@ -132,6 +162,7 @@ impl Terms {
             pinned: settings.pinned_fleet.clone(),
             limit: settings.document_limit,
             trust: settings.trust.clone(),
+            generation: settings.trust_generation,
             version_step: settings.version_step,
         }
     }
@@ -142,10 +173,13 @@ impl Terms {
 pub struct Intake {
     files: Files,
     terms: Terms,
+    succession: Succession,
     writes: bool,
     accepted: Option<Accepted>,
     /// The highest version that was ever accepted. It outlives a damaged copy of the document.
     highest: Option<DocumentId>,
+    /// Under which generation of trust.
+    highest_trust: u64,
     /// Under which tag the accepted document was seen last.
     known: Option<Known>,
     refused: Option<Refused>,
@@ -161,7 +195,9 @@ impl Intake {
     /// A copy that is damaged, older than the one that was accepted, of another fleet than the pinned one, or not signed
     /// by those who must, is as none: a warning is logged, and it is set aside once there is a good one.
     pub fn open(files: &Files, terms: Terms) -> Result<Self, FileError> {
-        let kept = persisted::load(files, terms.pinned.as_ref(), &terms.trust)?;
+        let succession = Succession::load(files, &terms)?;
+        let kept = persisted::load(files, terms.pinned.as_ref(), &succession)?;
+        let highest_trust = kept.meta.as_ref().map_or(0, |meta| meta.trust);
         let known = kept.meta.as_ref().filter(|_| kept.fits).map(|meta| Known {
             tag: meta.tag.clone(),
             source: meta.source.clone(),
@@ -178,6 +214,8 @@ impl Intake {
         Ok(Self {
             files: files.clone(),
             terms,
+            succession,
+            highest_trust,
             writes: true,
             accepted,
             highest,
@@ -196,8 +234,22 @@ impl Intake {
     }
 
     /// Who must vouch for a document now.
-    pub const fn trust(&self) -> &Trust {
-        &self.terms.trust
+    pub fn trust(&self) -> Trust {
+        self.succession.trust()
+    }
+
+    /// How trust has moved; `None`: nobody must vouch for a document.
+    pub fn trust_status(&self) -> Option<TrustStatus> {
+        (self.terms.trust != Trust::Nobody).then(|| self.succession.status())
+    }
+
+    /// The highest version that counts: one from before trust moved does not, where it is above the floor that it brought.
+    /// So a version that was published by a stolen key, or by mistake, and after which there are none left, can be undone.
+    fn highest(&self) -> Option<&DocumentId> {
+        let before = self.highest_trust < self.succession.number();
+        let floor = self.succession.floor().filter(|_| before);
+        let highest = self.highest.as_ref();
+        highest.filter(|highest| floor.is_none_or(|floor| highest.version <= floor))
     }
 
     /// The last document that was accepted.
@@ -218,7 +270,10 @@ impl Intake {
         };
         // An older one, or one of another fleet, is what other settings accept: this process goes by its own.
         let newer = match &self.highest {
-            Some(own) => own.fleet == meta.id.fleet && own.version < meta.id.version,
+            Some(own) => {
+                own.fleet == meta.id.fleet
+                    && (own.version < meta.id.version || self.highest_trust < meta.trust)
+            }
             None => true,
         };
         if !newer || !self.writes {
@@ -256,6 +311,7 @@ impl Intake {
             known: self.known_at(&source, clock::now()),
             limit: self.terms.limit,
             source,
+            trust: self.succession.walk(),
         }
     }
 
@@ -263,9 +319,17 @@ impl Intake {
     pub fn hear(
         &mut self,
         question: Question,
-        answer: Result<Fetched, BucketError>,
+        answer: impl Into<Answer>,
     ) -> Result<Polled, FileError> {
-        let polled = match answer {
+        let Answer { document, trust } = answer.into();
+        let fleet = self.highest.as_ref().map(|highest| highest.fleet.clone());
+        let fleet = self.terms.pinned.clone().or(fleet);
+        let files = self.writes.then_some(&self.files);
+        if self.succession.follow(files, trust, fleet.as_ref())? {
+            // What was refused may be good now.
+            self.refused = None;
+        }
+        let polled = match document {
             Err(error) => Polled::Unreachable(advice::advised(error)),
             Ok(Fetched::Unchanged) => self.unchanged(clock::now()),
             Ok(Fetched::Object { bytes, tag }) => {
@@ -313,11 +377,15 @@ impl Intake {
             refused.known = known;
             return Ok(Polled::Refused(refused.refusal.clone()));
         }
+        let trust = self.succession.trust();
+        let number = self.succession.number();
         let standing = Standing {
-            trust: &self.terms.trust,
-            step: self.terms.version_step,
+            trust: &trust,
+            step: self.succession.step(),
+            floor: self.succession.floor(),
+            fleet_before: self.highest.as_ref().map(|highest| &highest.fleet),
             pinned: self.terms.pinned.as_ref(),
-            highest: self.highest.as_ref(),
+            highest: self.highest(),
             has_document: self.accepted.is_some(),
             moved: self
                 .known
@@ -329,7 +397,8 @@ impl Intake {
                 self.refused = None;
                 if self.known.as_ref() != Some(&known) {
                     let id = document.id.clone();
-                    let meta = Meta::new(&known.tag, &known.source, now, id, &document.signers);
+                    let mut meta = Meta::new(&known.tag, &known.source, now, id, &document.signers);
+                    meta.trust = number;
                     let before = self.accepted.as_ref().map(|accepted| &accepted.document);
                     let signed_anew =
                         before.is_none_or(|before| before.signatures != document.signatures);
@@ -342,18 +411,20 @@ impl Intake {
                     if let Some(accepted) = &mut self.accepted {
                         accepted.document = *document;
                     }
+                    self.highest_trust = number;
                     self.known = Some(known);
                 }
                 Ok(self.unchanged(now))
             }
             Acceptance::New(document) => {
-                let meta = Meta::new(
+                let mut meta = Meta::new(
                     &known.tag,
                     &known.source,
                     now,
                     document.id.clone(),
                     &document.signers,
                 );
+                meta.trust = number;
                 if self.writes {
                     if let Some(damaged) = &self.damaged {
                         persisted::set_aside(&self.files, damaged)?;
@@ -363,6 +434,7 @@ impl Intake {
                 self.damaged = None;
                 self.refused = None;
                 self.highest = Some(document.id.clone());
+                self.highest_trust = number;
                 self.known = Some(known);
                 self.accepted = Some(Accepted {
                     document: *document,

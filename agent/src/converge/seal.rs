@@ -55,6 +55,7 @@ pub fn seal(files: &Files) -> Result<Sealed, FileError> {
         state::path(super::ledger::FILE),
         intake::DOCUMENT.into(),
         intake::META.into(),
+        intake::TRUST.into(),
     ]
     .into();
     kept.extend(ledger.copies());

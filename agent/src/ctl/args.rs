@@ -13,7 +13,7 @@ use crate::report::watch::Area;
 use crate::settings::CONFIG_FILE;
 
 pub use db::DbCommand;
-pub use fleet::{FleetArgs, FleetCommand, PublishArgs};
+pub use fleet::{FleetArgs, FleetCommand, KeyCommand, PublishArgs, RotateArgs};
 pub use limit::Limit;
 
 /// Shows and steers what node-agent does on this box.
@@ -302,6 +302,22 @@ pub enum Command {
         after_help = "Examples:\n  agentctl fleet get fleet.json && editor fleet.json && agentctl fleet publish fleet.json\n  agentctl fleet edit\n  agentctl fleet log\n  agentctl fleet rollback 41"
     )]
     Fleet(FleetArgs),
+
+    /// Have this box forget who signs, and go by the keys of agentd.toml again: where too many keys are lost
+    #[command(
+        long_about = "Have this box forget who signs, and go by the keys of agentd.toml again: where too many keys are lost.\n\n\
+            A box follows the trust/N.json of the bucket and never goes back. Where so many keys are lost that nobody can sign the next \
+            one, write the new keys into agentd.toml of each box ([trust], with generation = N of the last trust/N.json that is void \
+            then, or a new bucket), stop agentd, run this, and start it. The last good document is kept, if the new keys signed it; so is the \
+            version below which none is accepted, unless --forget-version. docs/signing.md has the whole procedure.",
+        after_help = "Exit code: 0 forgotten; 1 refused: agentd runs.\n\n\
+            Example:\n  systemctl stop agentd && agentctl trust-reset && systemctl start agentd"
+    )]
+    TrustReset {
+        /// Forget also which version was accepted last: an older one is taken then, if it is signed
+        #[arg(long)]
+        forget_version: bool,
+    },
 
     /// Print the JSON Schema of fleet documents, for editors
     #[command(

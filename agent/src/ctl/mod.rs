@@ -18,6 +18,7 @@ mod plan;
 mod schema;
 mod seal;
 mod status;
+mod trust_reset;
 mod validate;
 mod warnings;
 mod why;
@@ -31,7 +32,7 @@ use clap::Parser;
 
 pub use args::{
     ApplyArgs, Args, CheckArgs, Color, Command, DbCommand, FleetArgs, FleetCommand, Format,
-    MuninAsk,
+    KeyCommand, MuninAsk,
 };
 use console::Console;
 use failure::Failure;
@@ -84,6 +85,9 @@ fn run(args: &Args, console: Console) -> Result<u8, Failure> {
         Command::Metrics { write } => metrics::metrics(global, write.as_deref(), console),
         Command::Db { command } => db::db(global, command, console),
         Command::Fleet(wanted) => fleet::fleet(global, wanted, console),
+        Command::TrustReset { forget_version } => {
+            trust_reset::trust_reset(global, *forget_version, console)
+        }
         Command::Schema => schema::schema(console),
         Command::Completions { shell } => completions::completions(*shell, console),
     }

@@ -247,6 +247,17 @@ impl BoxState {
         reasons.extend(self.broken.clone());
         reasons.extend(self.not_kept.clone());
         reasons.extend(self.refused.as_ref().map(refusal_reason));
+        if let Some(trust) = session.intake.trust_status() {
+            reasons.extend(trust.refused.map(|why| {
+                format!(
+                    "a change of who signs was refused, and those of before go on to count: {why}"
+                )
+            }));
+            let expired = trust.expires.filter(|expires| *expires <= now);
+            reasons.extend(expired.map(|expires| {
+                format!("who signs was said until {expires}: it goes on to count, but renew it: agentctl fleet key renew")
+            }));
+        }
         if let Some(Accepted {
             document,
             confirmed,
@@ -314,6 +325,7 @@ impl BoxState {
                 trust: session.intake.trust().in_short(),
                 signers: accepted.document.signers.clone(),
             }),
+            trust: session.intake.trust_status(),
             refused: self.refused.clone(),
             bucket: self.bucket.clone(),
             problems: self.problems.clone(),

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::bucket::{Bucket, BucketError, Fetched};
-use crate::converge::intake::{Intake, Question};
+use crate::bucket::Bucket;
+use crate::converge::intake::{Answer, Intake, Question};
 use crate::report::Trigger;
 
 /// The bucket's answer to one request.
 pub(super) struct DocumentResponse {
     pub(super) question: Question,
-    pub(super) answer: Result<Fetched, BucketError>,
+    pub(super) answer: Answer,
     /// Why it was asked.
     pub(super) trigger: Trigger,
     /// When it was asked.

@@ -149,12 +149,6 @@ impl Document {
     }
 }
 
-/// The exact bytes of the `signed` member; `None` where there are none.
-pub fn signed_part(bytes: &[u8]) -> Option<&str> {
-    let sealed = envelope::unseal(text_of(bytes).ok()?).ok()?;
-    Some(sealed.signed)
-}
-
 /// A mistake of the file as a whole.
 fn of_the_file(position: Option<(u32, u32)>, message: impl Into<String>) -> Mistake {
     Mistake {

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use serde::de::IgnoredAny;
 use serde_json::Deserializer;
 
-use super::document::{Document, signed_part};
-use super::envelope::Signature;
+use super::document::Document;
+use super::envelope::{Signature, sealed, signed_part};
 use super::findings::Mistake;
 use super::tree::Node;
 
@@ -51,21 +51,6 @@ impl Draft {
     pub fn sealed(&self, signatures: &[Signature]) -> String {
         sealed(&self.signed, signatures)
     }
-}
-
-/// A signed part in its envelope.
-pub fn sealed(signed: &str, signatures: &[Signature]) -> String {
-    // Texts only: nothing here can fail to be written as JSON.
-    let lines: Vec<String> = signatures
-        .iter()
-        .map(|signature| serde_json::to_string(signature).unwrap_or_default())
-        .collect();
-    let signatures = if lines.is_empty() {
-        "[]".into()
-    } else {
-        format!("[\n    {}\n  ]", lines.join(",\n    "))
-    };
-    format!("{{\n  \"signatures\": {signatures},\n  \"signed\": {signed}\n}}\n")
 }
 
 fn whole_seconds(moment: Timestamp) -> Timestamp {

@@ -118,6 +118,32 @@ pub(super) fn open(text: &str) -> Result<Opened<'_>, Error> {
     })
 }
 
+/// What a sealed file has: its signed part, to the byte, and who says that they signed it. `None`: it is no such file.
+pub fn unsealed(bytes: &[u8]) -> Option<(&str, Vec<Signature>)> {
+    let Sealed { signatures, signed } = unseal(str::from_utf8(bytes).ok()?).ok()?;
+    Some((signed, signatures))
+}
+
+/// The exact bytes of the `signed` member; `None` where there are none.
+pub fn signed_part(bytes: &[u8]) -> Option<&str> {
+    unsealed(bytes).map(|(signed, _)| signed)
+}
+
+/// A signed part in its envelope.
+pub fn sealed(signed: &str, signatures: &[Signature]) -> String {
+    // Texts only: nothing here can fail to be written as JSON.
+    let lines: Vec<String> = signatures
+        .iter()
+        .map(|signature| serde_json::to_string(signature).unwrap_or_default())
+        .collect();
+    let signatures = if lines.is_empty() {
+        "[]".into()
+    } else {
+        format!("[\n    {}\n  ]", lines.join(",\n    "))
+    };
+    format!("{{\n  \"signatures\": {signatures},\n  \"signed\": {signed}\n}}\n")
+}
+
 /// A text that is read value by value.
 struct Reader<'t> {
     text: &'t str,

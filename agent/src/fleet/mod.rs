@@ -29,9 +29,9 @@ mod wording;
 
 pub use account::{Group, User};
 pub use bundle::{Bundle, applies, bundles};
-pub use document::{Document, DocumentId, Refused, signed_part};
-pub use draft::{Draft, sealed};
-pub use envelope::Signature;
+pub use document::{Document, DocumentId, Refused};
+pub use draft::Draft;
+pub use envelope::{Signature, sealed, signed_part, unsealed};
 pub use file::FileEntry;
 pub use findings::{Mistake, OtherPlace};
 pub use model::{

@@ -26,5 +26,5 @@ pub use run::{
 };
 pub use status::{
     AgentStatus, BucketStatus, Counters, DocumentStatus, Health, LatestRun, NodeStatus, Refusal,
-    ReportStatus, ServiceDown, Status, StepCounts,
+    ReportStatus, ServiceDown, Status, StepCounts, TrustStatus,
 };

@@ -38,6 +38,9 @@ pub struct Status {
     pub node: NodeStatus,
     /// The document that the box stands on.
     pub document: Option<DocumentStatus>,
+    /// Who must vouch for a document. `None`: nobody.
+    #[serde(default)]
+    pub trust: Option<TrustStatus>,
     /// The newest document, where it was not accepted.
     pub refused: Option<Refusal>,
     /// The bucket.
@@ -115,6 +118,17 @@ pub struct DocumentStatus {
     /// Who does: the names of the trusted keys that signed it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signers: Vec<KeyName>,
+}
+
+/// How it came that those vouch for a document who must.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustStatus {
+    /// The number of the `trust/N.json` that says who signs; 0: agentd.toml does.
+    pub generation: u64,
+    /// Until when it should have been followed by another one.
+    pub expires: Option<Timestamp>,
+    /// Why the next one is not followed, where there is one that is not.
+    pub refused: Option<String>,
 }
 
 /// A document that was not accepted.

@@ -41,6 +41,8 @@ pub struct DeskSettings {
     pub signer: Option<Signer>,
     /// Who must sign; `None`: nobody has said.
     pub trust: Option<Trust>,
+    /// Which `trust/N.json` has the keys of the settings; 0: none.
+    pub trust_generation: u64,
     /// How far a version may be above the one before.
     pub version_step: u64,
     /// The S3 client.
@@ -105,6 +107,7 @@ impl DeskSettings {
             fleet_name: None,
             signer: None,
             trust: None,
+            trust_generation: 0,
             version_step: trust::VERSION_STEP,
             s3: S3Settings {
                 endpoint: None,
@@ -133,6 +136,7 @@ impl DeskSettings {
         if let Some(said) = trust::read(&mut top, mistakes) {
             settings.trust = Some(said.trust);
             settings.version_step = said.version_step;
+            settings.trust_generation = said.generation;
         }
         let mut s3 = top.section("s3", mistakes);
         settings.s3.endpoint = s3.parsed::<Endpoint>("endpoint", mistakes).map(|url| url.0);

@@ -164,6 +164,7 @@ fn complete(
         file,
         bucket,
         trust: trust.trust,
+        trust_generation: trust.generation,
         version_step: trust.version_step,
         node: said.node,
         pinned_fleet: said.fleet_name,

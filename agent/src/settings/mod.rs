@@ -48,6 +48,8 @@ pub struct Settings {
     pub bucket: BucketUrl,
     /// Who must vouch for a document.
     pub trust: Trust,
+    /// Which `trust/N.json` has these keys; 0: none, they were there before the first.
+    pub trust_generation: u64,
     /// How far a document's version may be above the one before, where documents are signed.
     pub version_step: u64,
     /// The server that this box is, where a person said so.

@@ -23,6 +23,7 @@ pub(super) const TRUST_NEEDED: &str = "write [trust] with keys = [\"ssh-ed25519 
 pub(super) struct Said {
     pub trust: Trust,
     pub version_step: u64,
+    pub generation: u64,
 }
 
 impl Said {
@@ -31,6 +32,7 @@ impl Said {
         Self {
             trust: Trust::Nobody,
             version_step: VERSION_STEP,
+            generation: 0,
         }
     }
 }
@@ -65,6 +67,7 @@ pub(super) fn read(top: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Op
     let threshold = section.number("threshold", (1, MOST_KEYS), mistakes);
     let version_step = section.number("version_step", (1, LARGEST_STEP), mistakes);
     let (says_keys, says_threshold) = (section.has("keys"), section.has("threshold"));
+    let generation = section.number("generation", (0, LARGEST_STEP), mistakes);
     section.finish(mistakes);
     let Some((keys, span)) = keys else {
         if !says_keys {
@@ -91,6 +94,7 @@ pub(super) fn read(top: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Op
     };
     match Keyring::new(keys, threshold) {
         Ok(keyring) => Some(Said {
+            generation: generation.map_or(0, |number| u64::try_from(number).unwrap_or(0)),
             trust: Trust::Keys(keyring),
             version_step: version_step.map_or(VERSION_STEP, |step| {
                 u64::try_from(step).unwrap_or(VERSION_STEP)

@@ -8,9 +8,9 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::succession::Succession;
 use crate::bucket::Tag;
 use crate::fleet::names::KeyName;
-use crate::fleet::signing::Trust;
 use crate::fleet::{Document, Name};
 use crate::report::DocumentId;
 use crate::system::crash;
@@ -43,6 +43,14 @@ pub(super) struct Meta {
     /// Who signed it, of the keys that counted then. For people: at each start the signatures themselves are looked at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signers: Vec<KeyName>,
+    /// Under which generation of trust it was accepted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub trust: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Meta {
@@ -60,6 +68,7 @@ impl Meta {
             source: source.into(),
             fetched,
             signers: signers.into(),
+            trust: 0,
         }
     }
 }
@@ -81,7 +90,7 @@ pub(super) struct Persisted {
 pub(super) fn load(
     files: &Files,
     pinned: Option<&Name>,
-    trust: &Trust,
+    succession: &Succession,
 ) -> Result<Persisted, FileError> {
     let meta = load_meta(files)?;
     let bytes = match files.read(Path::new(DOCUMENT))? {
@@ -104,8 +113,13 @@ pub(super) fn load(
             });
         }
     };
-    // Verified again: the settings may trust others now than when it was accepted.
-    let read = match Document::read_accepted_trusted(&bytes, trust) {
+    // Verified again: the settings may trust others now than when it was accepted. Who vouched for it when that was enough,
+    // before trust moved, is enough to go on standing on it.
+    let trust = &succession.trust();
+    let then = succession.trust_at(meta.as_ref().map_or(0, |meta| meta.trust));
+    let read = match Document::read_accepted_trusted(&bytes, trust)
+        .or_else(|refused| Document::read_accepted_trusted(&bytes, &then).map_err(|_| refused))
+    {
         // These very bytes were accepted.
         Ok(read) if meta.as_ref().is_some_and(|meta| meta.id == read.id) => Ok(read),
         Ok(_) => Document::read_trusted(&bytes, trust),

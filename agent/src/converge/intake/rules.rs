@@ -15,6 +15,10 @@ pub(super) struct Standing<'a> {
     pub trust: &'a Trust,
     /// How far a version may be above the highest, where somebody must vouch for it.
     pub step: u64,
+    /// The version below which none is taken, since trust moved.
+    pub floor: Option<u64>,
+    /// The fleet of the highest version that was ever accepted, whether it counts or not.
+    pub fleet_before: Option<&'a Name>,
     /// The fleet that documents must name.
     pub pinned: Option<&'a Name>,
     /// The highest version that was ever accepted.
@@ -103,7 +107,7 @@ fn fleet_mistake(document: &Document, standing: &Standing<'_>) -> Option<String>
             )
         });
     }
-    let before = &standing.highest?.fleet;
+    let before = standing.fleet_before?;
     (fleet != before && !standing.moved).then(|| {
         format!(
             "the document is of fleet {fleet}, and this box stands on fleet {before}; publish the right document, or pin fleet {fleet} in agentd.toml"
@@ -112,9 +116,28 @@ fn fleet_mistake(document: &Document, standing: &Standing<'_>) -> Option<String>
 }
 
 fn version_mistake(new: &DocumentId, standing: &Standing<'_>) -> Option<String> {
+    if let Some(floor) = standing.floor.filter(|floor| new.version < *floor) {
+        return Some(format!(
+            "rollback: version {} is older than version {floor}, the first that counts since others sign; publish its content as a new version",
+            new.version
+        ));
+    }
     let highest = standing
         .highest
-        .filter(|highest| highest.fleet == new.fleet)?;
+        .filter(|highest| highest.fleet == new.fleet);
+    let Some(highest) = highest else {
+        let far = standing
+            .floor
+            .is_some_and(|floor| new.version - floor > standing.step);
+        return far.then(|| {
+            format!(
+                "version {} is more than {} above version {}, from which on versions count since others sign: was it mistyped? publish this content as a lower version",
+                new.version,
+                standing.step,
+                standing.floor.unwrap_or_default()
+            )
+        });
+    };
     let next = highest.version.saturating_add(1);
     if new.version < highest.version {
         Some(format!(

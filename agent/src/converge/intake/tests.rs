@@ -45,6 +45,7 @@ fn terms(pinned: Option<Name>) -> Terms {
         pinned,
         limit: LIMIT,
         trust: Trust::Nobody,
+        generation: 0,
         version_step: 1000,
     }
 }

@@ -43,6 +43,84 @@ pub struct PublishArgs {
     pub platform: super::FamilyName,
 }
 
+/// How a change of who signs is made.
+#[derive(Debug, Clone, Args)]
+pub struct RotateArgs {
+    /// Ask nothing
+    #[arg(long)]
+    pub yes: bool,
+    /// Sign with this key too: where an old and a new one must, and both are yours
+    #[arg(long, value_name = "FILE")]
+    pub also_key: Vec<PathBuf>,
+    /// Write it to a file for others to sign, instead of publishing it
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// The lowest version that counts from then on [default: the published one]
+    #[arg(long, value_name = "VERSION")]
+    pub version_floor: Option<u64>,
+    /// Have machines and monitors say so when it is older: 365d [default: never]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub valid_for: Option<std::time::Duration>,
+}
+
+/// The commands of `agentctl fleet key`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum KeyCommand {
+    /// List the keys that count, and how many of them must sign
+    List,
+    /// Have a key count
+    Add {
+        /// Its .pub file, with a name at the end of its line
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// How
+        #[command(flatten)]
+        how: RotateArgs,
+    },
+    /// Have a key count no longer; what is published is signed anew, if it was by that key
+    Remove {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// How
+        #[command(flatten)]
+        how: RotateArgs,
+    },
+    /// Set how many keys must sign
+    Threshold {
+        /// So many
+        #[arg(value_name = "NUMBER")]
+        number: usize,
+        /// How
+        #[command(flatten)]
+        how: RotateArgs,
+    },
+    /// Say the same again: with another version floor, or another date by which it should be renewed
+    Renew {
+        /// How
+        #[command(flatten)]
+        how: RotateArgs,
+    },
+    /// Add your signature to a change that was written to a file
+    Cosign {
+        /// The file; it is replaced
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Ask nothing
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Publish a change that enough have signed
+    Publish {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Ask nothing
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
 /// The commands of `agentctl fleet`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum FleetCommand {
@@ -183,6 +261,22 @@ pub enum FleetCommand {
         /// How to publish it
         #[command(flatten)]
         how: PublishArgs,
+    },
+
+    /// Who may sign: list, add and remove keys, and set how many of them must
+    #[command(
+        long_about = "Who may sign: list, add and remove keys, and set how many of them must.\n\n\
+            Each change is a new trust/N.json in the bucket, signed by as many as must sign until then and by as many as must sign from then on. \
+            Machines follow it by themselves, one after the other from the keys of their agentd.toml on: none of these needs to be touched. \
+            Versions below the published one do not count from then on (--version-floor says another one).",
+        after_help = "Examples:\n  agentctl fleet key add bob.pub\n  agentctl fleet key remove alice --key ~/.ssh/bob\n  \
+            agentctl fleet key add carol.pub --out trust.json    # others sign it: agentctl fleet key cosign trust.json\n  \
+            agentctl fleet key renew --version-floor 43          # after a version by far too high"
+    )]
+    Key {
+        /// What to do
+        #[command(subcommand)]
+        command: KeyCommand,
     },
 
     /// List the published versions: who signed them, when, and what changed

@@ -4,6 +4,7 @@ use super::super::args::{FleetArgs, FleetCommand};
 use super::super::console::Console;
 use super::super::failure::Failure;
 use crate::bucket::Bucket;
+use crate::fleet::signing::Generation;
 use crate::settings::{BucketUrl, DeskOverrides, DeskSettings, Trust};
 
 /// The largest document that a desk reads, in bytes.
@@ -11,7 +12,10 @@ pub(super) const LIMIT: u64 = 256 * 1024 * 1024;
 
 /// A desk.
 pub(super) struct Desk {
+    /// Their trust is what it has come to by now, once [`Desk::walk`] was called.
     pub(super) settings: DeskSettings,
+    /// The `trust/N.json` that says who signs; `None`: the settings do.
+    pub(super) generation: Option<Generation>,
     pub(super) console: Console,
 }
 
@@ -25,7 +29,17 @@ impl Desk {
             fleet: args.fleet.clone(),
             key: args.key.clone(),
         })?;
-        Ok(Self { settings, console })
+        Ok(Self {
+            settings,
+            generation: None,
+            console,
+        })
+    }
+
+    /// The number of what says who signs; 0: the settings, and nothing in the bucket.
+    pub(super) fn trust_number(&self) -> u64 {
+        let generation = self.generation.as_ref();
+        generation.map_or(self.settings.trust_generation, |one| one.number)
     }
 
     pub(super) fn url(&self) -> Result<&BucketUrl, Failure> {

@@ -88,6 +88,7 @@ pub(super) async fn init(
             trust: Some(Trust::Keys(keyring)),
             ..desk.settings.clone()
         },
+        generation: None,
         console: desk.console,
     };
     let how = PublishArgs {

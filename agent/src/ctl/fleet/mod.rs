@@ -5,12 +5,14 @@ mod desk;
 mod diff;
 mod edit;
 mod init;
+mod key;
 mod log;
 mod plan;
 mod publish;
 mod published;
 mod signer;
 mod verify;
+mod walk;
 
 use super::args::{FleetArgs, FleetCommand, Global};
 use super::console::Console;
@@ -27,8 +29,16 @@ pub fn fleet(global: &Global, args: &FleetArgs, console: Console) -> Result<u8, 
         )
         .hint("name the bucket with --fleet, and the desk's settings with --desk"));
     }
-    let desk = Desk::open(args, console)?;
-    place::block_on(run(&desk, &args.command))?
+    let mut desk = Desk::open(args, console)?;
+    place::block_on(async {
+        match &args.command {
+            FleetCommand::Init { .. } => {}
+            // A file can be looked at without a bucket.
+            FleetCommand::Verify { .. } | FleetCommand::Validate { .. } if desk.url().is_err() => {}
+            _ => desk.walk().await?,
+        }
+        run(&desk, &args.command).await
+    })?
 }
 
 async fn run(desk: &Desk, command: &FleetCommand) -> Result<u8, Failure> {
@@ -49,6 +59,7 @@ async fn run(desk: &Desk, command: &FleetCommand) -> Result<u8, Failure> {
         FleetCommand::Sign { file, out, how } => publish::sign(desk, file, out, how).await,
         FleetCommand::Cosign { file, yes } => publish::cosign(desk, file, *yes).await,
         FleetCommand::Publish { file, how } => publish::publish_file(desk, file, how).await,
+        FleetCommand::Key { command } => key::key(desk, command).await,
         FleetCommand::Log { number } => log::log(desk, *number).await,
         FleetCommand::Show { version } => log::show(desk, *version).await,
         FleetCommand::Rollback { version, how } => publish::rollback(desk, *version, how).await,

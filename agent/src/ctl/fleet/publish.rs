@@ -99,9 +99,7 @@ pub(super) async fn publish(
     if !agreed(desk, &next, how, "publish")? {
         return Err(Failure::new("not published"));
     }
-    let signed = signed(desk, next)?;
-    let signers = enough(desk, &signed)?;
-    put(desk, &bucket, &signed).await?;
+    let (signed, signers) = sign_and_put(desk, &bucket, next).await?;
     let output = PublishedOutput {
         format: 1,
         document: &signed.document.id,
@@ -113,6 +111,33 @@ pub(super) async fn publish(
         format!("{} {what}, at {}\n", paint.green("published"), output.url)
     })?;
     Ok(0)
+}
+
+/// Publishes a document and prints nothing but messages; returns which it was.
+pub(super) async fn publish_quietly(
+    desk: &Desk,
+    name: &str,
+    bytes: &[u8],
+    how: &PublishArgs,
+    basis: Basis,
+) -> Result<DocumentId, Failure> {
+    let bucket = desk.bucket().await?;
+    let next = next(desk, &bucket, name, bytes, how, basis).await?;
+    let (signed, signers) = sign_and_put(desk, &bucket, next).await?;
+    let what = described(signed.document.id.version, &signers);
+    desk.console.note(&format!("published: {what}"));
+    Ok(signed.document.id)
+}
+
+async fn sign_and_put(
+    desk: &Desk,
+    bucket: &Bucket,
+    next: Next,
+) -> Result<(Next, Vec<KeyName>), Failure> {
+    let signed = signed(desk, next)?;
+    let signers = enough(desk, &signed)?;
+    put(desk, bucket, &signed).await?;
+    Ok((signed, signers))
 }
 
 /// Signs a document as the next version, into a file.
@@ -142,8 +167,16 @@ pub(super) async fn cosign(desk: &Desk, file: &Path, yes: bool) -> Result<u8, Fa
     let (draft, document) = checked(&name, &bytes)?;
     let bucket = desk.bucket().await?;
     let before = Published::now(&bucket, desk.trust()?).await?;
-    let before = before.map(|before| before.good("what is published").cloned());
-    let before = before.transpose()?;
+    let before = before.and_then(|before| match before.document {
+        Ok(before) => Some(before),
+        Err(refused) => {
+            desk.console.note(&format!(
+                "what is published is none that machines take, and nothing to compare with: {}",
+                refused.reasons().join("; ")
+            ));
+            None
+        }
+    });
     let table = plan::of(
         &name,
         document.clone(),
@@ -270,7 +303,11 @@ async fn next(
     } else {
         0
     };
-    let first = published.unwrap_or(own);
+    // A version from before trust moved does not count where it is above the floor that this brought, nor for machines.
+    let floor = desk.generation.as_ref().map(|one| one.version_floor);
+    let step = desk.settings.version_step;
+    let counts = |version: &u64| floor.is_none_or(|floor| version.saturating_sub(floor) <= step);
+    let first = published.filter(counts).or(floor).unwrap_or(own);
     let version = free(bucket, first.saturating_add(1)).await?;
     let issued = clock::now();
     let expires = how.valid_for.map(|time| later(issued, time)).transpose()?;

@@ -27,7 +27,17 @@ impl Desk {
 
     /// Signs these bytes.
     pub(super) fn sign(&self, message: &[u8], namespace: &str) -> Result<Signature, Failure> {
-        let (argv, public) = match self.signer()? {
+        self.sign_with(self.signer()?, message, namespace)
+    }
+
+    /// Signs these bytes with this key or program.
+    pub(super) fn sign_with(
+        &self,
+        signer: &Signer,
+        message: &[u8],
+        namespace: &str,
+    ) -> Result<Signature, Failure> {
+        let (argv, public) = match signer {
             Signer::Key(file) => {
                 let file = file.display().to_string();
                 let argv = [

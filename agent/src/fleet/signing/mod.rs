@@ -2,12 +2,14 @@
 //!
 //! Signed are the exact bytes of the `signed` member: there is no canonical form that two programs could make differently.
 
+mod generation;
 mod keyring;
 mod signing_key;
 mod sshsig;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use generation::{BadTrust, Generation, TRUST_LIMIT, TRUST_NAMESPACE};
 pub use keyring::{Keyring, MOST_KEYS, Trust, UnfitKeyring, Unverified};
 pub use signing_key::{SigningKey, UnfitKey};
 pub use sshsig::{BadSignature, Sshsig};

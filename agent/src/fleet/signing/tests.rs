@@ -76,6 +76,10 @@ impl TestKey {
         self.sign_so(message, USUAL)
     }
 
+    pub(crate) fn sign_for(&self, message: &[u8], namespace: &'static str) -> Signature {
+        self.sign_so(message, Way { namespace, ..USUAL })
+    }
+
     fn sign_so(&self, message: &[u8], way: Way) -> Signature {
         let of_message = match way.hash {
             "sha256" => digest(&SHA256, message),

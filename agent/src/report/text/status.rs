@@ -10,7 +10,9 @@ use super::{
     Paint, age, ago, count, database_line, moment, problem, push_indented, run_line, shown,
     signed_by,
 };
-use crate::report::{BucketStatus, DocumentStatus, Health, Problem, Refusal, Severity, Status};
+use crate::report::{
+    BucketStatus, DocumentStatus, Health, Problem, Refusal, Severity, Status, TrustStatus,
+};
 
 /// Mistakes of a refused document that are shown; the rest is counted.
 const ERRORS_SHOWN: usize = 10;
@@ -61,7 +63,7 @@ pub fn status(status: &Status, heard: Heard, now: Timestamp, paint: Paint) -> St
     };
     row(&mut out, paint, "server", &server);
     match &status.document {
-        Some(document) => document_rows(&mut out, document, now, paint),
+        Some(document) => document_rows(&mut out, document, status.trust.as_ref(), now, paint),
         None => row(&mut out, paint, "document", "none yet"),
     }
     if let Some(refused) = &status.refused {
@@ -251,7 +253,13 @@ const fn health(health: Health) -> &'static str {
     }
 }
 
-fn document_rows(out: &mut String, document: &DocumentStatus, now: Timestamp, paint: Paint) {
+fn document_rows(
+    out: &mut String,
+    document: &DocumentStatus,
+    trust: Option<&TrustStatus>,
+    now: Timestamp,
+    paint: Paint,
+) {
     let expiry = if document.expires > now {
         format!("expires {}", ago(document.expires, now))
     } else {
@@ -266,6 +274,16 @@ fn document_rows(out: &mut String, document: &DocumentStatus, now: Timestamp, pa
         moment(document.issued),
         ago(document.issued, now),
     );
+    if let Some(expires) = trust.and_then(|trust| trust.expires) {
+        more(
+            out,
+            &format!(
+                "who signs is said until {} ({})",
+                moment(expires),
+                ago(expires, now)
+            ),
+        );
+    }
     more(
         out,
         &format!(
@@ -277,7 +295,14 @@ fn document_rows(out: &mut String, document: &DocumentStatus, now: Timestamp, pa
         more(out, "trust none: unsigned documents are accepted");
     } else {
         let signed = signed_by(&document.signers).unwrap_or_else(|| "signed by nobody".into());
-        more(out, &format!("{signed} (needed: {})", document.trust));
+        let generation = match trust.map_or(0, |trust| trust.generation) {
+            0 => String::new(),
+            number => format!(", by trust {number}"),
+        };
+        more(
+            out,
+            &format!("{signed} (needed: {}{generation})", document.trust),
+        );
     }
 }
 

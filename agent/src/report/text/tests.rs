@@ -159,6 +159,7 @@ fn converged() -> Status {
             trust: "none".into(),
             signers: Vec::new(),
         }),
+        trust: None,
         refused: None,
         bucket: BucketStatus {
             url: "s3://fleet/prod".into(),

@@ -6,7 +6,7 @@ use super::*;
 use crate::report::{
     AgentStatus, BucketStatus, ChangeStatus, Counters, DatabaseServer, DatabaseStatus,
     DocumentStatus, FailoverStatus, Health, HoldStatus, LatestRun, LeaseStatus, NodeStatus, Part,
-    Place, Problem, Refusal, ServerSeen, Severity, StepCounts, StepName,
+    Place, Problem, Refusal, ServerSeen, Severity, StepCounts, StepName, TrustStatus,
 };
 
 pub(in crate::report) fn at(text: &str) -> Timestamp {
@@ -46,6 +46,11 @@ pub(in crate::report) fn converged() -> Status {
             confirmed: at("2026-11-23T02:59:22Z"),
             trust: "1 of 2 keys".into(),
             signers: vec!["alice".parse().unwrap()],
+        }),
+        trust: Some(TrustStatus {
+            generation: 3,
+            expires: None,
+            refused: None,
         }),
         refused: None,
         bucket: BucketStatus {
