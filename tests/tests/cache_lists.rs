@@ -83,6 +83,7 @@ fn list(format: &str, port: u16, weights: &Value) -> String {
         groups: Vec::new(),
         users: Vec::new(),
         hosts: Vec::new(),
+        withheld: Vec::new(),
         caches: BTreeMap::from([(shop, view)]),
         sites: Vec::new(),
         php: Vec::new(),

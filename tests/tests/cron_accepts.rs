@@ -91,6 +91,7 @@ fn rendered(jobs: &[(String, CronJob)]) -> BTreeMap<String, String> {
         groups: Vec::new(),
         users: Vec::new(),
         hosts: Vec::new(),
+        withheld: Vec::new(),
         caches: BTreeMap::new(),
         sites: Vec::new(),
         packages: Vec::new(),

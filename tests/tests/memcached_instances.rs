@@ -48,6 +48,7 @@ fn instances(
         groups: Vec::new(),
         users: Vec::new(),
         hosts: Vec::new(),
+        withheld: Vec::new(),
         caches: views,
         sites: Vec::new(),
         php: Vec::new(),

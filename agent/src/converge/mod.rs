@@ -32,6 +32,7 @@ mod sweep;
 mod tests;
 mod wishes;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -99,6 +100,8 @@ pub struct Converger {
     guard: GuardSettings,
     packages: Patience,
     journal: JournalSettings,
+    /// Names by which the agent reaches the bucket.
+    needed_names: BTreeSet<String>,
     booting: AtomicBool,
     /// Leftovers of processes before this one were swept.
     swept: AtomicBool,
@@ -113,6 +116,7 @@ impl Converger {
             guard: settings.guard,
             packages: settings.packages,
             journal: settings.journal,
+            needed_names: settings.names_needed(),
             booting: AtomicBool::new(false),
             swept: AtomicBool::new(false),
         }
@@ -362,7 +366,7 @@ impl Converger {
             ledger: observed.ledger,
             pending: observed.pending,
             quarantine: observed.quarantine,
-            untrue: std::collections::BTreeSet::new(),
+            untrue: BTreeSet::new(),
         }
     }
 

@@ -193,9 +193,11 @@ impl Converger {
         applied: &BTreeMap<StepName, Vec<String>>,
         good: &GoodDocument<'_>,
     ) -> Result<Option<Desired>, RunError> {
-        let Some(view) = node::view(fleet, &intent.node, intent.hosts, &intent.elections) else {
+        let Some(mut view) = node::view(fleet, &intent.node, intent.hosts, &intent.elections)
+        else {
             return Ok(None);
         };
+        view.withhold(&self.needed_names);
         if scope == Scope::Fast {
             let desired = resource::desired_fast(&view, platform, &self.files).await;
             return Ok(Some(desired));
@@ -307,6 +309,10 @@ impl<'a> GoodDocument<'a> {
     fn view(&self) -> Result<Option<View>, RunError> {
         let intent = self.intent;
         let view = |fleet: Fleet| node::view(&fleet, &intent.node, intent.hosts, &intent.elections);
-        Ok(self.fleet()?.and_then(view))
+        let mut view = self.fleet()?.and_then(view);
+        if let Some(view) = &mut view {
+            view.withhold(&self.converger.needed_names);
+        }
+        Ok(view)
     }
 }

@@ -5,7 +5,7 @@ pub mod databases;
 mod files;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -39,6 +39,8 @@ pub struct View {
     pub users: Vec<UserView>,
     /// Names it must be able to resolve, each with its address and where the document says so. Sorted by name.
     pub hosts: Vec<HostEntry>,
+    /// Aliases that would take from the agent a name by which it reaches the bucket: left out of [`View::hosts`].
+    pub withheld: Vec<HostEntry>,
     /// The caches of its products, by product.
     pub caches: BTreeMap<CacheName, CacheView>,
     /// The sites that it serves, sorted by product and site.
@@ -55,6 +57,20 @@ pub struct View {
     pub services: Vec<ServiceView>,
     /// Products whose database it is the master of now.
     pub masters: Vec<Name>,
+}
+
+impl View {
+    /// Leaves out aliases of these names (in lower case), which the agent itself needs to reach the bucket.
+    pub fn withhold(&mut self, names: &BTreeSet<String>) {
+        if names.is_empty() {
+            return;
+        }
+        let is_needed = |host: &mut HostEntry| {
+            let is_alias = host.elected.is_some() || host.origin.0.contains("/aliases/");
+            is_alias && names.contains(&host.name)
+        };
+        self.withheld = self.hosts.extract_if(.., is_needed).collect();
+    }
 }
 
 /// A service as all roles and products of a box wish it.

@@ -25,6 +25,7 @@ pub fn view(fleet: &Fleet, node: &Name, hosts: HostsScope, elections: &Elections
         groups: Vec::new(),
         users: Vec::new(),
         hosts: Vec::new(),
+        withheld: Vec::new(),
         caches: BTreeMap::new(),
         sites: Vec::new(),
         php: Vec::new(),

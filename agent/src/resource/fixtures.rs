@@ -17,6 +17,7 @@ pub(super) fn view() -> View {
         groups: Vec::new(),
         users: Vec::new(),
         hosts: Vec::new(),
+        withheld: Vec::new(),
         caches: [].into(),
         sites: Vec::new(),
         php: Vec::new(),

@@ -77,9 +77,13 @@ impl Resource for Hosts {
 
     fn desired(&self, view: &View, _platform: &Platform, facts: &HostsFacts) -> Desired {
         let name = StepName(STEP.into());
+        let withheld = withheld(view, &name);
         let rows = rows(view, facts);
         if rows.is_empty() {
-            return Desired::default();
+            return Desired {
+                problems: withheld,
+                ..Desired::default()
+            };
         }
         let text = render(&rows);
         let wished: BTreeSet<(IpAddr, String)> = rows
@@ -118,8 +122,10 @@ impl Resource for Hosts {
             what: "host names".into(),
             entries,
         });
+        let mut problems = shadowing(view, facts, &step.name);
+        problems.extend(withheld);
         Desired {
-            problems: shadowing(view, facts, &step.name),
+            problems,
             steps: vec![step],
             ..Desired::default()
         }
@@ -168,6 +174,21 @@ fn pairs(text: &str) -> BTreeSet<(IpAddr, String)> {
         .filter_map(|(line, number)| parse_line(number, line))
         .flat_map(|line| line.names.into_iter().map(move |name| (line.address, name)))
         .collect()
+}
+
+/// What is left out so that the agent does not cut itself off.
+fn withheld(view: &View, step: &StepName) -> Vec<Problem> {
+    let told = view.withheld.iter().map(|host| Problem {
+        kind: Kind::Hosts,
+        step: Some(step.clone()),
+        severity: Severity::Failure,
+        message: format!(
+            "the alias {} is left out of {PATH}: agentd reaches the bucket by this name, and with another address for it would never see a document again. Take it out of the document",
+            host.name
+        ),
+        origin: Some(host.origin.clone()),
+    });
+    told.collect()
 }
 
 /// Lines outside the block that give one of our names another address.

@@ -5,6 +5,7 @@ mod desk;
 mod file;
 mod load;
 mod mistakes;
+mod needed;
 mod platform;
 mod section;
 #[cfg(test)]

@@ -48,6 +48,7 @@ impl Box {
                 runs: 5,
                 bytes: 1 << 20,
             },
+            needed_names: ["s3.shop.example.com".to_owned()].into(),
             booting: false.into(),
             swept: false.into(),
         };

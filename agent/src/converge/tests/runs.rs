@@ -53,6 +53,32 @@ async fn drift_is_repaired_and_the_edit_is_kept() {
     assert_eq!(run.steps[0].changes[0].backup, None);
 }
 
+/// With another address for it the box would never hear of the document that takes it back.
+#[tokio::test]
+async fn a_name_that_leads_to_the_bucket_is_no_alias() {
+    let mut node = Box::new();
+    node.run("web-1").await;
+    node.edit(|signed| {
+        signed["products"]["shop"]["database"]["aliases"]["master"] =
+            json!(["s3.shop.example.com", "mysql-master", "other.example.com"]);
+    });
+    let run = node.run("web-1").await;
+    let hosts = node.read("/etc/hosts");
+    assert!(!hosts.contains("s3.shop.example.com"), "{hosts}");
+    assert!(
+        hosts.contains("mysql-master") && hosts.contains("other.example.com"),
+        "{hosts}"
+    );
+    let told = &run.problems[0];
+    assert!(
+        told.message
+            .contains("agentd reaches the bucket by this name"),
+        "{told:?}"
+    );
+    let place = "/signed/products/shop/database/aliases/master/0";
+    assert_eq!(told.origin.as_ref().unwrap().0, place);
+}
+
 #[tokio::test]
 async fn what_others_wrote_around_the_block_stays() {
     let mut node = Box::new();

@@ -28,6 +28,13 @@ impl<'f> Check<'f> {
         if self.findings.is_doubtful(at) {
             return;
         }
+        if let Some(port) = cache.port
+            && port.get() < 1024
+        {
+            self.findings.add(&at.then("port"), || {
+                format!("port {port} is for root alone, and memcached does not run as root: take one from 1024 on")
+            });
+        }
         match (cache.port, cache.socket) {
             (None, false) => self.findings.add(at, || {
                 "expected a `port`, or \"socket\": true; found neither".to_owned()

@@ -120,6 +120,11 @@ impl<'f> Check<'f> {
         let Some(domain) = &self.fleet.domain else {
             return;
         };
+        if products::is_of_the_cloud(domain.as_str()) {
+            self.findings.add(&SIGNED.then("domain"), || {
+                format!("`{domain}` is the cloud's own domain, in which machines reach the bucket: name one of yours")
+            });
+        }
         let length = domain.as_str().len();
         if length > LONGEST {
             self.findings.add(&SIGNED.then("domain"), || {

@@ -99,6 +99,44 @@ const RESERVED_FOR_LISTS: [(&str, &str); 7] = [
     ("/usr/lib/systemd", SERVICE),
 ];
 
+/// Directories that no site serves anything of, and why.
+const NEVER_SERVED: [(&str, &str); 14] = [
+    ("/boot", SYSTEM),
+    ("/dev", SYSTEM),
+    (
+        "/etc",
+        "holds the machine's configuration, and passwords in it",
+    ),
+    ("/lib", SYSTEM),
+    ("/lib64", SYSTEM),
+    ("/proc", "leads to everything on the machine"),
+    ("/root", "is root's home"),
+    ("/run", SYSTEM),
+    ("/sbin", SYSTEM),
+    ("/sys", SYSTEM),
+    ("/var/lib/agentd", AGENT),
+    ("/var/lib/mysql", "holds databases"),
+    ("/var/run", SYSTEM),
+    ("/var/spool/cron", "holds cron jobs"),
+];
+
+/// Why no site serves a directory, as the end of a sentence. `None`: one may.
+pub(super) fn not_served(directory: &str) -> Option<String> {
+    let is_under = |path: &str, above: &str| {
+        path.strip_prefix(above)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    NEVER_SERVED.iter().find_map(|(place, why)| {
+        if directory == *place {
+            Some(format!("it {why}"))
+        } else if is_under(directory, place) {
+            Some(format!("{place} {why}"))
+        } else {
+            is_under(place, directory).then(|| format!("{place} is in it, which {why}"))
+        }
+    })
+}
+
 /// What is changed only with a check that has succeeded: who made a mistake could not come to mend it.
 const NEEDS_CHECK: [&str; 2] = ["/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d"];
 
@@ -203,6 +241,31 @@ mod tests {
             "/proc/sys/kernel/core_pattern",
         ] {
             assert!(file(path).is_some(), "{path}");
+        }
+    }
+
+    #[test]
+    fn sites_serve_what_is_there_to_be_served() {
+        for directory in [
+            "/srv/shop/public",
+            "/var/www/html",
+            "/home/shop/public_html",
+            "/usr/share/phpmyadmin",
+            "/var/lib/wiki",
+            "/runner",
+        ] {
+            assert_eq!(not_served(directory), None, "{directory}");
+        }
+        for directory in [
+            "/etc",
+            "/proc/self/root",
+            "/run",
+            "/var",
+            "/var/lib",
+            "/var/lib/mysql/shop",
+            "/root/site",
+        ] {
+            assert!(not_served(directory).is_some(), "{directory}");
         }
     }
 

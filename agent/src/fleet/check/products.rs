@@ -103,6 +103,10 @@ impl<'f> Check<'f> {
                     self.findings.add(&place_of, || {
                         format!("`{name}` means the machine itself on every system: it cannot be an alias")
                     });
+                } else if is_of_the_cloud(text) {
+                    self.findings.add(&place_of, || {
+                        format!("`{name}` is a name of the cloud's own, by which machines reach the bucket: with an alias of it they would never see another document")
+                    });
                 } else if self.fleet.servers.contains_key(text) {
                     self.findings.add(&place_of, || {
                         format!("`{name}` is the name of a server: it cannot be an alias too")
@@ -124,6 +128,27 @@ impl<'f> Check<'f> {
             }
         }
     }
+}
+
+/// Whether machines reach the bucket, their credentials or their metadata by a name, in a fleet on AWS or another cloud.
+pub(super) fn is_of_the_cloud(name: &str) -> bool {
+    const DOMAINS: [&str; 5] = [
+        "amazonaws.com",
+        "amazonaws.com.cn",
+        "api.aws",
+        "amazonaws.eu",
+        "googleapis.com",
+    ];
+    const NAMES: [&str; 3] = [
+        "instance-data",
+        "instance-data.ec2.internal",
+        "metadata.google.internal",
+    ];
+    let is_in = |domain: &&str| {
+        name.strip_suffix(*domain)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    NAMES.contains(&name) || DOMAINS.iter().any(|domain| is_in(&domain))
 }
 
 impl<'f> Check<'f> {

@@ -1,6 +1,6 @@
 //! Servers: what they refer to, and that no two are the same machine.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Check, PRODUCTS, RESERVED_HOSTS, ROLES, SERVERS};
 use crate::fleet::model::{Server, ServerState};
@@ -23,9 +23,9 @@ impl<'f> Check<'f> {
                 continue;
             }
             let address = server.address.to_canonical();
-            if address.is_unspecified() || address.is_multicast() {
+            if let Some(why) = unreachable(address) {
                 self.findings.add(&at.then("address"), || {
-                    format!("{address} is no address that other servers can reach")
+                    format!("{address} is no address that other servers can reach: {why}")
                 });
             } else {
                 addresses.push((bits(address), name));
@@ -72,6 +72,27 @@ impl<'f> Check<'f> {
         for (index, product) in server.products.iter().enumerate() {
             self.refers(&self.fleet.products, &PRODUCTS, product, &products, index);
         }
+    }
+}
+
+/// Why other servers cannot reach an address, or not always the same one by it.
+fn unreachable(address: IpAddr) -> Option<&'static str> {
+    let is_link_local = match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    if address.is_unspecified() {
+        Some("it stands for every address of a machine")
+    } else if address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        Some("it stands for many machines")
+    } else if address.is_loopback() {
+        Some("on each machine it is that machine itself; name the one that it has on the network")
+    } else if is_link_local {
+        Some(
+            "it means something on one link only, and there another machine may take it; name the one that it has on the network",
+        )
+    } else {
+        None
     }
 }
 

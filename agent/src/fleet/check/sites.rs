@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Check, PRODUCTS};
+use super::{Check, PRODUCTS, paths};
 use crate::fleet::model::Product;
 use crate::fleet::names::{DirectoryPath, Name, Network, Port, RedirectUrl, SiteDomain, UrlPath};
 use crate::fleet::pointer::Place;
@@ -12,6 +12,17 @@ use crate::fleet::tls::Tls;
 
 /// Where browsers expect TLS.
 const HTTPS: u16 = 443;
+/// Headers that belong to the connection or frame the answer.
+const FRAMING: [&str; 8] = [
+    "Connection",
+    "Content-Length",
+    "Content-Range",
+    "Keep-Alive",
+    "TE",
+    "Trailer",
+    "Transfer-Encoding",
+    "Upgrade",
+];
 /// The most bytes of all response headers of a site, names and values: clients and balancers refuse more.
 const MOST_HEADER_BYTES: usize = 64 * 1024;
 /// The least bits of a network of balancers: who is in it can claim any address.
@@ -248,6 +259,15 @@ impl<'f> Check<'f> {
                 });
             }
         }
+        let root = site.root.iter().map(|root| (at.then("root"), root));
+        let others = site.aliases.iter();
+        let others = others.map(|(url, directory)| (aliases.then(url.as_str()), directory));
+        for (place, directory) in root.chain(others) {
+            if let Some(why) = paths::not_served(directory.as_str()) {
+                self.findings
+                    .add(&place, || format!("{directory} cannot be served: {why}"));
+            }
+        }
         let no_php = at.then("no_php");
         self.list(&site.no_php, &no_php, 100);
         for (index, path) in site.no_php.iter().enumerate() {
@@ -287,6 +307,14 @@ impl<'f> Check<'f> {
         self.at_most(site.headers.len(), 100, &headers);
         let mut names = BTreeSet::new();
         for header in site.headers.keys() {
+            if FRAMING
+                .iter()
+                .any(|name| header.as_str().eq_ignore_ascii_case(name))
+            {
+                self.findings.add(&headers.then(header.as_str()), || {
+                    format!("`{header}` says how an answer is sent, which is the server's own business: another value breaks every answer")
+                });
+            }
             if !names.insert(header.as_str().to_ascii_lowercase()) {
                 self.findings.add(&headers.then(header.as_str()), || {
                     format!("the header `{header}` stands here twice, in another case: keep one")

@@ -217,7 +217,16 @@ impl FromStr for Stamp {
         if !is_rfc3339(text) {
             return Err(Self::wrong());
         }
-        text.parse().map(Self).map_err(|_| Self::wrong())
+        text.parse().map(Self).map_err(|_| {
+            if text.starts_with("9999-12-3") {
+                InvalidString(
+                    "expected a moment up to 9999-12-30T22:00:00Z, the last one that there is here"
+                        .into(),
+                )
+            } else {
+                Self::wrong()
+            }
+        })
     }
 }
 
@@ -264,6 +273,17 @@ impl FromStr for Network {
             Ok(address) => IpNet::from(address),
             Err(_) => text.parse::<IpNet>().map_err(|_| Self::wrong())?,
         };
+        if let IpAddr::V6(address) = net.addr()
+            && let Some(v4) = address.to_ipv4_mapped()
+        {
+            // Apache refuses a configuration with one, and no client has such an address.
+            let bits = net.prefix_len().checked_sub(96);
+            let meant = bits.and_then(|bits| IpNet::new(v4.into(), bits).ok());
+            let meant = meant.map_or_else(String::new, |net| format!(": `{}`", net.trunc()));
+            return Err(InvalidString(format!(
+                "expected the IPv4 network itself, not as an IPv6 one{meant}"
+            )));
+        }
         if net.trunc() == net {
             Ok(Self(net))
         } else {
