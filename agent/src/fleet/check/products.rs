@@ -144,11 +144,11 @@ pub(super) fn is_of_the_cloud(name: &str) -> bool {
         "instance-data.ec2.internal",
         "metadata.google.internal",
     ];
-    let is_in = |domain: &&str| {
-        name.strip_suffix(*domain)
+    let is_in = |domain: &str| {
+        name.strip_suffix(domain)
             .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
-    NAMES.contains(&name) || DOMAINS.iter().any(|domain| is_in(&domain))
+    NAMES.contains(&name) || DOMAINS.iter().any(|domain| is_in(domain))
 }
 
 impl<'f> Check<'f> {
