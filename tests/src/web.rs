@@ -55,13 +55,18 @@ impl WebBox {
 
     /// The same, for a document that confirms that sites go.
     pub fn publish_with(&self, sites: &Value, confirm: bool) -> Result<u64, Trouble> {
+        self.publish_product(&json!({"sites": sites}), confirm)
+    }
+
+    /// The same, for all that the product is.
+    pub fn publish_product(&self, product: &Value, confirm: bool) -> Result<u64, Trouble> {
         let version = self.version.fetch_add(1, Ordering::Relaxed) + 1;
         let mut document = json!({"signatures": [], "signed": {
             "format": 1, "fleet": "test", "version": version,
             "issued": "2026-11-22T20:00:00Z", "expires": "2046-11-22T20:00:00Z",
             "servers": {"web-1": {"address": "10.77.0.11", "roles": ["web"], "products": ["shop"]}},
             "roles": {"web": {}},
-            "products": {"shop": {"sites": sites}},
+            "products": {"shop": product},
         }});
         if confirm && let Some(signed) = document.get_mut("signed") {
             signed["confirm"] = json!(true);

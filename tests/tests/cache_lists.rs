@@ -90,6 +90,8 @@ fn list(format: &str, port: u16, weights: &Value) -> String {
         cron: Vec::new(),
         packages: Vec::new(),
         services: Vec::new(),
+        releases: Vec::new(),
+        smoke: Vec::new(),
         masters: Vec::new(),
         files: Vec::new(),
     };

@@ -96,6 +96,8 @@ fn rendered(jobs: &[(String, CronJob)]) -> BTreeMap<String, String> {
         sites: Vec::new(),
         packages: Vec::new(),
         services: Vec::new(),
+        releases: Vec::new(),
+        smoke: Vec::new(),
         masters: Vec::new(),
         php: Vec::new(),
         cron: jobs

@@ -55,6 +55,8 @@ fn instances(
         cron: Vec::new(),
         packages: Vec::new(),
         services: Vec::new(),
+        releases: Vec::new(),
+        smoke: Vec::new(),
         masters: Vec::new(),
         files: Vec::new(),
     };

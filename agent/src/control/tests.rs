@@ -56,6 +56,7 @@ fn a_status() -> Status {
         problems: Vec::new(),
         steps: StepCounts::default(),
         drift: Vec::new(),
+        readiness: Vec::new(),
         services: Vec::new(),
         retired: None,
         latest_run: None,

@@ -6,7 +6,7 @@ use super::ledger::Form;
 use super::original::Original;
 use super::saved::Saved;
 use crate::report::Action;
-use crate::resource::{LineOrigin, Phase, Text, Thing};
+use crate::resource::{LineOrigin, Phase, ReleaseWish, Text, Thing};
 use crate::system::command::CommandLine;
 use crate::system::file::Attributes;
 use crate::system::package_manager::Wanted;
@@ -71,6 +71,8 @@ pub(super) enum After {
     Unit(UnitOrder),
     /// A package that is as wanted.
     Package(Wanted),
+    /// A release that is made so.
+    Release(Box<ReleaseWish>),
     /// A group or a user to whom that was done.
     Account(AccountOrder),
 }

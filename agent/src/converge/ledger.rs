@@ -90,6 +90,8 @@ pub enum Form {
     Unit,
     /// A package.
     Package,
+    /// A release of a product's code.
+    Release,
     /// A group of accounts.
     Group,
     /// A user's account.
@@ -346,6 +348,7 @@ impl Form {
             Wish::Running { .. } => Self::Unit,
             Wish::Service { .. } => Self::Service,
             Wish::Installed { .. } | Wish::NotInstalled => Self::Package,
+            Wish::Release(_) => Self::Release,
             Wish::Group { .. } => Self::Group,
             Wish::User(_) | Wish::NoUser { .. } => Self::User,
         }
@@ -377,6 +380,7 @@ pub(super) fn digest_of(want: &Want, step: &Step) -> String {
             sha256_hex(format!("installed {version}").as_bytes())
         }
         Wish::NotInstalled => sha256_hex(b"not installed"),
+        Wish::Release(wish) => wish.sha256.clone(),
         Wish::Service { running, enabled } => {
             sha256_hex(format!("running {running:?}, enabled {enabled:?}").as_bytes())
         }

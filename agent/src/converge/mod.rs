@@ -22,6 +22,7 @@ mod others;
 mod pending;
 mod plan;
 mod quarantine;
+mod releases;
 mod saved;
 mod seal;
 mod session;
@@ -35,12 +36,14 @@ mod wishes;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 pub use apply::Progress;
 pub use fast_lane::Followed;
 pub use hands::account_as_it_stands;
 pub use offline::plan_offline;
 pub use plan::Plan;
+pub use releases::{RolledBack, Verdict, ask_smoke, fetch_releases, roll_back};
 pub use seal::{Sealed, seal};
 pub use session::{NotReady, Session, lock_runs};
 
@@ -51,12 +54,12 @@ use pending::Pending;
 use plan::PlannedStep;
 
 use crate::fleet::{Document, Fleet, Name, bundles};
-use crate::node::Elections;
+use crate::node::{self, Elections};
 use crate::report::{
     self, ChangeRecord, Kind, Outcome, Problem, RunRecord, StepName, StepRecord, Trigger,
 };
 use crate::resource::secrets::SecretKey;
-use crate::resource::{Thing, USUAL_STEP, Wave};
+use crate::resource::{ServedProduct, Thing, USUAL_STEP, Wave};
 use crate::settings::{GuardSettings, HostsScope, JournalSettings, Settings};
 use crate::system::account_files;
 use crate::system::clock;
@@ -105,6 +108,8 @@ pub struct Converger {
     booting: AtomicBool,
     /// Leftovers of processes before this one were swept.
     swept: AtomicBool,
+    /// What the last run left served.
+    served: Mutex<Vec<ServedProduct>>,
 }
 
 impl Converger {
@@ -119,6 +124,7 @@ impl Converger {
             needed_names: settings.names_needed(),
             booting: AtomicBool::new(false),
             swept: AtomicBool::new(false),
+            served: Mutex::default(),
         }
     }
 
@@ -171,6 +177,11 @@ impl Converger {
         // In a box of its own: it is large, and most runs have nothing to carry out.
         let carried_out = Box::pin(self.carry_out(intent, &mut applier, plan, later));
         let (plan, steps) = carried_out.await?;
+        let served = plan
+            .wanted
+            .iter()
+            .flat_map(|step| step.serves.iter().cloned());
+        *self.served.lock().unwrap_or_else(PoisonError::into_inner) = served.collect();
         // Where nobody lets go of it: a crash could not do more harm than going on.
         let fast_lane = fast_lane::lock_patiently(&self.files).await?;
         applier.take_over_fast_lane()?;
@@ -241,7 +252,40 @@ impl Converger {
         if !was_clear || !pending.is_clear() {
             pending.settle(&self.files)?;
         }
+        if run != 0 {
+            self.tidy_releases(intent, &record, progress).await?;
+        }
         Ok(record)
+    }
+
+    /// Prunes releases, and sets aside those that failed.
+    async fn tidy_releases(
+        &self,
+        intent: &Intent,
+        record: &RunRecord,
+        progress: Progress<'_>,
+    ) -> Result<(), RunError> {
+        let fleet = &intent.document.fleet;
+        let view = node::view(fleet, &intent.node, intent.hosts, &intent.elections);
+        let Some(mut view) = view.filter(|view| !view.releases.is_empty()) else {
+            return Ok(());
+        };
+        view.pin_releases(&releases::pins(&self.files, fleet)?);
+        progress("tidying up releases", USUAL_STEP);
+        let are_proven = !record.outstanding.iter().any(|step| step.0 == "sites");
+        let (files, platform) = (self.files.clone(), self.platform.clone());
+        let tidying = tokio::task::spawn_blocking(move || {
+            releases::tidy(&files, &platform, &view, are_proven);
+        });
+        // Its failures are told; one that was cut off is made good after the next run.
+        let _ = tidying.await;
+        Ok(())
+    }
+
+    /// The products that this box serves, as the last run left them, with what shows that they work.
+    pub fn served(&self) -> Vec<ServedProduct> {
+        let served = self.served.lock();
+        served.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The files of the box. They remember what runs last saw: see [`Files::sighting`].
@@ -384,6 +428,7 @@ impl Converger {
 
     /// Forgets the quarantine, so that the next run tries the document again: a person said so.
     pub fn release_quarantine(&self) -> Result<(), FileError> {
+        releases::forgive(&self.files)?;
         quarantine::release(&self.files)
     }
 

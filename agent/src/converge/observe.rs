@@ -11,8 +11,9 @@ use super::plan::{self, Plan};
 use super::quarantine::Quarantine;
 use super::situation::{Sight, Situation};
 use super::wishes;
-use super::{Converger, Intent, RunError, fast_part, last_good, others};
-use crate::fleet::{Fleet, ServerState};
+use super::{Converger, Intent, RunError, fast_part, last_good, others, releases};
+use crate::fleet::names::ReleaseVersion;
+use crate::fleet::{Fleet, Name, ServerState};
 use crate::node::{self, View};
 use crate::report::{DocumentId, Problem, Severity, StepName};
 use crate::resource::{self, Desired, Facts, Thing, Wave};
@@ -64,8 +65,13 @@ impl Observed {
         })
     }
 
-    /// Whether anything is wanted in a later wave than this one.
+    /// Whether anything is wanted in a later wave than this one, or could be once this one has changed something: what waits
+    /// for packages, accounts, releases or sites.
     pub(super) fn has_later(&self, wave: Wave) -> bool {
+        let waits = !self.desired.keep.is_empty() || !self.desired.left_out.is_empty();
+        if waits && wave < Wave::Proof {
+            return true;
+        }
         let all = self.desired.steps.iter();
         let all = all.chain(self.fallback.iter().flat_map(|fallback| &fallback.steps));
         // What could not be worked out may wait for what this wave brings.
@@ -80,6 +86,13 @@ pub(super) enum Scope {
     All,
     /// What the fast lane owns: files only, no command is run.
     Fast,
+}
+
+/// Which document's wishes are worked out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Present,
+    LastGood,
 }
 
 impl Converger {
@@ -105,7 +118,7 @@ impl Converger {
         // A package may have brought what a name depends on.
         let platform = self.platform.with_what_came(files);
         let platform = &*platform;
-        let looked = (platform, scope);
+        let looked = (platform, scope, Which::Present);
         let wishes = self.wishes(fleet, intent, looked, &quarantine, &ledger.lists, &good);
         let wishes = wishes.await?;
         let mut desired = wishes.ok_or_else(|| RunError::NotInDocument(intent.node.clone()))?;
@@ -119,6 +132,7 @@ impl Converger {
         let mut fallback = match troubled.then(|| good.fleet()).transpose()?.flatten() {
             Some(fleet) => {
                 let none = Quarantine::empty("");
+                let looked = (platform, scope, Which::LastGood);
                 let wishes = self.wishes(&fleet, intent, looked, &none, &ledger.lists, &good);
                 wishes.await?
             }
@@ -188,7 +202,7 @@ impl Converger {
         &self,
         fleet: &Fleet,
         intent: &Intent,
-        (platform, scope): (&Platform, Scope),
+        (platform, scope, which): (&Platform, Scope, Which),
         quarantine: &Quarantine,
         applied: &BTreeMap<StepName, Vec<String>>,
         good: &GoodDocument<'_>,
@@ -198,6 +212,9 @@ impl Converger {
             return Ok(None);
         };
         view.withhold(&self.needed_names);
+        if !view.releases.is_empty() {
+            view.pin_releases(&good.pins(which)?);
+        }
         if scope == Scope::Fast {
             let desired = resource::desired_fast(&view, platform, &self.files).await;
             return Ok(Some(desired));
@@ -313,6 +330,19 @@ impl<'a> GoodDocument<'a> {
         if let Some(view) = &mut view {
             view.withhold(&self.converger.needed_names);
         }
+        if let Some(view) = view.as_mut().filter(|view| !view.releases.is_empty()) {
+            view.pin_releases(&self.pins(Which::LastGood)?);
+        }
         Ok(view)
+    }
+
+    /// The releases that products are at, where that is not what the document says. Of the last good document's, what is in
+    /// use counts: it may have worked long before all else of a later document did.
+    fn pins(&self, which: Which) -> Result<BTreeMap<Name, ReleaseVersion>, RunError> {
+        let files = &self.converger.files;
+        Ok(match which {
+            Which::Present => releases::pins(files, &self.intent.document.fleet)?,
+            Which::LastGood => releases::in_use(files, &self.converger.platform),
+        })
     }
 }

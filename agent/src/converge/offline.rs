@@ -121,6 +121,7 @@ fn standing_on(desired: &Desired, document: Option<&Document>) -> (Ledger, Sight
                     version: version.clone().unwrap_or_default(),
                 }),
                 Wish::NotInstalled => Seen::Package(PackageState::Absent),
+                Wish::Release(_) => Seen::Release(true),
                 Wish::Private {
                     text,
                     mode,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::follow::{Follower, Round};
 use super::intake::{Accepted, InVain, Intake, Polled, Terms};
-use super::{Converger, Intent};
+use super::{Converger, Intent, fetch_releases};
 use crate::bucket::Bucket;
 use crate::fleet::{Document, applies, bundles};
 use crate::identity::Clues;
@@ -220,6 +220,25 @@ impl Session {
             .flat_map(|tls| [&tls.certificate, &tls.key.file]);
         let all = secrets.chain(certificates);
         all.map(|path| path.as_str().into()).collect()
+    }
+
+    /// Fetches the archives of releases that are not here: see [`fetch_releases`].
+    pub async fn fetch_releases(
+        &self,
+        intent: &Intent,
+        progress: &dyn Fn(&str),
+    ) -> Result<(), FileError> {
+        let files = self.converger.files().clone();
+        let platform = self.settings.platform.clone();
+        let bucket = Arc::clone(&self.bucket);
+        Box::pin(fetch_releases(
+            bucket,
+            files,
+            platform,
+            intent.clone(),
+            progress,
+        ))
+        .await
     }
 
     /// Takes the lock that every run holds: see [`lock_runs`].

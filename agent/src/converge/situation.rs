@@ -59,6 +59,8 @@ pub(super) enum Seen {
     Path(Found),
     Unit(UnitState),
     Package(PackageState),
+    /// Whether a release is there and whole.
+    Release(bool),
     /// All accounts of the machine.
     Account(Arc<AccountsSeen>),
 }

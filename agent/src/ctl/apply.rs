@@ -83,6 +83,7 @@ async fn here(
         session.converger.release_quarantine()?;
     }
     session.fetch_objects(&intent, progress).await?;
+    session.fetch_releases(&intent, progress).await?;
     let run = session
         .converger
         .run(&intent, Trigger::Person, &|what, _| progress(what))

@@ -3,6 +3,7 @@
 mod db;
 mod fleet;
 mod limit;
+mod release;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ use crate::settings::CONFIG_FILE;
 pub use db::DbCommand;
 pub use fleet::{FleetArgs, FleetCommand, KeyCommand, PublishArgs, RotateArgs};
 pub use limit::Limit;
+pub use release::ReleaseCommand;
 
 /// Shows and steers what node-agent does on this box.
 #[derive(Debug, Parser)]
@@ -225,6 +227,16 @@ pub enum Command {
         /// What to do
         #[command(subcommand)]
         command: DbCommand,
+    },
+
+    /// The releases of products' code on this box: list them, check them, go back to another
+    #[command(
+        after_help = "Examples:\n  agentctl release list\n  agentctl release verify shop\n  agentctl release rollback shop"
+    )]
+    Release {
+        /// What to do
+        #[command(subcommand)]
+        command: ReleaseCommand,
     },
 
     /// Make an image fit to be cloned: forget what belongs to this box alone

@@ -15,6 +15,7 @@ mod metrics;
 mod munin;
 mod place;
 mod plan;
+mod release;
 mod schema;
 mod seal;
 mod status;
@@ -32,7 +33,7 @@ use clap::Parser;
 
 pub use args::{
     ApplyArgs, Args, CheckArgs, Color, Command, DbCommand, FleetArgs, FleetCommand, Format,
-    KeyCommand, MuninAsk,
+    KeyCommand, MuninAsk, ReleaseCommand,
 };
 use console::Console;
 use failure::Failure;
@@ -88,6 +89,7 @@ fn run(args: &Args, console: Console) -> Result<u8, Failure> {
         Command::TrustReset { forget_version } => {
             trust_reset::trust_reset(global, *forget_version, console)
         }
+        Command::Release { command } => release::release(global, command, console),
         Command::Schema => schema::schema(console),
         Command::Completions { shell } => completions::completions(*shell, console),
     }

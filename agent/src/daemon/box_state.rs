@@ -13,8 +13,8 @@ use crate::converge::{Intent, Session, journal};
 use crate::fleet::{Pointer, ServerState};
 use crate::report::{
     AgentStatus, BucketStatus, Cause, Counters, DatabaseStatus, DocumentStatus, Health, LatestRun,
-    NodeStatus, Outcome, Problem, Refusal, ReportStatus, RunRecord, ServiceDown, Severity, Status,
-    StepCounts, StepName,
+    NodeStatus, Outcome, Problem, ProductReadiness, Ready, Refusal, ReportStatus, RunRecord,
+    ServiceDown, Severity, Status, StepCounts, StepName,
 };
 use crate::report::{StepRecord, text};
 use crate::settings::RUN_DIR;
@@ -55,6 +55,8 @@ pub(super) struct BoxState {
     pub(super) unwatched: Option<String>,
     /// Services that should run and do not.
     pub(super) services: Vec<ServiceDown>,
+    /// What the smoke tests say.
+    pub(super) readiness: Vec<ProductReadiness>,
     pub(super) counters: Counters,
     /// The databases of this box's products, in the order of the products.
     pub(super) databases: Vec<DatabaseStatus>,
@@ -96,6 +98,7 @@ impl BoxState {
             flapping: Vec::new(),
             unwatched: None,
             services: Vec::new(),
+            readiness: Vec::new(),
             counters: Counters::default(),
             databases: Vec::new(),
             report: ReportStatus::default(),
@@ -294,6 +297,12 @@ impl BoxState {
         }));
         reasons.extend(self.flapping.iter().cloned());
         reasons.extend(self.services.iter().map(|down| down.message.clone()));
+        let not_ready = self
+            .readiness
+            .iter()
+            .filter(|one| one.ready == Ready::False);
+        reasons
+            .extend(not_ready.map(|one| format!("{} is not ready: {}", one.product, one.reason)));
         for database in &self.databases {
             let alarms = database.alarms.iter();
             reasons.extend(alarms.map(|alarm| format!("database {}: {alarm}", database.product)));
@@ -337,6 +346,7 @@ impl BoxState {
                 .cloned()
                 .collect(),
             services: self.services.clone(),
+            readiness: self.readiness.clone(),
             retired: accepted.and_then(|accepted| self.retired(session, accepted)),
             latest_run: self.latest_run,
             changed: self.changed,
@@ -457,6 +467,9 @@ fn reduce(status: &mut Status) {
     status.counters.run_ms = 0;
     status.latest_run = None;
     status.report.put = None;
+    for product in &mut status.readiness {
+        product.checked = None;
+    }
     status.agent.memory_bytes = None;
     if let Some(document) = &mut status.document {
         document.confirmed = Timestamp::UNIX_EPOCH;

@@ -23,6 +23,7 @@ use super::drift::DriftWatch;
 use super::flapping::Flapping;
 use super::lease_watch::{self, LeaseWatch};
 use super::operator;
+use super::readiness::{self, Readiness};
 use super::report_upload::ReportUpload;
 use super::service_health::ServiceHealth;
 use super::systemd;
@@ -41,6 +42,7 @@ pub(super) struct EventLoop {
     pub(super) drift: DriftWatch,
     pub(super) flapping: Flapping,
     pub(super) service_health: ServiceHealth,
+    pub(super) readiness: Readiness,
     pub(super) watchdog: Rc<Watchdog>,
     /// Until the first run has ended.
     pub(super) booting: bool,
@@ -85,6 +87,7 @@ impl EventLoop {
             self.drivers.reconcile(&self.session);
             let watchdog_due = Instant::now() + systemd::watchdog_interval();
             let leases_due = self.lease_watch.due();
+            let readiness_due = self.readiness.due();
             tokio::select! {
                 biased;
                 _ = stop.changed() => return,
@@ -125,6 +128,12 @@ impl EventLoop {
                         self.publish();
                     }
                 }
+                round = readiness::answers(&mut self.readiness) => {
+                    if self.take_readiness(round) {
+                        self.publish();
+                    }
+                }
+                () = sleep_until(readiness_due) => self.ask_readiness(),
                 () = sleep_until(leases_due) => self.lease_watch.do_due(&self.session).await,
                 () = sleep_until(self.next_poll), if self.request.is_none() => {
                     self.request_document(Trigger::Poll);

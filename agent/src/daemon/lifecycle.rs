@@ -16,6 +16,7 @@ use super::event_loop::EventLoop;
 use super::flapping::Flapping;
 use super::lease_watch::LeaseWatch;
 use super::publish_status::HEARTBEAT;
+use super::readiness::Readiness;
 use super::report_upload::ReportUpload;
 use super::run::CHECK_INTERVAL;
 use super::service_health::ServiceHealth;
@@ -85,6 +86,7 @@ pub(super) async fn run_until_stopped(settings: Settings) -> Result<u8, Box<dyn 
         drift: DriftWatch::new(session.converger.files().clone()),
         flapping: Flapping::default(),
         service_health: ServiceHealth::default(),
+        readiness: Readiness::new(),
         booting: true,
         master_changed: false,
         answered_once: false,

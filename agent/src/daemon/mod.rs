@@ -16,6 +16,7 @@ mod once;
 mod operator;
 mod poll_interval;
 mod publish_status;
+mod readiness;
 mod report_upload;
 mod run;
 mod service_health;

@@ -43,6 +43,7 @@ pub(super) async fn once(settings: Settings) -> Result<u8, Box<dyn Error>> {
         }
     };
     session.fetch_objects(&intent, &|_| ()).await?;
+    session.fetch_releases(&intent, &|_| ()).await?;
     let record = session
         .converger
         .run(&intent, Trigger::Person, &|_, _| ())

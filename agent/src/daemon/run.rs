@@ -13,11 +13,12 @@ use super::event_loop::EventLoop;
 use super::flapping::Flapping;
 use super::lease_watch;
 use super::operator;
+use super::readiness::{self, Round};
 use super::service_health::INTERVAL_WHILE_DOWN;
 use super::watchdog::Watchdog;
 use crate::bucket::backoff;
 use crate::control::messages::{Applied, Reply};
-use crate::converge::{Intent, lock_runs};
+use crate::converge::{Intent, fetch_releases, lock_runs};
 use crate::identity::Clues;
 use crate::report::{Cause, Kind, Outcome, RunRecord, Trigger, text};
 use crate::system::chain;
@@ -102,6 +103,7 @@ impl EventLoop {
         }
         let watchdog = Rc::clone(&self.watchdog);
         self.fetch_objects(&intent).await;
+        self.fetch_releases(&intent).await;
         let converger = Arc::clone(&self.session.converger);
         let progress = |what: &str, may_take| watchdog.progress_for(what, may_take);
         let running = Box::pin(converger.run(&intent, trigger, &progress));
@@ -115,6 +117,10 @@ impl EventLoop {
             error
         })?;
         self.state.ran(&intent, &found_by, &record);
+        self.state.readiness = self.readiness.of(&self.session.converger.served());
+        if record.changed() {
+            self.readiness.soon();
+        }
         self.plan_ahead(&record);
         self.lease_watch.after_run(&self.session);
         // Else clients that were cut off would come to the old address again.
@@ -144,6 +150,22 @@ impl EventLoop {
                 "{}",
                 chain(&error)
             );
+        }
+    }
+
+    /// Has the archives of releases fetched, which may take long: all else is served meanwhile. Not fatal: the releases' steps
+    /// tell.
+    async fn fetch_releases(&mut self, intent: &Intent) {
+        let watchdog = Rc::clone(&self.watchdog);
+        let progress = |what: &str| watchdog.progress(what);
+        let bucket = Arc::clone(&self.session.bucket);
+        let files = self.session.converger.files().clone();
+        let platform = self.session.settings.platform.clone();
+        let fetching = fetch_releases(bucket, files, platform, intent.clone(), &progress);
+        let fetched = self.serve_during(Box::pin(fetching)).await;
+        if let Err(error) = fetched {
+            let error = chain(&error);
+            tracing::warn!(event = "release-not-kept", error, "{error}");
         }
     }
 
@@ -205,6 +227,7 @@ impl EventLoop {
         let mut watchdog_due = Watchdog::next();
         loop {
             let due = self.lease_watch.due();
+            let readiness_due = self.readiness.due();
             tokio::select! {
                 biased;
                 done = &mut running => return done,
@@ -216,11 +239,35 @@ impl EventLoop {
                 answers = lease_watch::next_answers(&mut self.lease_watch) => {
                     self.master_changed |= self.follow_leases(answers).await;
                 }
+                round = readiness::answers(&mut self.readiness) => {
+                    if self.take_readiness(round) {
+                        self.publish_while_running();
+                    }
+                }
+                () = sleep_until(readiness_due) => self.ask_readiness(),
                 () = sleep_until(due) => self.lease_watch.do_due(&self.session).await,
                 Some(answer) = self.acknowledgements.recv() => self.acknowledge(answer),
                 Some(order) = self.orders.recv() => operator::dispatch(&self.session, &self.drivers, order),
             }
         }
+    }
+
+    /// Takes answers to smoke tests in. Returns whether they say anything new.
+    pub(super) fn take_readiness(&mut self, round: Round) -> bool {
+        let is_news = self.readiness.take(round);
+        self.state.readiness = self.readiness.of(&self.session.converger.served());
+        is_news
+    }
+
+    /// Has the smoke tests asked of what is served here.
+    pub(super) fn ask_readiness(&mut self) {
+        let name = self
+            .state
+            .node
+            .name
+            .as_ref()
+            .map_or("", |name| name.as_str());
+        self.readiness.begin(self.session.converger.served(), name);
     }
 
     /// Asks once a minute who this box is, while no server of the document is it.

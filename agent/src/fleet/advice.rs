@@ -1,5 +1,6 @@
 //! What is no mistake in a document and yet may not mean what its author thinks. Pure.
 
+mod releases;
 mod sites;
 mod unserved;
 
@@ -33,6 +34,7 @@ pub fn advice(fleet: &Fleet) -> Vec<Advice> {
         jobs_of(jobs, &at, &mut found);
     }
     sites::advise(fleet, &mut found);
+    releases::advise(fleet, &mut found);
     found.truncate(MOST);
     found
 }

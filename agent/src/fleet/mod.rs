@@ -4,6 +4,7 @@ mod account;
 pub mod advice;
 mod bundle;
 mod check;
+mod cron_run;
 mod document;
 mod draft;
 mod envelope;
@@ -15,6 +16,7 @@ mod package;
 mod php;
 mod pointer;
 mod position;
+pub mod release;
 mod schema;
 mod secret;
 mod service;
@@ -29,19 +31,21 @@ mod wording;
 
 pub use account::{Group, User};
 pub use bundle::{Bundle, applies, bundles};
+pub use cron_run::CronRun;
 pub use document::{Document, DocumentId, Refused};
 pub use draft::Draft;
 pub use envelope::{Signature, sealed, signed_part, unsealed};
 pub use file::FileEntry;
 pub use findings::{Mistake, OtherPlace};
 pub use model::{
-    Aliases, Cache, CacheList, CronJob, CronRun, Database, Fleet, ListFormat, MEMCACHED, Product,
-    Role, Server, ServerState, Snapshots, WEB,
+    Aliases, Cache, CacheList, CronJob, Database, Fleet, ListFormat, MEMCACHED, Product, Role,
+    Server, ServerState, Snapshots, WEB,
 };
 pub use names::Name;
 pub use package::Package;
 pub use php::{Php, PoolManager};
 pub use pointer::Pointer;
+pub use release::{BeforeSwitch, Release, SmokeTest};
 pub use schema::schema;
 pub use secret::SecretSource;
 pub use service::{AtBoot, Service};

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::account::{Group, User};
+use super::cron_run::CronRun;
 use super::file::FileEntry;
 use super::names::{
     AbsolutePath, AccountName, Addresses, ByteSize, Connections, CronSchedule, HostAlias, HostName,
@@ -15,6 +16,7 @@ use super::names::{
 };
 use super::package::Package;
 use super::php::Php;
+use super::release::{Release, SmokeTest};
 use super::service::Service;
 use super::site::Site;
 use super::strict;
@@ -203,6 +205,20 @@ pub struct Product {
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub services: BTreeMap<UnitName, Service>,
+    /// The release of the product's code.
+    #[serde(
+        default,
+        deserialize_with = "strict::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub release: Option<Release>,
+    /// What shows that the product works, asked of each of its web servers.
+    #[serde(
+        default,
+        deserialize_with = "strict::list",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub smoke: Vec<SmokeTest>,
 }
 
 /// A product's memcached cluster.
@@ -378,15 +394,4 @@ pub struct CronJob {
     /// How long the command may run: then it gets SIGTERM, and SIGKILL ten seconds later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
-}
-
-/// On how many servers a cron job runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum CronRun {
-    /// Every server it applies to.
-    #[default]
-    Each,
-    /// The first active server by name among those it applies to.
-    One,
 }

@@ -2,15 +2,17 @@
 //! does not compile.
 
 use super::account::{Group, User};
+use super::cron_run::CronRun;
 use super::envelope::Signature;
 use super::file::FileEntry;
 use super::model::{
-    Aliases, Cache, CacheList, CronJob, CronRun, Database, Fleet, ListFormat, Product, Role,
-    Server, ServerState, Snapshots,
+    Aliases, Cache, CacheList, CronJob, Database, Fleet, ListFormat, Product, Role, Server,
+    ServerState, Snapshots,
 };
 use super::package::PackageFields;
 use super::php::{Php, PoolManager};
 use super::pointer::Place;
+use super::release::{BeforeSwitch, Release, SmokeTest};
 use super::secret::SecretSource;
 use super::service::Service;
 use super::site::{BasicAuth, DirectoryOption, Override, Redirect, Satisfy, Scheme, Site};
@@ -66,8 +68,20 @@ object!(User,
     later: []);
 object!(Product,
     required: [],
-    optional: [groups, users, sites, php, cache, caches, database, cron, packages, services, files],
-    later: ["release", "smoke", "dns"]);
+    optional: [groups, users, sites, php, cache, caches, database, cron, packages, services, files, release, smoke],
+    later: ["dns"]);
+object!(Release,
+    required: [version, object, sha256],
+    optional: [user, shared, keep, before, on],
+    later: []);
+object!(BeforeSwitch,
+    required: [command],
+    optional: [run, timeout],
+    later: []);
+object!(SmokeTest,
+    required: [site, path],
+    optional: [status, header, contains, lacks, within, retries, warm_up],
+    later: []);
 object!(Site,
     required: [domains],
     optional: [root, redirect, port, ports, scheme, trusted_proxies, allow, auth, aliases, no_php,

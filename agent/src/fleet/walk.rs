@@ -11,8 +11,8 @@ use serde_json::Map;
 
 use super::findings::Findings;
 use super::names::{
-    AccountId, Addresses, Children, Connections, Port, RedirectStatus, Requests, Threads, Weight,
-    Written,
+    AccountId, Addresses, AnswerStatus, Children, Connections, KeptReleases, Port, RedirectStatus,
+    Requests, Retries, Threads, WarmUps, Weight, Written,
 };
 use super::pointer::Place;
 use super::position::line_column;
@@ -318,11 +318,15 @@ macro_rules! bounded {
 
 bounded!(
     AccountId,
+    AnswerStatus,
     Children,
     Connections,
+    KeptReleases,
     RedirectStatus,
     Requests,
+    Retries,
     Threads,
+    WarmUps,
     Weight
 );
 

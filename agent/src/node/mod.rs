@@ -3,18 +3,20 @@
 mod accounts;
 pub mod databases;
 mod files;
+mod releases;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::fleet::names::UnitName;
+use crate::fleet::names::{ReleaseVersion, UnitName};
 use crate::fleet::{Cache, CronJob, Name, Package, Php, Pointer, Server, Service, Site};
 
 pub use accounts::{GroupView, UserView};
 pub use databases::{Elected, Elections};
 pub use files::{DatabaseWords, FileView, FleetWords, Neighbour, TemplateView};
+pub use releases::{ReleaseView, SmokeView, release_dir};
 pub use view::view;
 
 /// Which servers stand in `/etc/hosts`.
@@ -55,6 +57,10 @@ pub struct View {
     pub files: Vec<FileView>,
     /// Services of which something is wished, each once, sorted by name.
     pub services: Vec<ServiceView>,
+    /// The releases of its products, by product.
+    pub releases: Vec<ReleaseView>,
+    /// What shows that its products work, where it serves them.
+    pub smoke: Vec<SmokeView>,
     /// Products whose database it is the master of now.
     pub masters: Vec<Name>,
 }
@@ -147,8 +153,10 @@ pub struct SiteView {
     pub product: Name,
     /// The site's name in the product.
     pub name: Name,
-    /// What the document says.
+    /// What the document says, with the release's own directories in the place of `/srv/PRODUCT/current`.
     pub site: Site,
+    /// The release that it is served from; `None`: from none.
+    pub release: Option<ReleaseVersion>,
     /// Where it stands.
     pub origin: Pointer,
     /// What runs its PHP, where the product has a pool.

@@ -67,6 +67,7 @@ fn show(view: &View) -> String {
     }
     for site in &view.sites {
         let SiteView {
+            release: _,
             product,
             name,
             site,

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::{
     CacheName, CacheView, CronView, Elections, HostEntry, HostsScope, Owner, PackageView, PhpView,
-    ServiceView, SiteView, View, databases, files,
+    ReleaseView, ServiceView, SiteView, SmokeView, View, databases, files, releases,
 };
 use crate::fleet::{
     Bundle, CronJob, CronRun, Fleet, MEMCACHED, Name, Package, Pointer, Server, ServerState, WEB,
@@ -32,6 +32,8 @@ pub fn view(fleet: &Fleet, node: &Name, hosts: HostsScope, elections: &Elections
         cron: Vec::new(),
         packages: Vec::new(),
         services: Vec::new(),
+        releases: Vec::new(),
+        smoke: Vec::new(),
         masters: Vec::new(),
         files: Vec::new(),
     };
@@ -40,8 +42,10 @@ pub fn view(fleet: &Fleet, node: &Name, hosts: HostsScope, elections: &Elections
         (view.groups, view.users) = super::accounts::accounts(fleet, server);
         view.hosts = on.hosts(hosts);
         view.caches = on.caches();
+        view.releases = on.releases();
         view.sites = on.sites();
         view.php = on.php();
+        view.smoke = on.smoke();
         view.cron = on.cron();
         view.packages = on.packages();
         view.services = on.services();
@@ -188,13 +192,23 @@ impl<'f> Node<'f> {
         self.products()
             .flat_map(|(product, parts, origin)| {
                 let sites = origin.then("sites");
-                parts.sites.iter().map(move |(name, site)| SiteView {
-                    product: product.clone(),
-                    name: name.clone(),
-                    site: site.clone(),
-                    origin: sites.then(name),
+                let release = parts.release.as_ref();
+                let release = release.filter(|release| applies(&release.on, self.server));
+                parts.sites.iter().map(move |(name, site)| {
+                    let mut site = site.clone();
                     // A site that only sends visitors on runs nothing.
-                    php: parts.php.clone().filter(|_| site.root.is_some()),
+                    let php = parts.php.clone().filter(|_| site.root.is_some());
+                    let release = release
+                        .map(|release| release.version.clone())
+                        .filter(|version| releases::resolve(&mut site, product, version));
+                    SiteView {
+                        product: product.clone(),
+                        name: name.clone(),
+                        site,
+                        release,
+                        origin: sites.then(name),
+                        php,
+                    }
                 })
             })
             .collect()
@@ -215,6 +229,32 @@ impl<'f> Node<'f> {
                 })
             })
             .collect()
+    }
+
+    fn releases(&self) -> Vec<ReleaseView> {
+        let releases = self.products().filter_map(|(name, product, origin)| {
+            product.release.as_ref()?;
+            let among = active(self.fleet).filter(|(_, server)| server.products.contains(name));
+            let here = (self.name, self.server);
+            releases::release((name, product, &origin), here, among)
+        });
+        releases.collect()
+    }
+
+    fn smoke(&self) -> Vec<SmokeView> {
+        if !has_role(self.server, WEB) {
+            return Vec::new();
+        }
+        let tests = self.products().flat_map(|(name, product, origin)| {
+            let origin = origin.then("smoke");
+            let tests = product.smoke.iter().enumerate();
+            tests.map(move |(index, test)| SmokeView {
+                product: name.clone(),
+                test: test.clone(),
+                origin: origin.item(index),
+            })
+        });
+        tests.collect()
     }
 
     fn cron(&self) -> Vec<CronView> {

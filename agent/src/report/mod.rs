@@ -5,6 +5,7 @@ pub mod munin;
 pub mod nagios;
 mod node_report;
 pub mod openmetrics;
+mod readiness;
 mod row;
 mod run;
 mod status;
@@ -20,6 +21,7 @@ pub use node_report::{
     Machine, NodeReport, ReportedDatabase, ReportedDocument, ReportedRefusal, ReportedRun,
     ReportingAgent,
 };
+pub use readiness::{ProductReadiness, Ready};
 pub use row::{Kind, Problem, Severity, StepName};
 pub use run::{
     Action, Cause, ChangeRecord, Outcome, RunRecord, StepRecord, Trigger, exit_code, is_failed,

@@ -22,6 +22,8 @@ pub enum Kind {
     Hosts,
     /// Pools of php-fpm.
     Php,
+    /// Releases of products' code.
+    Releases,
     /// Apache virtual hosts.
     Sites,
     /// Services.
@@ -40,6 +42,7 @@ impl Kind {
             Self::Cache => "cache",
             Self::Hosts => "hosts",
             Self::Php => "php",
+            Self::Releases => "releases",
             Self::Sites => "sites",
             Self::Services => "services",
             Self::Cron => "cron",

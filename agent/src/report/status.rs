@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::database::DatabaseStatus;
+use super::readiness::ProductReadiness;
 use super::row::{Kind, Problem};
 use super::run::RunRecord;
 use crate::fleet::names::KeyName;
@@ -56,6 +57,9 @@ pub struct Status {
     /// Services that serve what the document asks for, and do not run.
     #[serde(default)]
     pub services: Vec<ServiceDown>,
+    /// Whether the products that are served here are served as their smoke tests want.
+    #[serde(default)]
+    pub readiness: Vec<ProductReadiness>,
     /// Of a server that the document says is retired: how many things of the agent's are left on it. `None`: it is not.
     #[serde(default)]
     pub retired: Option<u64>,

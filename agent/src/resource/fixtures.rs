@@ -24,6 +24,8 @@ pub(super) fn view() -> View {
         cron: Vec::new(),
         packages: Vec::new(),
         services: Vec::new(),
+        releases: Vec::new(),
+        smoke: Vec::new(),
         masters: Vec::new(),
         files: Vec::new(),
     }

@@ -19,7 +19,9 @@ mod packages;
 mod php;
 mod pool_names;
 mod precaution;
+mod releases;
 pub mod secrets;
+mod served;
 mod services;
 mod sites;
 mod step;
@@ -38,6 +40,12 @@ pub use member::{Member, MemberName};
 pub use packages::{KEPT as PACKAGES_KEPT, LOG as PACKAGES_LOG, Packages, PackagesFacts};
 pub use php::{PhpFacts, PhpPools};
 pub use precaution::{OpenLogs, OthersSites, Precaution, ServedName, logs_of};
+pub use releases::{
+    ARCHIVES, CurrentLinks, CurrentLinksFacts, FAILED, PARTIAL, ProductReleases, RECORDS,
+    ReleaseFailure, ReleaseRecord, Releases, ReleasesFacts, Rollback, archive_path, keep_rollbacks,
+    list_path, releases_dir, rollbacks, served,
+};
+pub use served::{ReleaseWish, ServedProduct, Smoke};
 pub use services::{Services, ServicesFacts};
 pub use sites::{ApacheFacts, Sites};
 pub use step::{
@@ -277,9 +285,11 @@ macro_rules! resources {
 
 resources! {
     Base: packages = Packages, accounts = Accounts;
-    Content: files = PlacedFiles, cache_lists = CacheLists, hosts = Hosts, php = PhpPools;
+    Content: files = PlacedFiles, cache_lists = CacheLists, hosts = Hosts, php = PhpPools,
+        releases = Releases;
     Serving: cache_instances = CacheInstances, sites = Sites, services = Services,
         cron = Cron;
+    Proof: current_links = CurrentLinks;
 }
 
 fn unseen(kind: Kind, error: &ObserveError) -> Problem {

@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::member::{Member, MemberName};
 use super::precaution::Precaution;
+use super::served::{ReleaseWish, ServedProduct, Smoke};
 use super::text::Text;
 use crate::fleet::{AtBoot, Pointer};
 use crate::report::{Kind, StepName};
@@ -50,6 +51,10 @@ pub struct Step {
     pub activate: Vec<Activation>,
     /// Asked after the activation. All must answer as expected, or the step is put back.
     pub probes: Vec<Probe>,
+    /// Asked after the probes, of releases that this step switches to. All must answer as expected, or the release failed.
+    pub smoke: Vec<Smoke>,
+    /// What is served when the step is true.
+    pub serves: Vec<ServedProduct>,
     /// Parts that could be left out alone, should one of them turn out to be what does not work.
     pub members: Vec<Member>,
     /// Packages that stay at the version that they have, whatever those of the step would need.
@@ -76,6 +81,8 @@ impl Step {
             precautions: Vec::new(),
             activate: Vec::new(),
             probes: Vec::new(),
+            smoke: Vec::new(),
+            serves: Vec::new(),
             members: Vec::new(),
             keep_packages: Vec::new(),
             may_take: USUAL_STEP,
@@ -165,6 +172,8 @@ pub enum Thing {
     Group(String),
     /// A user's account, by its name.
     User(String),
+    /// A release of a product's code: `shop/42`.
+    Release(String),
 }
 
 impl Thing {
@@ -175,6 +184,7 @@ impl Thing {
             Self::Unit(name) | Self::Package(name) => Path::new(name).into(),
             Self::Group(name) => PathBuf::from(format!("group {name}")).into(),
             Self::User(name) => PathBuf::from(format!("user {name}")).into(),
+            Self::Release(name) => PathBuf::from(format!("release {name}")).into(),
         }
     }
 
@@ -218,6 +228,7 @@ impl Thing {
             Self::Package(package) => (2, package.as_bytes()),
             Self::Group(name) => (3, name.as_bytes()),
             Self::User(name) => (4, name.as_bytes()),
+            Self::Release(name) => (5, name.as_bytes()),
         }
     }
 }
@@ -256,6 +267,7 @@ impl fmt::Display for Thing {
             Self::Package(package) => write!(out, "package:{package}"),
             Self::Group(name) => write!(out, "group:{name}"),
             Self::User(name) => write!(out, "user:{name}"),
+            Self::Release(name) => write!(out, "release:{name}"),
         }
     }
 }
@@ -275,6 +287,7 @@ impl FromStr for Thing {
             Some(("package", package)) => Ok(Self::Package(package.into())),
             Some(("group", name)) => Ok(Self::Group(name.into())),
             Some(("user", name)) => Ok(Self::User(name.into())),
+            Some(("release", name)) => Ok(Self::Release(name.into())),
             _ => Err(UnknownThing(text.into())),
         }
     }
@@ -437,6 +450,8 @@ pub enum Wish {
     },
     /// A package that is not there.
     NotInstalled,
+    /// A release of a product's code that can be switched to.
+    Release(Box<ReleaseWish>),
     /// A group of accounts.
     Group {
         /// Its number.

@@ -137,6 +137,21 @@ pub async fn numbers(
     }
 }
 
+/// The least number of an account that is a person's or a product's: those below are the system's.
+pub const FIRST_OF_PEOPLE: u32 = 1000;
+
+/// The numbers of a user and of its primary group, within ten seconds. `None`: there is no such user.
+pub async fn user_and_group(user: String) -> Result<Option<(u32, u32)>, AccountError> {
+    let look_up = spawn_blocking(move || {
+        let found = known(User::from_name(&user), &user)?;
+        Ok(found.map(|found| (found.uid.as_raw(), found.gid.as_raw())))
+    });
+    match timeout(DEADLINE, look_up).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(_)) | Err(_) => Err(AccountError::Deadline),
+    }
+}
+
 /// The accounts that stand in `/etc/passwd` and `/etc/group` under a root: no name service answers for it.
 pub fn numbers_under(files: &Files) -> Numbers {
     let read = |path: &str| {

@@ -9,6 +9,7 @@ mod sightings;
 mod staged;
 #[cfg(test)]
 mod tests;
+mod trees;
 mod walk;
 
 use std::ffi::OsStr;

@@ -4,6 +4,7 @@
 
 pub mod account_files;
 pub mod accounts;
+pub mod archive;
 pub mod certificate;
 pub mod clock;
 pub mod command;

@@ -10,20 +10,22 @@ use crate::system::file::FileError;
 
 /// Why a step did not come true.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(in crate::converge) enum Fault {
     /// The change itself does not work: the document's version is to blame and goes into quarantine. `members`: if it
     /// is some of the step's members that do not work, what is wrong with each.
     Change {
         error: String,
         members: BTreeMap<MemberName, String>,
     },
+    /// A release does not work. It is remembered as failed, and nothing else is quarantined for it.
+    Release(String),
     /// The box is to blame (disk full, a configuration that was broken before): worth another try.
     Box(String),
 }
 
 impl Fault {
     /// The whole change does not work.
-    pub(super) fn change(error: String) -> Self {
+    pub(in crate::converge) fn change(error: String) -> Self {
         Self::Change {
             error,
             members: BTreeMap::new(),
@@ -37,7 +39,7 @@ impl Fault {
                 error: error + more,
                 members,
             },
-            Self::Box(error) => Self::Box(error),
+            other => other,
         }
     }
 }

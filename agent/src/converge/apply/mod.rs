@@ -11,13 +11,14 @@ mod probe;
 mod proof;
 mod proxied;
 mod settle;
-mod tls;
+pub(super) mod tls;
 mod together;
 mod transaction;
 mod undo;
 
 #[cfg(test)]
 pub(super) use activate::{Done, activation};
+pub(super) use fault::Fault;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -127,7 +128,7 @@ impl Applier<'_> {
     }
 
     /// Says what is being done for a step, which may take as long as that says.
-    fn say(&self, what: &str, step: &PlannedStep) {
+    pub(super) fn say(&self, what: &str, step: &PlannedStep) {
         (self.progress)(what, step.may_take);
     }
 

@@ -88,7 +88,8 @@ impl Applier<'_> {
 
     /// Units, packages and accounts under a root: nobody has looked at them.
     fn is_left_alone(&self, want: &Want) -> bool {
-        want.thing.path().is_none() && !self.files.root().is_machine()
+        let is_seen = matches!(want.thing, Thing::Path(_) | Thing::Release(_));
+        !is_seen && !self.files.root().is_machine()
     }
 
     /// What the ledger has to say of a want that is true. `None`: what it says already.
@@ -178,6 +179,8 @@ impl Applier<'_> {
                     Thing::Unit(_) | Thing::Package(_) | Thing::Group(_) | Thing::User(_) => {
                         self.files.root().is_machine()
                     }
+                    // It is there as long as it is in use or kept, and pruned by who keeps records of it.
+                    Thing::Release(_) => true,
                 };
             if gone {
                 self.forget(thing);

@@ -12,6 +12,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::proxied;
 
@@ -23,10 +24,7 @@ pub(super) async fn get(
     path: &str,
     limit: usize,
 ) -> io::Result<Option<(u16, Vec<u8>)>> {
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    let stream = TcpStream::connect(at).await?;
-    let mut stream = TlsConnector::from(config()?).connect(name, stream).await?;
+    let mut stream = connect(at, host).await?;
     let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
@@ -39,6 +37,17 @@ pub(super) async fn get(
         return Err(error);
     }
     Ok(proxied::parse(&answer))
+}
+
+/// A connection over TLS to whoever answers there.
+pub(in crate::converge) async fn connect(
+    at: SocketAddr,
+    host: &str,
+) -> io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let stream = TcpStream::connect(at).await?;
+    TlsConnector::from(config()?).connect(name, stream).await
 }
 
 /// What all requests have in common, made once.

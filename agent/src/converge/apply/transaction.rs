@@ -67,7 +67,9 @@ impl Applier<'_> {
                 row.outcome = Outcome::Failed;
                 row.error = Some(error);
             }
-            Err(Fault::Change { error, .. } | Fault::Box(error)) if step.only_starts() => {
+            Err(Fault::Change { error, .. } | Fault::Release(error) | Fault::Box(error))
+                if step.only_starts() =>
+            {
                 // Nothing was changed that could be put back, and the document is not to blame. It is tried again.
                 self.mark_untrue(&step.name);
                 row.outcome = Outcome::Failed;
@@ -115,12 +117,13 @@ impl Applier<'_> {
     ) {
         self.mark_untrue(&step.name);
         let put_back = self.put_back(step, switched).await;
+        let is_put_back = !matches!(fault, Fault::Box(_));
         let (error, blamed) = match fault {
             Fault::Change { error, members } => (error, Some(members)),
-            Fault::Box(error) => (error, None),
+            Fault::Release(error) | Fault::Box(error) => (error, None),
         };
         row.outcome = match (&put_back, switched.live) {
-            (Ok(()), true) if blamed.is_some() => Outcome::PutBack,
+            (Ok(()), true) if is_put_back => Outcome::PutBack,
             (Ok(()), live) => {
                 if live && step.kind() != Kind::Services {
                     row.notes.push("it was switched and put back".into());
@@ -207,7 +210,9 @@ impl Applier<'_> {
         } else {
             None
         };
-        if machine {
+        if step.kind() == Kind::Releases {
+            self.make_releases(step, row).await?;
+        } else if machine {
             self.together(step, row, switched).await?;
         }
         for (change, ready) in staged {
@@ -241,6 +246,7 @@ impl Applier<'_> {
         if !deferred {
             let proven = self.prove(step, silent.as_ref(), &refusals).await;
             proven.map_err(|fault| fault.and(&activate::reasons(&logs)))?;
+            self.smoke(step, row).await?;
         }
         crash::point("probed");
         Ok(deferred)
@@ -440,7 +446,8 @@ impl Applier<'_> {
                     .map_err(Fault::from)
                     .and_then(|ready| self.commit(change, ready, row, &mut unused));
                 if let Err(fault) = done {
-                    let (Fault::Change { error, .. } | Fault::Box(error)) = fault;
+                    let (Fault::Change { error, .. } | Fault::Release(error) | Fault::Box(error)) =
+                        fault;
                     row.notes.push(format!("left behind: {error}"));
                     continue;
                 }

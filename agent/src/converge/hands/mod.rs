@@ -6,6 +6,7 @@
 pub(super) mod account;
 pub(super) mod package;
 pub(super) mod path;
+mod release;
 mod service;
 pub(super) mod unit;
 
@@ -29,12 +30,14 @@ pub(super) async fn look(files: &Files, platform: &Platform, things: BTreeSet<Th
     let mut units: Vec<String> = Vec::new();
     let mut packages: BTreeSet<String> = BTreeSet::new();
     let mut accounts: Vec<Thing> = Vec::new();
+    let mut releases: Vec<Thing> = Vec::new();
     for thing in things {
         match thing {
             Thing::Path(path) => paths.push(path),
             Thing::Unit(unit) => units.push(unit),
             Thing::Package(package) => drop(packages.insert(package)),
             Thing::Group(_) | Thing::User(_) => accounts.push(thing),
+            Thing::Release(_) => releases.push(thing),
         }
     }
     let mut sight: Sight = files
@@ -44,6 +47,10 @@ pub(super) async fn look(files: &Files, platform: &Platform, things: BTreeSet<Th
             (Thing::Path(path), found)
         })
         .collect();
+    for thing in releases {
+        let seen = release::look(files, release::name(&thing).unwrap_or_default());
+        sight.insert(thing, seen);
+    }
     if files.root().is_machine() && !accounts.is_empty() {
         let users = accounts.iter().filter_map(|thing| match thing {
             Thing::User(name) => Some(name.as_str()),
@@ -91,6 +98,7 @@ pub(super) fn difference(
         Thing::Unit(unit) => unit::difference(unit, want, step, situation, touched),
         Thing::Package(package) => package::difference(package, want, step, situation),
         Thing::Group(_) | Thing::User(_) => account::difference(want, step, situation),
+        Thing::Release(_) => release::difference(want, step, situation),
     }
 }
 
@@ -102,8 +110,9 @@ pub(super) fn removal(thing: &Thing, owned: &Owned, situation: &Situation<'_>) -
         // A service that the document speaks of no more is somebody else's again, as it is.
         Thing::Unit(_) if owned.form == Form::Service => None,
         Thing::Unit(unit) => unit::removal(unit, owned, situation),
-        // What came stays: nobody knows who has come to need it. Only `absent` removes.
-        Thing::Package(_) => None,
+        // What came stays: nobody knows who has come to need it. Only `absent` removes. A release is pruned when it is not in use
+        // any more.
+        Thing::Package(_) | Thing::Release(_) => None,
         Thing::Group(_) | Thing::User(_) => account::removal(thing, owned, situation),
     }
 }

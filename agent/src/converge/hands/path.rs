@@ -108,6 +108,7 @@ pub(super) fn difference(
         | Wish::Service { .. }
         | Wish::Installed { .. }
         | Wish::NotInstalled
+        | Wish::Release(_)
         | Wish::Group { .. }
         | Wish::User(_)
         | Wish::NoUser { .. } => {

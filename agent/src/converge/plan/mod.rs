@@ -15,7 +15,7 @@ use super::quarantine::Quarantine;
 use super::situation::{Seen, Situation};
 use crate::report::{Cause, DocumentId, Kind, Problem, StepName};
 use crate::resource::{
-    Check, Desired, FileCheck, Member, Precaution, Probe, Step, Thing, Verb, Wave,
+    Check, Desired, FileCheck, Member, Precaution, Probe, Smoke, Step, Thing, Verb, Wave,
 };
 use crate::settings::GuardSettings;
 
@@ -48,6 +48,7 @@ pub(super) struct PlannedStep {
     pub(super) file_checks: Vec<FileCheck>,
     pub(super) precautions: Vec<Precaution>,
     pub(super) probes: Vec<Probe>,
+    pub(super) smoke: Vec<Smoke>,
     pub(super) members: Vec<Member>,
     pub(super) keep_packages: Vec<String>,
     pub(super) list: Option<Vec<String>>,

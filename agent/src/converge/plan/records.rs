@@ -159,6 +159,9 @@ impl Change {
                 link_text(target)
             }
             Some(After::Unit(_) | After::Account(_)) => return None,
+            Some(After::Release(wish)) => {
+                format!("from {}\nSHA-256 {}\n", wish.object, wish.sha256)
+            }
             Some(After::Package(Wanted::There { version, .. })) => {
                 // Which version it will be, the repository knows.
                 version_line(version.as_deref().or_else(|| before_version(&self.before)))

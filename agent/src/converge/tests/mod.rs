@@ -50,6 +50,7 @@ impl Box {
             },
             needed_names: ["s3.shop.example.com".to_owned()].into(),
             booting: false.into(),
+            served: std::sync::Mutex::default(),
             swept: false.into(),
         };
         Self {

@@ -107,6 +107,7 @@ impl Machine {
                         Seen::Unit(self.units.get(unit).copied().unwrap_or_default())
                     }
                     Thing::Package(_) => Seen::Package(PackageState::Absent),
+                    Thing::Release(_) => Seen::Release(false),
                 };
                 (thing, Ok(seen))
             })

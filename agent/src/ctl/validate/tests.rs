@@ -58,7 +58,8 @@ fn an_expired_document_is_good_with_a_warning() {
     ));
     let then = "2026-11-23T00:00:00Z".parse().unwrap();
     let warned = warnings(&document.fleet, then);
-    assert_eq!(warned.len(), 1);
+    assert_eq!(warned.len(), 4);
+    assert!(warned[1].contains("the product has no `release`"));
     assert!(warned[0].starts_with(
         "/signed/products/shop/sites/admin/allow/0: the fleet's own servers are in 10.0.0.0/8"
     ));

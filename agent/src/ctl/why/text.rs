@@ -65,6 +65,7 @@ fn path(out: &mut String, path: &OwnedPath, answer: &Explanation, now: Timestamp
         Form::Unit => "the unit is the agent's",
         Form::Service => "the service is as the document says",
         Form::Package => "the package is as the document says",
+        Form::Release => "the release is as the document says",
         Form::Private => "the whole file is the agent's, in an account's own directory",
         Form::Group | Form::User => "the account is the agent's",
     };

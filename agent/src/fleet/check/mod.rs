@@ -11,6 +11,7 @@ mod packages;
 mod paths;
 mod php;
 mod products;
+mod releases;
 mod servers;
 mod services;
 pub(super) mod sites;

@@ -25,6 +25,7 @@ impl<'f> Check<'f> {
             self.cron(&product.cron, &at.then("cron"));
             self.files(Bundle::Product(name, product), &at);
             self.accounts(Bundle::Product(name, product), &at);
+            self.release_and_tests(name, product, &at);
         }
     }
 

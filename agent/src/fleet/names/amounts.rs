@@ -24,7 +24,7 @@ macro_rules! bounded {
 
             /// `None` out of bounds.
             pub const fn new(number: $number) -> Option<Self> {
-                if $least <= number && number <= $most { Some(Self(number)) } else { None }
+                if matches!(number, $least..=$most) { Some(Self(number)) } else { None }
             }
 
             /// The number.

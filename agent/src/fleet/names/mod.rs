@@ -119,6 +119,7 @@ mod account;
 mod file;
 mod key;
 mod php;
+mod release;
 mod web;
 
 pub use account::{AccountComment, AccountId, AccountName, GroupName, SudoRule};
@@ -127,6 +128,10 @@ pub use file::{
 };
 pub use key::PublicKey;
 pub use php::{Children, IniName, IniValue, PoolValue, Requests};
+pub use release::{
+    AnswerStatus, KeptReleases, PageText, ReleasePath, ReleaseVersion, RequestPath, Retries,
+    WarmUps,
+};
 pub use web::{
     DirectoryPath, ErrorStatus, LogFormat, Realm, RedirectStatus, RedirectUrl, SiteDomain,
 };

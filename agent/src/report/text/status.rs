@@ -11,7 +11,8 @@ use super::{
     signed_by,
 };
 use crate::report::{
-    BucketStatus, DocumentStatus, Health, Problem, Refusal, Severity, Status, TrustStatus,
+    BucketStatus, DocumentStatus, Health, Problem, ProductReadiness, Ready, Refusal, Severity,
+    Status, TrustStatus,
 };
 
 /// Mistakes of a refused document that are shown; the rest is counted.
@@ -103,6 +104,10 @@ pub fn status(status: &Status, heard: Heard, now: Timestamp, paint: Paint) -> St
         let label = if index == 0 { "database" } else { "" };
         row(&mut out, paint, label, &database_line(database, now));
     }
+    for (index, product) in status.readiness.iter().enumerate() {
+        let label = if index == 0 { "ready" } else { "" };
+        row(&mut out, paint, label, &readiness(product, now));
+    }
     if let Some(last) = &status.last_run {
         row(&mut out, paint, "last run", &run_line(last, now));
         if last.failed() {
@@ -141,6 +146,26 @@ pub fn status(status: &Status, heard: Heard, now: Timestamp, paint: Paint) -> St
         let _ = write!(out, "{}  {text}", paint.bold(&format!("{label:<9}")));
     }
     out
+}
+
+fn readiness(product: &ProductReadiness, now: Timestamp) -> String {
+    let release = product
+        .release
+        .as_ref()
+        .map_or_else(String::new, |release| format!(", release {release}"));
+    let (name, ready) = (&product.product, product.ready.as_str());
+    match product.ready {
+        Ready::True => format!(
+            "{name}: {ready}{release}, since {}",
+            ago(product.since, now)
+        ),
+        Ready::False => format!(
+            "{name}: {ready}{release}, since {}: {}",
+            ago(product.since, now),
+            product.reason
+        ),
+        Ready::Unknown => format!("{name}: {ready}{release}: {}", product.reason),
+    }
 }
 
 /// The problem that a reason is the headline of: which, and what else it says.

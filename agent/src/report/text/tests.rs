@@ -172,6 +172,7 @@ fn converged() -> Status {
         steps: StepCounts::default(),
         drift: vec![],
         services: vec![],
+        readiness: vec![],
         retired: None,
         latest_run: None,
         changed: None,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Area, Graph, Kind, Range, Reading, Seen, Unit, Value, What};
-use crate::report::{Outcome, Problem, ServiceDown, Severity, Status, StepCounts, row};
+use crate::report::{Outcome, Problem, Ready, ServiceDown, Severity, Status, StepCounts, row};
 
 static RUNS_GRAPH: Graph = Graph {
     name: "agentd_runs",
@@ -176,6 +176,18 @@ trouble!(
     &[]
 );
 
+trouble!(
+    NOT_READY,
+    Area::Run,
+    "not_ready",
+    "products_not_ready",
+    "products not ready",
+    "Products of this machine whose smoke tests fail",
+    |it| format!("not ready: {}", it.first("a product")),
+    "agentctl status",
+    &["services_down"]
+);
+
 static FAILING: What = What {
     area: Area::Run,
     name: "failing_time",
@@ -326,6 +338,12 @@ pub(super) fn readings(seen: Seen<'_>, now: Timestamp) -> Vec<Reading> {
             down.as_ref()
                 .map_or_else(Vec::new, |(serving, _)| serving.clone()),
         ),
+        Reading::count(
+            &NOT_READY,
+            status.map(|status| not_ready(status).len() as u64),
+        )
+        .alarms(Range::at_most(0.0))
+        .because(status.map_or_else(Vec::new, not_ready)),
         Reading::new(&FAILING, steps.map(|steps| failing_for(steps, now)))
             .alarms(Range::at_most(FAILING_CRITICAL))
             .because(failing),
@@ -351,6 +369,17 @@ pub(super) fn readings(seen: Seen<'_>, now: Timestamp) -> Vec<Reading> {
         Reading::count(&FAILURES, counters.map(|counters| counters.failures)),
         Reading::count(&REFUSALS, counters.map(|counters| counters.refusals)),
     ]
+}
+
+/// The products whose smoke tests fail, each with why.
+fn not_ready(status: &Status) -> Vec<String> {
+    let failing = status
+        .readiness
+        .iter()
+        .filter(|one| one.ready == Ready::False);
+    failing
+        .map(|one| format!("{}: {}", one.product, one.reason))
+        .collect()
 }
 
 /// What is said of the services that serve people and do not run, and of cron.

@@ -64,6 +64,7 @@ pub(in crate::report) fn converged() -> Status {
         steps: StepCounts::default(),
         drift: vec![],
         services: vec![],
+        readiness: vec![],
         retired: None,
         latest_run: Some(LatestRun {
             started: at("2026-11-23T02:59:10Z"),

@@ -12,6 +12,7 @@ use super::{current, php};
 use crate::fleet::names::Port;
 use crate::fleet::{Name, Tls};
 use crate::node::{SiteView, View};
+use crate::resource::{ProductReleases, served};
 use crate::system::certificate::Certificate;
 use crate::system::file::{Files, Found};
 use crate::system::platform::{Apache, Family, Platform};
@@ -56,6 +57,8 @@ pub struct ApacheFacts {
     pub(super) looked: Timestamp,
     /// What sites need besides.
     pub(super) needs: Needs,
+    /// The releases of products. `None`: nobody has looked.
+    pub(super) releases: Option<BTreeMap<Name, ProductReleases>>,
 }
 
 impl ApacheFacts {
@@ -137,6 +140,7 @@ pub(super) async fn observe(view: &View, platform: &Platform, files: &Files) -> 
         None => ApacheFacts::as_installed(),
     };
     facts.installed = installed;
+    facts.releases = Some(releases(sites, apache, files));
     facts.needs = needs;
     facts.user.clone_from(&user);
     facts.templates = templates(sites, platform, files);
@@ -157,6 +161,29 @@ pub(super) async fn observe(view: &View, platform: &Platform, files: &Files) -> 
 pub(super) fn user(files: &Files, platform: &Platform) -> String {
     let found = scan::scan(files, &platform.apache).and_then(|found| found.user);
     found.unwrap_or_else(|| usual_user(platform.family).to_owned())
+}
+
+/// What is known of the releases that sites are to be served from.
+fn releases(sites: &[SiteView], apache: &Apache, files: &Files) -> BTreeMap<Name, ProductReleases> {
+    let products: BTreeSet<&Name> = sites
+        .iter()
+        .filter(|site| site.release.is_some())
+        .map(|site| &site.product)
+        .collect();
+    if products.is_empty() {
+        return BTreeMap::new();
+    }
+    let mut served = served(files, apache);
+    products
+        .into_iter()
+        .map(|product| {
+            let served = served.remove(product).unwrap_or_default();
+            (
+                product.clone(),
+                ProductReleases::look(files, product, served),
+            )
+        })
+        .collect()
 }
 
 /// Whom Apache's workers run as where its configuration names a variable.

@@ -23,6 +23,7 @@ mod needs;
 mod neighbours;
 mod php;
 mod quote;
+mod release;
 mod scan;
 mod server;
 mod template;
@@ -48,8 +49,8 @@ use super::{
     OpenLogs, OthersSites, Phase, Precaution, Probe, Question, Refusal, Resource, ServedName, Step,
     Text, Thing, Unfit, Verb, Want, Wish, logs_of,
 };
-use crate::fleet::Pointer;
-use crate::fleet::names::Port;
+use crate::fleet::names::{Port, ReleaseVersion};
+use crate::fleet::{Name, Pointer};
 use crate::node::{SiteView, View};
 use crate::report::{Kind, Problem, Severity, StepName};
 use crate::system::command::CommandLine;
@@ -70,7 +71,9 @@ impl Sites {
     pub fn is_internal(path: &Path, diff: &str) -> bool {
         let name = path.file_name().and_then(std::ffi::OsStr::to_str);
         let is = |names: &[&str]| name.is_some_and(|name| names.contains(&name));
-        let probe = path.extension().is_some_and(|kind| kind == "probe");
+        let probe = path
+            .extension()
+            .is_some_and(|kind| kind == "probe" || kind == "release");
         let changed = || diff.lines().filter(|line| line.starts_with(['+', '-']));
         // The generation's name stands in it, which is another one with each change.
         let renamed = is(&[current::FIRST])
@@ -160,6 +163,11 @@ impl Resource for Sites {
                 desired.unfit.push(unfit(site, message, origin));
                 continue;
             }
+            if let Some(message) = release::not_ready(site, facts) {
+                let origin = site.origin.then("root");
+                desired.unfit.push(unfit(site, message, origin));
+                continue;
+            }
             let lacks = needs::lacks(site, &facts.needs, platform)
                 .or_else(|| tls::unusable(site, facts))
                 .or_else(|| tls::beside_plain(site, &view.sites))
@@ -241,7 +249,10 @@ impl Resource for Sites {
         if desired.unfit.is_empty() {
             let vhosts: Vec<_> = vhosts.into_iter().map(|(_, vhost)| vhost).collect();
             let log = error_log(platform);
-            desired.steps = vec![step(&view.sites, &vhosts, &platform.apache, &log, facts)];
+            let mut step = step(&view.sites, &vhosts, &platform.apache, &log, facts);
+            step.smoke = release::smoke(view, facts);
+            step.serves = release::serves(view, facts);
+            desired.steps = vec![step];
         }
         desired
     }
@@ -262,9 +273,24 @@ impl Resource for Sites {
                 .find(|old| old.product == site.product && old.name == site.name)
         };
         let sites = std::mem::take(&mut view.sites);
-        view.sites = (sites.into_iter())
+        let left_out = sites
+            .iter()
+            .filter(|site| members.contains(&member_name(site)));
+        let left_releases: BTreeSet<(Name, Option<ReleaseVersion>)> = left_out
+            .filter(|site| site.release.is_some())
+            .filter(|site| before(site).is_some_and(|old| old.release != site.release))
+            .map(|site| (site.product.clone(), site.release.clone()))
+            .collect();
+        let left_releases: BTreeSet<_> = left_releases
+            .iter()
+            .map(|(product, release)| (product, release))
+            .collect();
+        view.sites = (sites.iter().cloned())
             .filter_map(|site| {
-                if members.contains(&member_name(&site)) {
+                // The sites of a product are served from one release: what one of them cannot do, none of them does.
+                let goes_along = left_releases.contains(&(&site.product, &site.release))
+                    && before(&site).is_some_and(|old| old.release != site.release);
+                if members.contains(&member_name(&site)) || goes_along {
                     before(&site).filter(|old| old.site != site.site).cloned()
                 } else {
                     Some(site)
@@ -454,6 +480,7 @@ fn step(
     }];
     for (site, vhost) in sites.iter().zip(vhosts) {
         pieces.extend(vhost.files.iter().cloned());
+        pieces.extend(release::piece(site));
         if vhost.answers {
             pieces.push(Piece {
                 name: format!("{}.probe", names::stem(site)),

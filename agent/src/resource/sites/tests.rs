@@ -35,6 +35,7 @@ fn debian() -> Platform {
 
 fn site(name: &str, wish: serde_json::Value) -> SiteView {
     SiteView {
+        release: None,
         product: fixtures::name("shop"),
         name: fixtures::name(name),
         site: serde_json::from_value(wish).unwrap(),
