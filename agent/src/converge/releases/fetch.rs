@@ -145,6 +145,7 @@ async fn piece_by_piece(
         }
     };
     let mut tagged = arriving.size() > 0;
+    let is_resumed = tagged;
     loop {
         let piece = match reader.next().await {
             Ok(Some(piece)) => piece,
@@ -193,6 +194,12 @@ async fn piece_by_piece(
     if arrived.sha256 != sha256 {
         let found = arrived.sha256.clone();
         arrived.forget()?;
+        if is_resumed {
+            // What was there of it may have been damaged on this disk.
+            return Ok(Err(Failed::ForNow(
+                "what had come of it before was damaged: it is fetched anew".into(),
+            )));
+        }
         return Ok(Err(Failed::ForGood(format!(
             "the SHA-256 of {} is {found}, and the document says {sha256}: it is another archive, or was changed on its way",
             bucket.url(object)
@@ -215,4 +222,158 @@ fn no_room(files: &Files, more: u64) -> Option<String> {
             ROOM >> 20
         )
     })
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests play the part of others")]
+mod tests {
+    use super::*;
+    use crate::bucket::PIECE;
+    use crate::settings::{BucketUrl, S3Settings};
+    use crate::system::digest::sha256_hex;
+    use crate::system::root::Root;
+
+    const OBJECT: &str = "releases/shop/1.tar.zst";
+
+    struct Place {
+        dir: tempfile::TempDir,
+        files: Files,
+        bucket: Bucket,
+        archive: Vec<u8>,
+        sha256: String,
+    }
+
+    impl Place {
+        /// A bucket with an archive of three pieces.
+        async fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let settings = S3Settings {
+                endpoint: None,
+                region: None,
+                path_style: false,
+                timeout: Duration::from_secs(10),
+            };
+            let url = BucketUrl::Directory(dir.path().join("bucket"));
+            let bucket = Bucket::open(&url, &settings).await;
+            let pieces = usize::try_from(PIECE).unwrap() * 2 + 1000;
+            let archive: Vec<u8> = (0..pieces).map(|at| (at % 251) as u8).collect();
+            bucket.put(OBJECT, archive.clone(), None).await.unwrap();
+            let root = dir.path().join("root");
+            std::fs::create_dir(&root).unwrap();
+            Self {
+                files: Files::new(Root::machine_at(&root)),
+                sha256: sha256_hex(&archive),
+                dir,
+                bucket,
+                archive,
+            }
+        }
+
+        async fn fetch(&self, sha256: &str) -> Result<(), Failed> {
+            let fetched = piece_by_piece(&self.bucket, &self.files, OBJECT, sha256, &|_| ());
+            fetched.await.unwrap()
+        }
+
+        /// What a fetch that was cut off after some bytes leaves.
+        async fn cut_off(&self, bytes: &[u8]) {
+            let tag = self.bucket.get_range(OBJECT, 0, 1, None).await.unwrap().tag;
+            let path = archive_path(&self.sha256);
+            self.files
+                .write(&path.with_extension("partial"), bytes, MODE)
+                .unwrap();
+            self.files
+                .write(&path.with_extension("tag"), tag.0.as_bytes(), MODE)
+                .unwrap();
+        }
+
+        fn has_it(&self) -> bool {
+            let path = self
+                .dir
+                .path()
+                .join("root")
+                .join(archive_path(&self.sha256).strip_prefix("/").unwrap());
+            std::fs::read(path).is_ok_and(|bytes| bytes == self.archive)
+        }
+
+        fn names(&self) -> Vec<String> {
+            self.files
+                .list(Path::new(crate::resource::ARCHIVES))
+                .unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_archive_comes_whole_or_from_where_it_was_cut_off() {
+        let place = Place::new().await;
+        assert!(place.fetch(&place.sha256).await.is_ok());
+        assert!(place.has_it());
+        assert_eq!(place.names(), [place.sha256.as_str()]);
+
+        let place = Place::new().await;
+        let came = usize::try_from(PIECE).unwrap();
+        place.cut_off(&place.archive[..came]).await;
+        // Had it begun anew, the object's beginning would have been asked for.
+        let asked = std::cell::RefCell::new(Vec::new());
+        let progress = |what: &str| asked.borrow_mut().push(what.to_owned());
+        let fetched = piece_by_piece(
+            &place.bucket,
+            &place.files,
+            OBJECT,
+            &place.sha256,
+            &progress,
+        );
+        assert!(fetched.await.unwrap().is_ok());
+        assert!(place.has_it());
+        assert_eq!(
+            asked.borrow().len(),
+            3,
+            "a word before, and one for each of two pieces: {asked:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_damaged_beginning_is_fetched_anew_and_another_archive_never() {
+        let place = Place::new().await;
+        place.cut_off(&vec![7; 1000]).await;
+        assert!(matches!(
+            place.fetch(&place.sha256).await,
+            Err(Failed::ForNow(_))
+        ));
+        assert!(place.fetch(&place.sha256).await.is_ok() && place.has_it());
+
+        let place = Place::new().await;
+        let other = "0".repeat(64);
+        assert!(matches!(place.fetch(&other).await, Err(Failed::ForGood(_))));
+        assert!(place.names().is_empty(), "{:?}", place.names());
+
+        // It was replaced since: what had come of the old one is of no use.
+        let mut place = Place::new().await;
+        place.cut_off(&place.archive[..1000]).await;
+        place.archive[0] = 9;
+        place
+            .bucket
+            .put(OBJECT, place.archive.clone(), None)
+            .await
+            .unwrap();
+        let sha256 = std::mem::replace(&mut place.sha256, sha256_hex(&place.archive));
+        let from = archive_path(&sha256);
+        let to = archive_path(&place.sha256);
+        for ending in ["partial", "tag"] {
+            place
+                .files
+                .rename(&from.with_extension(ending), &to.with_extension(ending))
+                .unwrap();
+        }
+        assert!(place.fetch(&place.sha256).await.is_ok() && place.has_it());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_asked_for_again() {
+        let place = Place::new().await;
+        place.bucket.delete(OBJECT, None).await.unwrap();
+        assert!(matches!(
+            place.fetch(&place.sha256).await,
+            Err(Failed::ForNow(_))
+        ));
+    }
 }

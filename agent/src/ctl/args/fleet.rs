@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::fleet::Name;
+use crate::fleet::names::ReleaseVersion;
 
 /// What `agentctl fleet` takes before or after its commands.
 #[derive(Debug, Clone, Args)]
@@ -277,6 +278,26 @@ pub enum FleetCommand {
         /// What to do
         #[command(subcommand)]
         command: KeyCommand,
+    },
+
+    /// Upload a product's release, and print what the document has to say of it
+    #[command(
+        long_about = "Upload a product's release, and print what the document has to say of it.\n\n\
+            The archive is unpacked beside everything first, as machines will: what they would refuse is told here. It goes to \
+            releases/PRODUCT/VERSION.tar.zst (or .tar.gz), which nobody can write twice; what is there already with the same \
+            content is taken. Nothing is published: put the printed lines into the document.",
+        after_help = "Exit code: 0 it is there; 1 not.\n\nExample:\n  tar -C build --zstd -cf 2026-11-28.1.tar.zst . && agentctl fleet release shop 2026-11-28.1.tar.zst"
+    )]
+    Release {
+        /// The product
+        #[arg(value_name = "PRODUCT")]
+        product: Name,
+        /// The archive: .tar.zst, .tar.gz or .tgz
+        #[arg(value_name = "ARCHIVE")]
+        archive: PathBuf,
+        /// The release's version [default: the archive's name without its ending]
+        #[arg(long, value_name = "VERSION")]
+        version: Option<ReleaseVersion>,
     },
 
     /// List the published versions: who signed them, when, and what changed

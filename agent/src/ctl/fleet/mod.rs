@@ -10,6 +10,7 @@ mod log;
 mod plan;
 mod publish;
 mod published;
+mod release;
 mod signer;
 mod verify;
 mod walk;
@@ -60,6 +61,11 @@ async fn run(desk: &Desk, command: &FleetCommand) -> Result<u8, Failure> {
         FleetCommand::Cosign { file, yes } => publish::cosign(desk, file, *yes).await,
         FleetCommand::Publish { file, how } => publish::publish_file(desk, file, how).await,
         FleetCommand::Key { command } => key::key(desk, command).await,
+        FleetCommand::Release {
+            product,
+            archive,
+            version,
+        } => release::release(desk, product, archive, version.as_ref()).await,
         FleetCommand::Log { number } => log::log(desk, *number).await,
         FleetCommand::Show { version } => log::show(desk, *version).await,
         FleetCommand::Rollback { version, how } => publish::rollback(desk, *version, how).await,
