@@ -252,6 +252,7 @@ mod tests {
                 path_style: false,
                 timeout: Duration::from_secs(10),
             };
+            std::fs::create_dir(dir.path().join("bucket")).unwrap();
             let url = BucketUrl::Directory(dir.path().join("bucket"));
             let bucket = Bucket::open(&url, &settings).await;
             let pieces = usize::try_from(PIECE).unwrap() * 2 + 1000;
