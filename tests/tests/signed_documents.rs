@@ -271,3 +271,72 @@ fn a_persisted_document_is_verified_again_at_a_start() {
     let log = agent.said();
     assert!(log.contains("is not among the trusted ones"), "{log}");
 }
+
+#[test]
+fn a_box_that_dies_twice_of_a_document_goes_on_with_the_one_before_and_says_so() {
+    for point in ["a new document is about to be read", "before the ledger"] {
+        let world = World::new();
+        world.publish(&world.both(&signed("shop", 5, "10.0.0.2")));
+        let agent = world.start();
+        world.see("version 5", |status| status["health"] == "converged");
+        world.see("its hosts", |_| {
+            world.scratch.read("/etc/hosts").contains("10.0.0.2")
+        });
+        drop(agent);
+
+        let crash = world.dir.path().join("crash");
+        let env = [("AGENTD_CRASH_IF", crash.display().to_string())];
+        world.publish(&world.both(&signed("shop", 6, "10.0.0.66")));
+        for _ in 0..2 {
+            put(&crash, point);
+            let mut agent = Agent::start(world.scratch.root(), &[], &env).unwrap();
+            agent.end(SOON).unwrap();
+            assert!(!crash.exists(), "{point}");
+        }
+        if point.contains("read") {
+            // It is not read any more: nobody dies of it.
+            put(&crash, point);
+        }
+        let agent = Agent::start(world.scratch.root(), &[], &env).unwrap();
+        let status = world.see(point, |status| {
+            let error = status["refused"]["errors"][0].as_str();
+            error.is_some_and(|error| error.contains("died 2 times"))
+        });
+        assert_eq!(status["document"]["version"], 5, "{point}");
+        world.see("the hosts of before", |_| {
+            world.scratch.read("/etc/hosts").contains("10.0.0.2")
+        });
+        // Another version is taken; an older one still is not.
+        let _ = fs::remove_file(&crash);
+        world.publish(&world.both(&signed("shop", 7, "10.0.0.7")));
+        world.see("version 7", |status| status["document"]["version"] == 7);
+        world.see("converged", |status| status["health"] == "converged");
+        assert!(
+            !world
+                .scratch
+                .path("/var/lib/agentd/considered.json")
+                .exists(),
+            "{point}"
+        );
+        drop(agent);
+    }
+}
+
+#[test]
+fn an_agent_that_is_told_to_stop_died_of_nothing() {
+    let world = World::new();
+    world.publish(&world.both(&signed("shop", 5, "10.0.0.2")));
+    for _ in 0..4 {
+        let mut agent = world.start();
+        world.see("version 5", |status| status["document"]["version"] == 5);
+        agent.signal(nix::sys::signal::Signal::SIGTERM).unwrap();
+        agent.end(SOON).unwrap();
+    }
+    assert!(
+        !world
+            .scratch
+            .path("/var/lib/agentd/considered.json")
+            .exists()
+    );
+    assert_eq!(world.scratch.status()["document"]["version"], 5);
+}

@@ -1,6 +1,7 @@
 //! Intake of documents: fetch, read, accept or refuse, persist the last good one.
 
 mod advice;
+mod considered;
 mod persisted;
 mod rules;
 mod succession;
@@ -17,11 +18,13 @@ use crate::report::{DocumentId, Refusal, TrustStatus};
 use crate::settings::Settings;
 use crate::system::digest::sha256;
 use crate::system::file::{FileError, Files, Found};
-use crate::system::{chain, clock};
+use crate::system::{chain, clock, crash};
+use considered::Considered;
 use persisted::Meta;
 use rules::{Acceptance, Standing};
 use succession::{Succession, Walk, Walked};
 
+pub use considered::{BEFORE, note_start};
 pub use persisted::{BAD, DOCUMENT, META};
 pub use succession::TRUST;
 
@@ -174,6 +177,7 @@ pub struct Intake {
     files: Files,
     terms: Terms,
     succession: Succession,
+    considered: Considered,
     writes: bool,
     accepted: Option<Accepted>,
     /// The highest version that was ever accepted. It outlives a damaged copy of the document.
@@ -196,7 +200,8 @@ impl Intake {
     /// by those who must, is as none: a warning is logged, and it is set aside once there is a good one.
     pub fn open(files: &Files, terms: Terms) -> Result<Self, FileError> {
         let succession = Succession::load(files, &terms)?;
-        let kept = persisted::load(files, terms.pinned.as_ref(), &succession)?;
+        let considered = Considered::load(files)?;
+        let kept = persisted::load(files, terms.pinned.as_ref(), &succession, &considered)?;
         let highest_trust = kept.meta.as_ref().map_or(0, |meta| meta.trust);
         let known = kept.meta.as_ref().filter(|_| kept.fits).map(|meta| Known {
             tag: meta.tag.clone(),
@@ -207,14 +212,24 @@ impl Intake {
             confirmed: fetched.unwrap_or(document.fleet.issued.0),
             document,
         });
-        let highest = accepted
+        let own = accepted
             .as_ref()
-            .map(|accepted| accepted.document.id.clone())
-            .or_else(|| kept.meta.map(|meta| meta.id));
+            .map(|accepted| accepted.document.id.clone());
+        // A box that dies of its newest document stands on the one before, and has accepted the newest all the same.
+        let recorded = kept.meta.map(|meta| meta.id);
+        let highest = match (own, recorded) {
+            (Some(own), Some(recorded))
+                if recorded.fleet == own.fleet && recorded.version > own.version =>
+            {
+                Some(recorded)
+            }
+            (own, recorded) => own.or(recorded),
+        };
         Ok(Self {
             files: files.clone(),
             terms,
             succession,
+            considered,
             highest_trust,
             writes: true,
             accepted,
@@ -293,6 +308,14 @@ impl Intake {
             Found::File { bytes, .. } => Ok(Some(bytes)),
             _ => Ok(None),
         }
+    }
+
+    /// A run with the accepted document has ended, or is not to be made: whatever comes now is not its doing.
+    pub fn settle(&mut self) -> Result<(), FileError> {
+        if self.writes {
+            self.considered.end(&self.files)?;
+        }
+        Ok(())
     }
 
     /// Asks the bucket once. A 304 writes nothing to disk.
@@ -377,6 +400,24 @@ impl Intake {
             refused.known = known;
             return Ok(Polled::Refused(refused.refusal.clone()));
         }
+        if let Some(why) = self.considered.refuses(digest) {
+            let refusal = Refusal {
+                version: None,
+                since: now,
+                errors: vec![why],
+            };
+            self.refused = Some(Refused {
+                known,
+                digest,
+                refusal: refusal.clone(),
+                expired: None,
+            });
+            return Ok(Polled::Refused(refusal));
+        }
+        if self.writes {
+            self.considered.begin(&self.files, digest)?;
+        }
+        crash::point("a new document is about to be read");
         let trust = self.succession.trust();
         let number = self.succession.number();
         let standing = Standing {
@@ -414,6 +455,7 @@ impl Intake {
                     self.highest_trust = number;
                     self.known = Some(known);
                 }
+                self.settle()?;
                 Ok(self.unchanged(now))
             }
             Acceptance::New(document) => {
@@ -452,6 +494,7 @@ impl Intake {
                     since: now,
                     errors,
                 };
+                self.settle()?;
                 self.refused = Some(Refused {
                     known,
                     digest,

@@ -56,6 +56,7 @@ pub fn seal(files: &Files) -> Result<Sealed, FileError> {
         intake::DOCUMENT.into(),
         intake::META.into(),
         intake::TRUST.into(),
+        intake::BEFORE.into(),
     ]
     .into();
     kept.extend(ledger.copies());

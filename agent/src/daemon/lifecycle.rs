@@ -25,7 +25,9 @@ use super::systemd;
 use super::watchdog::Watchdog;
 use crate::control::server::{ControlServer, DaemonChannels};
 use crate::converge::Session;
+use crate::converge::intake::note_start;
 use crate::settings::{RUN_DIR, Settings};
+use crate::system::chain;
 use crate::system::file::Files;
 use crate::system::lock::Lock;
 
@@ -69,6 +71,8 @@ pub(super) async fn run_until_stopped(settings: Settings) -> Result<u8, Box<dyn 
         env!("CARGO_PKG_VERSION")
     );
 
+    // Before any document is read: it may be the one that the daemon before this one died of.
+    note_start(&Files::new(root.clone()))?;
     systemd::status("finding out which server this is");
     let session = tokio::select! {
         session = Session::open(settings) => session?,
@@ -128,6 +132,15 @@ pub(super) async fn run_until_stopped(settings: Settings) -> Result<u8, Box<dyn 
         }
     }
     event_loop.drivers.stop().await;
+    // Told to stop: nobody died of anything.
+    if let Err(error) = event_loop.session.intake.settle() {
+        tracing::warn!(
+            event = "state-not-read",
+            error = chain(&error),
+            "{}",
+            chain(&error)
+        );
+    }
     // Closes the channels: the control server ends by itself, once who waits has been told.
     drop(event_loop);
     let _ = timeout(GOODBYE_PATIENCE, serving).await;

@@ -48,6 +48,7 @@ pub(super) async fn once(settings: Settings) -> Result<u8, Box<dyn Error>> {
         .converger
         .run(&intent, Trigger::Person, &|_, _| ())
         .await?;
+    session.intake.settle()?;
     state.ran(&intent, &found_by, &record);
     state.services =
         service_health::down_services(&session.settings, session.converger.files()).await;

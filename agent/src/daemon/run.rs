@@ -43,6 +43,15 @@ impl EventLoop {
         self.next_check = Instant::now() + CHECK_INTERVAL;
         let answer = self.try_run(trigger, retry, trouble).await;
         let answer = answer.unwrap_or_else(|message| Reply::Failed { message });
+        if let Err(error) = self.session.intake.settle() {
+            // Not fatal: at worst a later death is laid at this document's door.
+            tracing::warn!(
+                event = "state-not-read",
+                error = chain(&error),
+                "that a document was taken well could not be noted: {}",
+                chain(&error)
+            );
+        }
         self.check_services(trigger).await;
         self.finish_booting();
         if std::mem::take(&mut self.master_changed) {

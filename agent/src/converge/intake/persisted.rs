@@ -8,12 +8,14 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::considered::{BEFORE, Considered};
 use super::succession::Succession;
 use crate::bucket::Tag;
 use crate::fleet::names::KeyName;
 use crate::fleet::{Document, Name};
 use crate::report::DocumentId;
 use crate::system::crash;
+use crate::system::digest::sha256;
 use crate::system::file::{FileError, Files, Found};
 
 /// The last good document, byte for byte.
@@ -91,6 +93,7 @@ pub(super) fn load(
     files: &Files,
     pinned: Option<&Name>,
     succession: &Succession,
+    considered: &Considered,
 ) -> Result<Persisted, FileError> {
     let meta = load_meta(files)?;
     let bytes = match files.read(Path::new(DOCUMENT))? {
@@ -113,6 +116,9 @@ pub(super) fn load(
             });
         }
     };
+    if let Some(why) = considered.refuses(sha256(&bytes)) {
+        return the_one_before(files, meta, succession, &why);
+    }
     // Verified again: the settings may trust others now than when it was accepted. Who vouched for it when that was enough,
     // before trust moved, is enough to go on standing on it.
     let trust = &succession.trust();
@@ -157,6 +163,37 @@ pub(super) fn load(
     })
 }
 
+/// What the box goes on with where it dies of its document. That this was accepted goes on to count.
+fn the_one_before(
+    files: &Files,
+    meta: Option<Meta>,
+    succession: &Succession,
+    why: &str,
+) -> Result<Persisted, FileError> {
+    tracing::warn!(
+        event = "document-copy-unusable",
+        path = DOCUMENT,
+        why,
+        "the last document, {DOCUMENT}, is not used, and the one before is: {why}"
+    );
+    let before = match files.read(Path::new(BEFORE))? {
+        Found::File { bytes, .. } => {
+            let trust = succession.trust();
+            let read = Document::read_accepted_trusted(&bytes, &trust);
+            let number = succession.number().saturating_sub(1);
+            read.or_else(|_| Document::read_accepted_trusted(&bytes, &succession.trust_at(number)))
+                .ok()
+        }
+        _ => None,
+    };
+    Ok(Persisted {
+        document: before,
+        meta,
+        fits: false,
+        damaged: None,
+    })
+}
+
 pub(super) fn load_meta(files: &Files) -> Result<Option<Meta>, FileError> {
     let Found::File { bytes, .. } = files.read(Path::new(META))? else {
         return Ok(None);
@@ -191,6 +228,12 @@ fn unusable(id: &DocumentId, meta: Option<&Meta>, pinned: Option<&Name>) -> Opti
 
 /// Persists a document that was accepted.
 pub(super) fn keep(files: &Files, bytes: &[u8], meta: &Meta) -> Result<(), FileError> {
+    // What the box stood on until now: should it die of the new one, it goes on with that.
+    if let Found::File { bytes: before, .. } = files.read(Path::new(DOCUMENT))?
+        && before != bytes
+    {
+        files.write(Path::new(BEFORE), &before, MODE)?;
+    }
     files.write(Path::new(DOCUMENT), bytes, MODE)?;
     crash::point("document persisted, its record not");
     keep_meta(files, meta)

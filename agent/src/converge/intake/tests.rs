@@ -98,7 +98,12 @@ impl Box {
     }
 
     async fn poll(&mut self) -> Polled {
-        self.intake.poll(&self.bucket).await.unwrap()
+        let polled = self.intake.poll(&self.bucket).await.unwrap();
+        if matches!(polled, Polled::New) {
+            // As after the run that follows.
+            self.intake.settle().unwrap();
+        }
+        polled
     }
 
     async fn refused(&mut self) -> Refusal {

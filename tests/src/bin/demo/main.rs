@@ -46,11 +46,11 @@ fn main() -> ExitCode {
 fn play(mut stage: Stage) -> Result<(), Box<dyn Error>> {
     stage.scene(
         "A box that knows nothing yet",
-        "The bucket holds the fleet document: who is who, and what each product needs. This box is web-1, with an\n\
-         ordinary /etc/hosts.",
+        "The bucket holds the fleet document: who is who, and what each product needs. The operator signs it with an SSH key,\n\
+         which the box trusts. This box is web-1, with an ordinary /etc/hosts.",
     );
     stage.write("/etc/hosts", "127.0.0.1\tlocalhost\n192.0.2.44\tprinter\n")?;
-    stage.publish(SAMPLE)?;
+    stage.begin(SAMPLE)?;
     stage.start_agent()?;
     stage.wait_for_run(1)?;
     stage.tree("/etc", 3)?;
@@ -126,7 +126,8 @@ fn play(mut stage: Stage) -> Result<(), Box<dyn Error>> {
 
     stage.scene(
         "A broken document",
-        "Somebody is in a hurry: a misspelt field, a server that does not exist, an impossible schedule.",
+        "Somebody is in a hurry: a misspelt field, a server that does not exist, an impossible schedule. The desk would not sign\n\
+         that, so it is copied into the bucket by hand.",
     );
     let broken = stage.edit(
         &next,
@@ -142,12 +143,13 @@ fn play(mut stage: Stage) -> Result<(), Box<dyn Error>> {
     let file = stage.file("broken.json", &broken)?;
     stage.ctl(&["validate", &file], 3)?;
     let before = stage.fingerprint()?;
-    stage.publish(&broken)?;
+    let published = stage.published()?;
+    stage.publish_by_hand(&broken)?;
     stage.wait_for_refusal()?;
     stage.ctl(&["status"], 2)?;
     stage.expect_unchanged(&before)?;
-    stage.seen("the desk finds it first; published all the same, not one byte under /etc changed.");
-    stage.publish(&next)?;
+    stage.seen("the desk finds it first; and what nobody signed changes not one byte under /etc.");
+    stage.put_back(&published)?;
     stage.wait_converged()?;
 
     stage.scene(
@@ -176,7 +178,7 @@ fn play(mut stage: Stage) -> Result<(), Box<dyn Error>> {
     );
 
     stage.scene("The bucket is back", "And all is well.");
-    stage.start_bucket(&next)?;
+    stage.start_bucket(&published)?;
     stage.wait_converged()?;
     stage.ctl(&["status"], 4)?;
     stage.seen("it came back by itself.");

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use node_agent_tests::s3::{Access, S3Server};
+use node_agent_tests::signing::{KeyFile, trust_section};
 use serde_json::Value;
 
 /// How long anything in the demonstration may take.
@@ -87,14 +88,6 @@ impl Stage {
             "The box of this demonstration is the directory {}, the bucket is on {address}; both go at its end.",
             stage.scratch.path().display()
         ));
-        stage.write(
-            "/etc/agentd/agentd.toml",
-            &format!(
-                "fleet = \"s3://fleet/prod\"\nnode = \"web-1\"\ntrust = \"none\"\npoll = \"500ms\"\n\n\
-                 [s3]\nendpoint = \"http://{address}\"\npath_style = true\ntimeout = \"2s\"\n"
-            ),
-        )?;
-        stage.show_if_verbose("/etc/agentd/agentd.toml")?;
         Ok(stage)
     }
 
@@ -144,14 +137,80 @@ impl Stage {
         eprintln!("demo: `cargo demo -- --verbose` shows more");
     }
 
-    /// Puts the document into the bucket, as the operator's publishing does.
+    /// Begins the fleet at the operator's desk, and tells the box where it is and whose signatures count.
+    pub fn begin(&self, document: &str) -> Result<()> {
+        let key = KeyFile::new(self.scratch.path(), "operator").map_err(|error| {
+            format!("the operator's key: {error} (ssh-keygen is in the package openssh-client)")
+        })?;
+        let s3 = format!(
+            "[s3]\nendpoint = \"http://{}\"\npath_style = true\ntimeout = \"2s\"\n",
+            self.address
+        );
+        let trust = format!("{}\n{s3}", trust_section(&[&key], 1));
+        let key = key.path.display().to_string();
+        self.write(
+            "/etc/agentd/agentd.toml",
+            &format!("fleet = \"s3://fleet/prod\"\nnode = \"web-1\"\npoll = \"500ms\"\n\n{trust}"),
+        )?;
+        self.show_if_verbose("/etc/agentd/agentd.toml")?;
+        let desk = format!("fleet = \"s3://fleet/prod\"\nkey = {key:?}\n\n{trust}");
+        self.file("desk.toml", &desk)?;
+        self.publish(document)
+    }
+
+    /// The operator at the desk: checks, signs and publishes the document.
     pub fn publish(&self, document: &str) -> Result<()> {
+        let file = self.file("fleet.json", document)?;
+        let output = self.fleet(&["publish", &file, "--yes", "--any-version"])?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into());
+        }
+        Self::print(&self.dim("  $ agentctl fleet publish fleet.json"));
+        let said = String::from_utf8_lossy(&output.stdout);
+        Self::print(&self.dim(&format!("  │ {}", said.trim_end())));
+        Ok(())
+    }
+
+    /// Puts a document into the bucket by hand, as whoever can write there may; the desk's own attempt says why it would not.
+    pub fn publish_by_hand(&self, document: &str) -> Result<()> {
         let bucket = self.bucket.as_ref().ok_or("the bucket is away")?;
         bucket.put("prod/fleet.json", document.to_owned());
-        if self.verbose {
-            Self::print(&self.dim("  (published: s3://fleet/prod/fleet.json)"));
-        }
+        Self::print(&self.dim("  $ aws s3 cp broken.json s3://fleet/prod/fleet.json"));
         Ok(())
+    }
+
+    /// What was published last, byte for byte.
+    pub fn published(&self) -> Result<Vec<u8>> {
+        let bucket = self.bucket.as_ref().ok_or("the bucket is away")?;
+        let bytes = bucket
+            .get("prod/fleet.json")
+            .ok_or("nothing is published")?;
+        Ok(bytes.to_vec())
+    }
+
+    /// Puts back what was published.
+    pub fn put_back(&self, published: &[u8]) -> Result<()> {
+        let bucket = self.bucket.as_ref().ok_or("the bucket is away")?;
+        bucket.put("prod/fleet.json", published.to_vec());
+        Ok(())
+    }
+
+    /// Runs `agentctl fleet` at the desk.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "each request of it has a deadline, and it asks nothing"
+    )]
+    fn fleet(&self, arguments: &[&str]) -> Result<std::process::Output> {
+        let env = self.bucket.as_ref().ok_or("the bucket is away")?.env();
+        let desk = self.scratch.path().join("desk.toml");
+        let mut command = Command::new(self.bin.join("agentctl"));
+        command
+            .args(["--color", "never", "fleet", "--desk"])
+            .arg(desk)
+            .args(arguments)
+            .envs(env)
+            .stdin(Stdio::null());
+        Ok(command.output()?)
     }
 
     /// Publishes and waits until the box stands on that version.
@@ -321,9 +380,9 @@ impl Stage {
         Self::print(&self.dim("  (the bucket refuses connections now)"));
     }
 
-    pub fn start_bucket(&mut self, document: &str) -> Result<()> {
+    pub fn start_bucket(&mut self, published: &[u8]) -> Result<()> {
         let bucket = S3Server::start_at(self.address, Access::default())?;
-        bucket.put("prod/fleet.json", document.to_owned());
+        bucket.put("prod/fleet.json", published.to_vec());
         self.bucket = Some(bucket);
         Ok(())
     }
