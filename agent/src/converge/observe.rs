@@ -68,15 +68,14 @@ impl Observed {
     /// Whether anything is wanted in a later wave than this one, or could be once this one has changed something: what waits
     /// for packages, accounts, releases or sites.
     pub(super) fn has_later(&self, wave: Wave) -> bool {
+        // What could not be worked out may wait for what this wave brings.
         let waits = !self.desired.keep.is_empty() || !self.desired.left_out.is_empty();
         if waits && wave < Wave::Proof {
             return true;
         }
         let all = self.desired.steps.iter();
         let all = all.chain(self.fallback.iter().flat_map(|fallback| &fallback.steps));
-        // What could not be worked out may wait for what this wave brings.
-        let is_waiting = !(self.desired.left_out.is_empty() && self.desired.keep.is_empty());
-        is_waiting || all.into_iter().any(|step| step.wave > wave)
+        all.into_iter().any(|step| step.wave > wave)
     }
 }
 
