@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
-use node_agent_tests::machine::{Fleet, FleetBucket, Image, MachineSpec, wait_until, with_agent};
+use node_agent_tests::machine::{
+    Fleet, FleetBucket, Image, MachineSpec, run, wait_until, with_agent,
+};
 use serde_json::{Value, json};
 
 /// Smoke tests are asked each minute.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 const HOST: &str = "shop.example.com";
 
 fn shop(version: &str, sha256: &str) -> Value {
@@ -23,20 +25,16 @@ fn shop(version: &str, sha256: &str) -> Value {
 /// An archive of three pieces, as the bucket has it.
 fn large(version: &str) -> (Vec<u8>, String) {
     let dir = tempfile::tempdir().unwrap();
+    let archive = dir.path().join("archive.tar.gz").display().to_string();
     let script = format!(
-        "set -e; cd \"$1\"; mkdir public; echo 'release {version}' > public/index.html; echo 'ok {version}' > public/health
-         head -c 20000000 /dev/urandom > noise; tar -czf ../\"$2\" .; cat ../\"$2\"; rm ../\"$2\""
+        "set -e; cd \"$(mktemp -d)\"; mkdir public; echo 'release {version}' > public/index.html; echo 'ok {version}' > public/health
+         head -c 20000000 /dev/urandom > noise; tar -czf \"$1\" .; rm -r \"$PWD\""
     );
-    let name = format!("{}.tar.gz", dir.path().file_name().unwrap().display());
-    let packed = std::process::Command::new("bash")
-        .args(["-c", &script, "bash"])
-        .arg(dir.path())
-        .arg(name)
-        .output()
-        .unwrap();
-    assert!(packed.status.success(), "{packed:?}");
-    let sha256 = node_agent::system::digest::sha256_hex(&packed.stdout);
-    (packed.stdout, sha256)
+    let packed = run(&["bash", "-c", &script, "bash", &archive], b"", SOON).unwrap();
+    assert!(packed.success(), "{packed:?}");
+    let bytes = std::fs::read(archive).unwrap();
+    let sha256 = node_agent::system::digest::sha256_hex(&bytes);
+    (bytes, sha256)
 }
 
 #[test]
