@@ -428,7 +428,7 @@ fn killed_at_any_point_the_next_start_converges_on_debian() {
 
 #[test]
 fn killed_at_any_point_the_next_start_converges_on_centos() {
-    killed_at_points(Image::CentosLayout, 1);
+    killed_at_points(Image::CentosLayout, 2);
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ pub use database::{
     LeaseStatus, Part, Place, ServerSeen, Trouble,
 };
 pub use node_report::{
-    Machine, NodeReport, ReportedDatabase, ReportedDocument, ReportedRefusal, ReportedRun,
-    ReportingAgent,
+    Machine, NodeReport, ReportedDatabase, ReportedDocument, ReportedReadiness, ReportedRefusal,
+    ReportedRun, ReportingAgent,
 };
 pub use readiness::{ProductReadiness, Ready};
 pub use row::{Kind, Problem, Severity, StepName};

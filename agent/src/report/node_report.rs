@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::database::Part;
+use super::readiness::Ready;
 use super::status::{Health, Status, StepCounts};
-use crate::fleet::names::ZoneName;
+use crate::fleet::names::{KeyName, ZoneName};
 use crate::fleet::{DocumentId, Name};
 
 /// The most alarms of a report.
@@ -52,6 +53,9 @@ pub struct NodeReport {
     pub services_down: Vec<String>,
     /// The last run that did something.
     pub last_run: Option<ReportedRun>,
+    /// Whether it serves its products as their smoke tests want, and from which release.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub readiness: Vec<ReportedReadiness>,
     /// The databases of its products.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub databases: Vec<ReportedDatabase>,
@@ -86,8 +90,11 @@ pub struct ReportedDocument {
     /// Which.
     #[serde(flatten)]
     pub id: DocumentId,
-    /// Who vouches for it.
+    /// Who must vouch for it: `none`, or so many keys: `1 of 3 keys`.
     pub trust: String,
+    /// Who does: the names of the trusted keys that signed it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signers: Vec<KeyName>,
 }
 
 /// A document that a machine did not accept.
@@ -116,6 +123,19 @@ pub struct ReportedRun {
     pub steps: usize,
     /// How many of them failed.
     pub failed: usize,
+}
+
+/// Whether a machine is ready to serve a product.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportedReadiness {
+    /// The product.
+    pub product: Name,
+    /// Whether it is ready.
+    pub ready: Ready,
+    /// Why it is not, or why that is not known: a line of at most 300 characters.
+    pub reason: String,
+    /// The release that it is served from. `None`: from none.
+    pub release: Option<String>,
 }
 
 /// A database of one of a machine's products.
@@ -148,6 +168,7 @@ impl NodeReport {
             document: status.document.as_ref().map(|document| ReportedDocument {
                 id: document.id.clone(),
                 trust: document.trust.clone(),
+                signers: document.signers.clone(),
             }),
             refused: status.refused.as_ref().map(|refused| ReportedRefusal {
                 version: refused.version,
@@ -183,6 +204,16 @@ impl NodeReport {
                     .filter(|step| step.outcome.is_failure())
                     .count(),
             }),
+            readiness: status
+                .readiness
+                .iter()
+                .map(|known| ReportedReadiness {
+                    product: known.product.clone(),
+                    ready: known.ready,
+                    reason: line(&known.reason),
+                    release: known.release.clone(),
+                })
+                .collect(),
             databases: status
                 .databases
                 .iter()
