@@ -105,9 +105,8 @@ pub fn status(status: &Status, heard: Heard, now: Timestamp, paint: Paint) -> St
         row(&mut out, paint, label, &database_line(database, now));
     }
     // Of what has neither a release nor tests there is nothing to say.
-    let is_told = |product: &&ProductReadiness| {
-        product.ready != Ready::Unknown || product.release.is_some()
-    };
+    let is_told =
+        |product: &&ProductReadiness| product.ready != Ready::Unknown || product.release.is_some();
     for (index, product) in status.readiness.iter().filter(is_told).enumerate() {
         let label = if index == 0 { "ready" } else { "" };
         row(&mut out, paint, label, &readiness(product, now));
