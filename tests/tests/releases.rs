@@ -1,6 +1,8 @@
 //! Releases of a product's code, made and switched to by the real agent with a real Apache: all of one comes true, or the one
 //! before goes on serving.
 
+#![cfg(test)]
+
 use node_agent::system::clock::boottime;
 use node_agent_tests::machine::{Fleet, Image, built};
 use node_agent_tests::web::{Run, WebBox};
@@ -11,7 +13,6 @@ const RELEASES: &str = "/srv/shop/releases";
 
 /// Packs a release of `shop` in the machine, puts it into its bucket, and returns its SHA-256. `more`: what is done in the
 /// directory before it is packed.
-#[cfg(test)]
 fn pack(web: &WebBox, version: &str, more: &str) -> String {
     let script = format!(
         "set -e; rm -rf /tmp/pack; mkdir -p /tmp/pack/public /tmp/pack/bin /srv/bucket/releases/shop; cd /tmp/pack
@@ -26,7 +27,6 @@ fn pack(web: &WebBox, version: &str, more: &str) -> String {
 }
 
 /// The shop, at this release, and what a test adds to `release`.
-#[cfg(test)]
 fn shop(version: &str, sha256: &str, more: Value) -> Value {
     let mut release = json!({
         "version": version, "object": format!("releases/shop/{version}.tar.gz"), "sha256": sha256,
@@ -44,19 +44,16 @@ fn shop(version: &str, sha256: &str, more: Value) -> Value {
     })
 }
 
-#[cfg(test)]
 fn boot(fleet: &Fleet, image: Image) -> WebBox {
     WebBox::boot(fleet, image, |spec| spec).unwrap()
 }
 
-#[cfg(test)]
 fn published(web: &WebBox, product: &Value) -> Run {
     web.publish_product(product, false).unwrap();
     web.once().unwrap()
 }
 
 /// Packs and publishes the next release, which is to go out.
-#[cfg(test)]
 #[track_caller]
 fn goes_out(web: &WebBox, version: &str) {
     let sha256 = pack(web, version, "");
@@ -65,7 +62,6 @@ fn goes_out(web: &WebBox, version: &str) {
     serves(web, version);
 }
 
-#[cfg(test)]
 #[track_caller]
 fn serves(web: &WebBox, version: &str) {
     let page = web.ask(80, HOST, "/");
@@ -88,7 +84,6 @@ fn serves(web: &WebBox, version: &str) {
     assert!(!text.contains("/srv/shop/current"), "{text}");
 }
 
-#[cfg(test)]
 fn standing(web: &WebBox) -> Vec<String> {
     let listed = web.machine.must(&["ls", "-A", RELEASES]).unwrap();
     listed.lines().map(str::to_owned).collect()
@@ -135,7 +130,6 @@ fn a_release_goes_out_is_served_and_older_ones_are_pruned() {
 }
 
 /// Publishes a release that does not work: the old one serves on, this one is set aside or never comes, and is not tried again.
-#[cfg(test)]
 #[track_caller]
 fn does_not_go_out(web: &WebBox, old: &str, product: &Value, said: &str) {
     let version = product["release"]["version"].as_str().unwrap();
@@ -297,6 +291,39 @@ fn a_command_runs_once_by_the_releases_account_and_a_rollback_says_that_it_did()
     goes_out(&web, "3");
 }
 
+/// The account owns the directory in which its releases stand: it could have root run whatever it likes.
+#[test]
+fn root_runs_no_command_from_a_directory_that_an_account_may_change() {
+    let fleet = Fleet::new().unwrap();
+    let web = boot(&fleet, Image::Debian);
+    goes_out(&web, "1");
+    let script = "printf '#!/bin/sh\\nid -un >/tmp/ran-as\\n' > bin/migrate; chmod 755 bin/migrate";
+    let sha256 = pack(&web, "2", script);
+    let before = json!({"before": {"command": ["bin/migrate"]}});
+    let mut product = shop("2", &sha256, before);
+    product["release"].as_object_mut().unwrap().remove("user");
+    let run = published(&web, &product);
+    assert!(
+        run.code & 4 == 4 && run.said.contains("/srv/shop is not root's alone"),
+        "{}",
+        run.said
+    );
+    serves(&web, "1");
+    assert!(!web.machine.exists("/tmp/ran-as"));
+    // It is this machine's fault, and made good by itself.
+    web.machine
+        .must(&["chown", "-R", "root:root", "/srv/shop"])
+        .unwrap();
+    product["users"]["shop"]["home"] = json!("/srv/home-of-shop");
+    web.machine
+        .must(&["usermod", "--home", "/srv/home-of-shop", "shop"])
+        .unwrap();
+    let run = published(&web, &product);
+    assert_eq!(run.code & 4, 0, "{}", run.said);
+    serves(&web, "2");
+    assert_eq!(web.machine.read("/tmp/ran-as").unwrap(), "root\n");
+}
+
 #[test]
 fn what_the_account_plants_in_its_directory_leads_nowhere() {
     let fleet = Fleet::new().unwrap();
@@ -361,7 +388,6 @@ fn killed_at_each_step_one_whole_release_serves() {
 }
 
 /// The box as it was before the release: the first one in use, nothing of the second one there.
-#[cfg(test)]
 fn goes_back(web: &WebBox, point: u32) {
     let sha256 = web.machine.must(&[
         "sh",

@@ -1,7 +1,7 @@
 //! Making a release: unpacked beside its place, what all share linked, its command run, and only then ready to be switched to.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,6 +21,7 @@ use crate::resource::{
 };
 use crate::system::accounts::{self, FIRST_OF_PEOPLE};
 use crate::system::archive::{self, Limits, Packing, Progressing, Terms, UnpackError};
+use crate::system::file::FileError;
 use crate::system::{chain, clock, crash, outside};
 
 /// Between two words on how far it is.
@@ -87,6 +88,13 @@ impl Applier<'_> {
         if let Some(command) = &wish.before
             && record.ran_before.is_none()
         {
+            if let Some(dir) = self.within_reach_of_others(wish, &at)? {
+                return Err(Fault::Box(format!(
+                    "the command of the release {} of {product} would run as root, and {} is not root's alone: whoever may change that would decide what runs. Name the account as `user` of the release, or give the directory to root",
+                    wish.version,
+                    dir.display()
+                )));
+            }
             if files.root().is_machine() {
                 self.say(&format!("running {}", command.argv.join(" ")), step);
                 let product_variable = format!("AGENTD_PRODUCT={product}");
@@ -249,6 +257,24 @@ impl Applier<'_> {
             ))),
             numbers => Ok(numbers),
         }
+    }
+
+    /// For a command that is root's: a directory on the way to it that somebody else may change.
+    fn within_reach_of_others(
+        &self,
+        wish: &ReleaseWish,
+        at: &Path,
+    ) -> Result<Option<PathBuf>, FileError> {
+        if wish.user.is_some() || !self.files.root().is_machine() {
+            return Ok(None);
+        }
+        for dir in at.ancestors().filter(|dir| dir.parent().is_some()) {
+            let seen = self.files.look(dir)?;
+            if !seen.is_some_and(|seen| seen.is_roots_alone()) {
+                return Ok(Some(dir.to_path_buf()));
+            }
+        }
+        Ok(None)
     }
 
     fn make_shared(&self, wish: &ReleaseWish, owner: Option<(u32, u32)>) -> Result<(), Fault> {

@@ -35,6 +35,11 @@ impl Stamp {
 }
 
 impl Stamp {
+    /// Whether only root can change it, or take it away where it is a directory that others stand in.
+    pub const fn is_roots_alone(&self) -> bool {
+        self.owner.0 == 0 && self.mode & 0o022 == 0
+    }
+
     /// When it was last written to, in seconds since 1970.
     pub const fn modified(&self) -> i64 {
         self.modified.0
