@@ -6,6 +6,7 @@ mod complaint;
 mod explain;
 mod fastcgi;
 mod fault;
+pub(super) mod http_answer;
 mod precautions;
 mod probe;
 mod proof;

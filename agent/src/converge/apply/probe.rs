@@ -293,7 +293,7 @@ async fn http(
                 return Err(silent);
             }
             return match proxied::get(at, &host, path, ANSWER_LIMIT).await {
-                Ok(Some((status, got))) => judge(status, "", &got, body),
+                Ok(Some(answer)) => judge(answer.status, "", &answer.body, body),
                 _ => Err(silent),
             };
         }
@@ -320,7 +320,7 @@ async fn over_tls(
     body: Option<&str>,
 ) -> Result<(), Unproven> {
     match tls::get(at, host, path, ANSWER_LIMIT).await {
-        Ok(Some((status, got))) => judge(status, "", &got, body),
+        Ok(Some(answer)) => judge(answer.status, "", &answer.body, body),
         Ok(None) => Err(Unproven::Otherwise(
             "answered over TLS, and not as HTTP does".to_owned(),
         )),

@@ -9,34 +9,21 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::proxied;
+use super::http_answer::HttpAnswer;
 
-/// Asks for a page. The answer is status and body, at most `limit` bytes of it all; `None`: it is no answer of HTTP. Has no
-/// deadline of its own. An error of TLS itself is of the kind `InvalidData`.
+/// Asks for a page: see [`HttpAnswer::to`]. An error of TLS itself is of the kind `InvalidData`.
 pub(super) async fn get(
     at: SocketAddr,
     host: &str,
     path: &str,
     limit: usize,
-) -> io::Result<Option<(u16, Vec<u8>)>> {
-    let mut stream = connect(at, host).await?;
+) -> io::Result<Option<HttpAnswer>> {
     let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    let limit = u64::try_from(limit).unwrap_or(u64::MAX);
-    let read = stream.take(limit).read_to_end(&mut answer).await;
-    // Some servers close the connection without a word.
-    if let Err(error) = read
-        && error.kind() != io::ErrorKind::UnexpectedEof
-    {
-        return Err(error);
-    }
-    Ok(proxied::parse(&answer))
+    HttpAnswer::to(&request, connect(at, host).await?, limit).await
 }
 
 /// A connection over TLS to whoever answers there.

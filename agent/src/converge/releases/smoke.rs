@@ -3,10 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::converge::apply::http_answer::HttpAnswer;
 use crate::converge::apply::{Applier, Fault, tls};
 use crate::converge::plan::PlannedStep;
 use crate::fleet::names::PageText;
@@ -14,7 +14,7 @@ use crate::report::StepRecord;
 use crate::resource::{ReleaseFailure, ReleaseRecord, Smoke};
 
 /// The most of an answer that is looked at, in bytes, its headers included.
-const ANSWER_LIMIT: u64 = 1024 * 1024;
+const ANSWER_LIMIT: usize = 1024 * 1024;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long all requests that warm a site up may take together.
@@ -117,15 +117,7 @@ async fn once(smoke: &Smoke) -> Verdict {
     }
 }
 
-/// An answer, as far as it was read.
-#[derive(Debug, PartialEq, Eq)]
-struct Answer {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-}
-
-async fn answer(smoke: &Smoke) -> io::Result<Answer> {
+async fn answer(smoke: &Smoke) -> io::Result<HttpAnswer> {
     let usual = if smoke.tls { 443 } else { 80 };
     let host = if smoke.at.port() == usual {
         smoke.host.clone()
@@ -136,47 +128,18 @@ async fn answer(smoke: &Smoke) -> io::Result<Answer> {
         "GET {} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: node-agent smoke test\r\nConnection: close\r\n\r\n",
         smoke.test.path
     );
-    let bytes = if smoke.tls {
-        exchange(tls::connect(smoke.at, &smoke.host).await?, &request).await?
+    let answered = if smoke.tls {
+        let stream = tls::connect(smoke.at, &smoke.host).await?;
+        HttpAnswer::to(&request, stream, ANSWER_LIMIT).await?
     } else {
-        exchange(TcpStream::connect(smoke.at).await?, &request).await?
+        let stream = TcpStream::connect(smoke.at).await?;
+        HttpAnswer::to(&request, stream, ANSWER_LIMIT).await?
     };
-    parse(&bytes).ok_or_else(|| io::Error::other("it did not answer as HTTP does"))
-}
-
-async fn exchange(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    request: &str,
-) -> io::Result<Vec<u8>> {
-    stream.write_all(request.as_bytes()).await?;
-    let mut bytes = Vec::new();
-    let read = stream.take(ANSWER_LIMIT).read_to_end(&mut bytes).await;
-    match read {
-        // Some servers close the connection without a word.
-        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
-        _ => Ok(bytes),
-    }
-}
-
-fn parse(bytes: &[u8]) -> Option<Answer> {
-    const END: &[u8] = b"\r\n\r\n";
-    let end = bytes.windows(END.len()).position(|part| part == END)?;
-    let head = String::from_utf8_lossy(bytes.get(..end)?).into_owned();
-    let mut lines = head.split("\r\n");
-    let mut words = lines.next()?.split_whitespace();
-    words.next().filter(|first| first.starts_with("HTTP/"))?;
-    Some(Answer {
-        status: words.next()?.parse().ok()?,
-        headers: lines
-            .filter_map(|line| line.split_once(':'))
-            .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
-            .collect(),
-        body: bytes.get(end + END.len()..)?.to_vec(),
-    })
+    answered.ok_or_else(|| io::Error::other("it did not answer as HTTP does"))
 }
 
 /// The error says how the answer is otherwise.
-fn judge(smoke: &Smoke, answer: &Answer) -> Result<(), String> {
+fn judge(smoke: &Smoke, answer: &HttpAnswer) -> Result<(), String> {
     let test = &smoke.test;
     let shown = || {
         let text = String::from_utf8_lossy(&answer.body);
@@ -243,7 +206,7 @@ mod tests {
     #[test]
     fn an_answer_is_judged_by_status_header_and_page() {
         let bytes = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n\r\nall is ok\n";
-        let answer = parse(bytes).unwrap();
+        let answer = HttpAnswer::parse(bytes).unwrap();
         let judged = |test| judge(&smoke(test), &answer);
         let all = serde_json::json!({"site": "www", "path": "/", "header": {"content-type": "text/html"},
             "contains": "ok", "lacks": "Warning:"});
@@ -273,6 +236,5 @@ mod tests {
             let error = judged(test).unwrap_err();
             assert!(error.contains(why), "{error}");
         }
-        assert_eq!(parse(b"SSH-2.0"), None);
     }
 }

@@ -136,6 +136,17 @@ pub use web::{
     DirectoryPath, ErrorStatus, LogFormat, Realm, RedirectStatus, RedirectUrl, SiteDomain,
 };
 
+/// A name within a path, of characters that no configuration file gives a meaning, and that leads nowhere else.
+fn is_path_part(part: &str) -> bool {
+    !part.is_empty()
+        && part.len() <= 255
+        && part != "."
+        && part != ".."
+        && part
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._+@-".contains(&b))
+}
+
 fn is_label(text: &str) -> bool {
     let edge =
         |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
@@ -204,13 +215,7 @@ typed_string!(
     accepts: |text| {
         text.len() <= 1024
             && text.strip_prefix('/').is_some_and(|rest| {
-                rest.split('/').all(|part| {
-                    !part.is_empty()
-                        && part.len() <= 255
-                        && part != "."
-                        && part != ".."
-                        && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._+@-".contains(&b))
-                })
+                rest.split('/').all(is_path_part)
             })
     }
 );

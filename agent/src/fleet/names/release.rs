@@ -10,6 +10,7 @@ use serde::de::{Deserialize, Deserializer};
 use smol_str::SmolStr;
 
 use super::amounts::bounded;
+use super::is_path_part;
 use super::written::{InvalidString, Written, read_written};
 
 typed_string!(
@@ -35,13 +36,7 @@ typed_string!(
     accepts: |text| {
         text.len() <= 512
             && text.split('/').count() <= 16
-            && text.split('/').all(|part| {
-                !part.is_empty()
-                    && part.len() <= 255
-                    && part != "."
-                    && part != ".."
-                    && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._+@-".contains(&b))
-            })
+            && text.split('/').all(is_path_part)
     }
 );
 

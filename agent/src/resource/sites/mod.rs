@@ -30,6 +30,7 @@ mod template;
 mod tls;
 mod unserved;
 mod vhost;
+mod vhost_files;
 
 #[cfg(test)]
 mod tests;
@@ -40,10 +41,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use self::facts::ApacheFacts;
-use self::facts::{TEMPLATE_LIMIT, template_path};
-use self::names::Part;
 use self::unserved::{OPEN, closed, unserved};
-use self::vhost::Guarded;
+use self::vhost_files::{Piece, Vhost, whole};
 use super::{
     Activation, Check, Desired, GuardedList, LineOrigin, Member, MemberName, ObserveError,
     OpenLogs, OthersSites, Phase, Precaution, Probe, Question, Refusal, Resource, ServedName, Step,
@@ -345,118 +344,6 @@ fn unproven(site: &SiteView) -> Problem {
     }
 }
 
-/// A site as text: its vhosts, each a file. The first has its exact names.
-struct Vhost {
-    files: Vec<Piece>,
-    /// It answers the agent's probe: always, save where an override template leaves that out.
-    answers: bool,
-    /// What is asked of it besides its first name: a name for each of its wildcards.
-    wildcards: Vec<String>,
-}
-
-impl Vhost {
-    /// The error says what is wrong with the site's override template.
-    fn render(
-        site: &SiteView,
-        addresses: &str,
-        platform: &Platform,
-        facts: &ApacheFacts,
-    ) -> Result<Self, String> {
-        let apache = &platform.apache;
-        let Some(name) = &site.site.template else {
-            return Ok(Self::usual(site, addresses, platform, facts));
-        };
-        let origin = site.origin.then("template");
-        let path = template_path(platform, name.as_str());
-        let mistake = |what: String| {
-            format!(
-                "site {} of {}: {}: {what}",
-                site.name,
-                site.product,
-                path.display()
-            )
-        };
-        let source = facts.templates.get(name.as_str()).ok_or_else(|| {
-            mistake(format!(
-                "no such template on this box, or not a UTF-8 file (links are not followed) of at most {} KiB",
-                TEMPLATE_LIMIT / 1024
-            ))
-        })?;
-        let own = template::render(name.as_str(), source, site, platform, addresses);
-        let own = own.map_err(mistake)?;
-        let mut lines = vhost::heading(site);
-        lines.add(&format!("# From the override template {}.", path.display()));
-        lines.add(quote::defines_for(&own));
-        lines.add(&own);
-        let answers = vhost::answers_probe(lines.text(), site, apache);
-        let (text, origins) = lines.finish([site.origin.clone(), origin]);
-        Ok(Self {
-            files: vec![Piece {
-                name: Part::whole(site).file(site),
-                text,
-                origins,
-            }],
-            answers,
-            wildcards: Vec::new(),
-        })
-    }
-
-    /// Without a template.
-    fn usual(site: &SiteView, addresses: &str, platform: &Platform, facts: &ApacheFacts) -> Self {
-        let apache = &platform.apache;
-        let parts = Part::all(site);
-        let elsewhere: Vec<String> = (parts.iter().skip(1))
-            .flat_map(|part| part.names.iter().map(|(_, name)| name.to_string()))
-            .collect();
-        let files = parts.iter().map(|part| {
-            let engine = tls::engine(site, facts);
-            let mut vhost = vhost::whole(site, part, platform, Guarded::Plain, addresses, engine);
-            if let Some(port) = site.site.redirect_port() {
-                let plain = [port.get()];
-                let addresses = facts.addresses(&plain);
-                let addresses = addresses.unwrap_or_else(|_| neighbours::alone(&plain));
-                vhost.append(vhost::sending_on(site, part, apache, &addresses));
-            }
-            let mut lines = vhost::heading(site);
-            if !elsewhere.is_empty() {
-                lines.add(&format!(
-                    "# {} of this site: in files of their own, read after the exact names of all sites.",
-                    elsewhere.join(" ")
-                ));
-            }
-            lines.add(quote::defines_for(vhost.text()));
-            lines.append(vhost);
-            let (text, origins) = lines.finish([site.origin.clone()]);
-            Piece {
-                name: part.file(site),
-                text,
-                origins,
-            }
-        });
-        let files = files.collect();
-        let wildcards = site.site.domains.iter().filter(|name| name.is_wildcard());
-        Self {
-            files,
-            answers: true,
-            wildcards: wildcards.map(names::example).collect(),
-        }
-    }
-
-    /// All of its files.
-    fn text(&self) -> String {
-        let texts = self.files.iter().map(|file| file.text.as_str());
-        texts.collect()
-    }
-}
-
-/// A file of a generation.
-#[derive(Clone)]
-struct Piece {
-    name: String,
-    text: String,
-    origins: Vec<LineOrigin>,
-}
-
 /// The server's own log, where it says why it ended: the sites' have only what their clients did.
 fn error_log(platform: &Platform) -> PathBuf {
     platform.apache.log_dir.join(match platform.family {
@@ -615,13 +502,6 @@ fn list(sites: &[SiteView]) -> Vec<String> {
     let mut names: Vec<_> = sites.iter().map(|site| member_name(site).0).collect();
     names.sort_unstable();
     names
-}
-
-fn whole(site: &SiteView) -> Vec<LineOrigin> {
-    vec![LineOrigin {
-        line: None,
-        pointer: site.origin.clone(),
-    }]
 }
 
 fn probe_answer(site: &SiteView) -> String {

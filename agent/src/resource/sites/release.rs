@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::facts::ApacheFacts;
 use super::names;
-use super::{Piece, whole};
+use super::vhost_files::{Piece, whole};
 use crate::node::{SiteView, View};
 use crate::resource::releases::SERVED;
 use crate::resource::{ProductReleases, ServedProduct, Smoke};
