@@ -97,6 +97,28 @@ fn what_serves_may_go_on_serving_whatever_became_of_its_record() {
 }
 
 #[test]
+fn one_goes_back_only_to_another_one_that_was_shown_to_work_and_is_whole() {
+    let with = |change: fn(&mut ReleaseRecord)| {
+        let mut known = ProductReleases::default();
+        let mut record = ReleaseRecord::new(version("1"), "o", "s");
+        record.ready = true;
+        record.proven = Some(Timestamp::UNIX_EPOCH);
+        change(&mut record);
+        known.standing.insert(version("1"));
+        known.records.insert(version("1"), record);
+        known
+    };
+    let good = with(|_| ());
+    assert!(good.has_another(&version("2")));
+    assert!(!good.has_another(&version("1")), "it is no other one");
+    assert!(!with(|record| record.proven = None).has_another(&version("2")));
+    assert!(!with(|record| record.ready = false).has_another(&version("2")));
+    let mut gone = good;
+    gone.standing.clear();
+    assert!(!gone.has_another(&version("2")));
+}
+
+#[test]
 fn the_link_follows_what_is_in_use_and_stays_until_something_is() {
     let link = |in_use: &[&str]| {
         let facts = CurrentLinksFacts {
