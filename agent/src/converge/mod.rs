@@ -157,7 +157,7 @@ impl Converger {
     ) -> Result<RunRecord, RunError> {
         let (started, clock) = (clock::now(), std::time::Instant::now());
         progress("looking at the box", USUAL_STEP);
-        if hinto_secrets(&intent.document.fleet, &intent.node) {
+        if has_secrets(&intent.document.fleet, &intent.node) {
             SecretKey::make(&self.files)?;
         }
         let observed = self.observe(intent, Scope::All, None).await?;
@@ -453,7 +453,7 @@ impl Converger {
 }
 
 /// Whether a box has files with secrets in them.
-fn hinto_secrets(fleet: &Fleet, node: &Name) -> bool {
+fn has_secrets(fleet: &Fleet, node: &Name) -> bool {
     fleet.servers.get(node).is_some_and(|server| {
         let mut bundles = bundles(fleet, server).into_iter();
         bundles.any(|bundle| bundle.files().values().any(|file| !file.secrets.is_empty()))
