@@ -17,6 +17,7 @@ use super::names::{
 use super::package::Package;
 use super::php::Php;
 use super::release::{Release, SmokeTest};
+use super::rollout::Rollout;
 use super::service::Service;
 use super::site::Site;
 use super::strict;
@@ -48,6 +49,13 @@ pub struct Fleet {
     /// Lets this version shrink a list (memcached nodes, vhosts, hosts) past the guard's share.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub confirm: bool,
+    /// How versions go out: to some servers first. Without it all take a version at once.
+    #[serde(
+        default,
+        deserialize_with = "strict::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub rollout: Option<Rollout>,
     /// Every machine of the fleet, by name.
     #[serde(deserialize_with = "strict::objects")]
     pub servers: BTreeMap<Name, Server>,

@@ -13,6 +13,7 @@ use super::package::PackageFields;
 use super::php::{Php, PoolManager};
 use super::pointer::Place;
 use super::release::{BeforeSwitch, Release, SmokeTest};
+use super::rollout::Rollout;
 use super::secret::SecretSource;
 use super::service::Service;
 use super::site::{BasicAuth, DirectoryOption, Override, Redirect, Satisfy, Scheme, Site};
@@ -48,7 +49,11 @@ macro_rules! words {
 
 object!(Fleet,
     required: [format, fleet, version, issued, expires, servers],
-    optional: [domain, confirm, roles, products],
+    optional: [domain, confirm, rollout, roles, products],
+    later: []);
+object!(Rollout,
+    required: [bake],
+    optional: [canaries, waves, patience],
     later: []);
 object!(Server,
     required: [address],

@@ -4,7 +4,9 @@ mod accounts;
 pub mod databases;
 mod files;
 mod releases;
+mod staged;
 mod view;
+mod waves;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,7 +19,9 @@ pub use accounts::{GroupView, UserView};
 pub use databases::{Elected, Elections};
 pub use files::{DatabaseWords, FileView, FleetWords, Neighbour, TemplateView};
 pub use releases::{ReleaseView, SmokeView, release_dir};
+pub use staged::staged;
 pub use view::view;
+pub use waves::Waves;
 
 /// Which servers stand in `/etc/hosts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,6 +12,7 @@ mod paths;
 mod php;
 mod products;
 mod releases;
+mod rollout;
 mod servers;
 mod services;
 pub(super) mod sites;
@@ -56,6 +57,7 @@ pub(super) fn check(fleet: &Fleet, findings: &mut Findings) {
     check.header();
     check.domain();
     check.servers();
+    check.rollout();
     check.roles();
     check.products();
     check.packages();

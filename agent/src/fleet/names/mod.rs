@@ -6,6 +6,7 @@
 mod amounts;
 mod host;
 pub mod schedule;
+mod share;
 mod values;
 mod written;
 
@@ -21,6 +22,7 @@ use smol_str::SmolStr;
 use written::read_written;
 
 pub use amounts::{Addresses, Connections, ItemSize, Threads, Weight};
+pub use share::Share;
 pub use values::{ByteSize, Network, Port, Span, Stamp};
 pub use written::InvalidString;
 pub(super) use written::Written;
