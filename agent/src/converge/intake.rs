@@ -2,8 +2,10 @@
 
 mod advice;
 mod considered;
+mod older;
 mod persisted;
 mod rules;
+mod staging;
 mod succession;
 
 use std::error::Error as _;
@@ -14,7 +16,7 @@ use jiff::Timestamp;
 use crate::bucket::{Advised, Bucket, BucketError, BucketErrorKind, Fetched, Tag};
 use crate::fleet::signing::Trust;
 use crate::fleet::{Document, Name};
-use crate::report::{DocumentId, Refusal, TrustStatus};
+use crate::report::{DocumentId, Refusal, RolloutStatus, TrustStatus};
 use crate::settings::Settings;
 use crate::system::digest::sha256;
 use crate::system::file::{FileError, Files, Found};
@@ -22,10 +24,12 @@ use crate::system::{chain, clock, crash};
 use considered::Considered;
 use persisted::Meta;
 use rules::{Acceptance, Standing};
+use staging::{RolloutAnswer, RolloutQuestion, Staging};
 use succession::{Succession, Walk, Walked};
 
 pub use considered::{BEFORE, note_start};
 pub use persisted::{BAD, DOCUMENT, META};
+pub use staging::{BASE, Stage, WAITING};
 pub use succession::TRUST;
 
 /// The document's key in the bucket.
@@ -92,6 +96,7 @@ pub struct Question {
     limit: u64,
     source: String,
     trust: Option<Walk>,
+    rollout: Option<RolloutQuestion>,
 }
 
 /// The bucket's answer.
@@ -99,11 +104,13 @@ pub struct Question {
 pub struct Answer {
     document: Result<Fetched, BucketError>,
     trust: Walked,
+    rollout: Option<RolloutAnswer>,
 }
 
 impl Question {
     /// Asks it. One request, with the bucket's deadline; where there is news, and now and then, one more for whether others
-    /// sign now, and one for each time that this has changed.
+    /// sign now, and one for each time that this has changed. While this box waits for its wave, one more for how far the version
+    /// may go.
     pub async fn ask(&self, bucket: &Bucket) -> Answer {
         let document = bucket.get(KEY, self.known.as_ref(), self.limit).await;
         let news = matches!(document, Ok(Fetched::Object { .. }));
@@ -111,7 +118,18 @@ impl Question {
             Some(walk) if document.is_ok() => walk.walk(bucket, news).await,
             _ => Walked::default(),
         };
-        Answer { document, trust }
+        // Of the document that waited; a newer one is asked about next time.
+        let rollout = match &self.rollout {
+            Some(rollout) if matches!(document, Ok(Fetched::Unchanged)) => {
+                Some(rollout.ask(bucket).await)
+            }
+            _ => None,
+        };
+        Answer {
+            document,
+            trust,
+            rollout,
+        }
     }
 }
 
@@ -121,6 +139,7 @@ impl From<Result<Fetched, BucketError>> for Answer {
         Self {
             document,
             trust: Walked::default(),
+            rollout: None,
         }
     }
 }
@@ -178,6 +197,7 @@ pub struct Intake {
     terms: Terms,
     succession: Succession,
     considered: Considered,
+    staging: Staging,
     writes: bool,
     accepted: Option<Accepted>,
     /// The highest version that was ever accepted. It outlives a damaged copy of the document.
@@ -212,9 +232,9 @@ impl Intake {
             confirmed: fetched.unwrap_or(document.fleet.issued.0),
             document,
         });
-        let own = accepted
-            .as_ref()
-            .map(|accepted| accepted.document.id.clone());
+        let document = accepted.as_ref().map(|accepted| &accepted.document);
+        let staging = Staging::load(files, document, &succession)?;
+        let own = document.map(|document| document.id.clone());
         // A box that dies of its newest document stands on the one before, and has accepted the newest all the same.
         let recorded = kept.meta.map(|meta| meta.id);
         let highest = match (own, recorded) {
@@ -230,6 +250,7 @@ impl Intake {
             terms,
             succession,
             considered,
+            staging,
             highest_trust,
             writes: true,
             accepted,
@@ -270,6 +291,29 @@ impl Intake {
     /// The last document that was accepted.
     pub const fn accepted(&self) -> Option<&Accepted> {
         self.accepted.as_ref()
+    }
+
+    /// Works out whether the server `node` may take the accepted document by now: see [`Intake::standing`].
+    pub fn stage(&mut self, node: &Name) -> Result<Stage, FileError> {
+        let Some(accepted) = &self.accepted else {
+            return Ok(Stage::Taken);
+        };
+        let files = self.writes.then_some(&self.files);
+        self.staging.stage(files, &accepted.document, node)
+    }
+
+    /// What the server goes by: the accepted document, or while it waits for its wave an older one with what all servers must
+    /// share of the new one. `None`: there is none, or it is not known yet which.
+    pub fn standing(&self) -> Option<&Document> {
+        if self.staging.is_waiting() {
+            return self.staging.staged();
+        }
+        self.accepted.as_ref().map(|accepted| &accepted.document)
+    }
+
+    /// Where the server is in the rollout of the accepted document, while it waits.
+    pub fn waits_in(&self, node: &Name) -> Option<RolloutStatus> {
+        self.staging.status(node)
     }
 
     /// Why the last question to the bucket brought no document that could be accepted. `None`: it did, or none was asked.
@@ -335,6 +379,7 @@ impl Intake {
             limit: self.terms.limit,
             source,
             trust: self.succession.walk(),
+            rollout: self.staging.question(self.terms.limit),
         }
     }
 
@@ -344,13 +389,20 @@ impl Intake {
         question: Question,
         answer: impl Into<Answer>,
     ) -> Result<Polled, FileError> {
-        let Answer { document, trust } = answer.into();
+        let Answer {
+            document,
+            trust,
+            rollout,
+        } = answer.into();
         let fleet = self.highest.as_ref().map(|highest| highest.fleet.clone());
         let fleet = self.terms.pinned.clone().or(fleet);
         let files = self.writes.then_some(&self.files);
         if self.succession.follow(files, trust, fleet.as_ref())? {
             // What was refused may be good now.
             self.refused = None;
+        }
+        if let Some(rollout) = rollout {
+            self.staging.hear(files, rollout, &self.succession)?;
         }
         let polled = match document {
             Err(error) => Polled::Unreachable(advice::advised(error)),
@@ -467,11 +519,18 @@ impl Intake {
                     &document.signers,
                 );
                 meta.trust = number;
+                let before = self.accepted.as_ref().map(|accepted| &accepted.document);
+                let before_bytes = self.bytes()?;
+                let before = before.zip(before_bytes.as_deref());
+                let files = self.writes.then_some(&self.files);
+                self.staging.begin(files, &document, before)?;
+                crash::point("the rollout persisted, its document not");
                 if self.writes {
                     if let Some(damaged) = &self.damaged {
                         persisted::set_aside(&self.files, damaged)?;
                     }
                     persisted::keep(&self.files, bytes, &meta)?;
+                    self.staging.tidy(&self.files)?;
                 }
                 self.damaged = None;
                 self.refused = None;

@@ -23,6 +23,7 @@ mod pending;
 mod plan;
 mod quarantine;
 mod releases;
+pub mod rollout;
 mod saved;
 mod seal;
 mod session;

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::follow::{Follower, Round};
-use super::intake::{Accepted, InVain, Intake, Polled, Terms};
+use super::intake::{Accepted, InVain, Intake, Polled, Stage, Terms};
 use super::{Converger, Intent, fetch_releases};
 use crate::bucket::Bucket;
-use crate::fleet::{Document, applies, bundles};
+use crate::fleet::{Document, Name, applies, bundles};
 use crate::identity::Clues;
 use crate::node::databases;
 use crate::report::DatabaseStatus;
@@ -18,6 +18,9 @@ use crate::settings::{RUN_DIR, Settings};
 use crate::system::file::{FileError, Files};
 use crate::system::lock::Lock;
 use crate::system::root::Root;
+
+/// A poll asks so often at most until it is known which version this box stands on: older ones are looked at one by one.
+const MOST_QUESTIONS: usize = 25;
 
 /// Everything that runs are made with.
 #[derive(Debug)]
@@ -66,14 +69,16 @@ impl Session {
     pub async fn open(settings: Settings) -> Result<Self, FileError> {
         let files = Files::new(settings.root.clone());
         let intake = Intake::open(&files, Terms::of(&settings))?;
-        Ok(Self {
+        let mut session = Self {
             bucket: Arc::new(Bucket::open(&settings.bucket, &settings.s3).await),
             intake,
             follower: Follower::open(&files)?,
             clues: Clues::gather(&settings).await,
             converger: Arc::new(Converger::new(&settings)),
             settings,
-        })
+        };
+        session.stage()?;
+        Ok(session)
     }
 
     /// Accepts documents in memory only: for looking without touching.
@@ -84,9 +89,20 @@ impl Session {
         self
     }
 
-    /// Asks the bucket once: for the document, and then for the leases of this box's products.
+    /// Asks the bucket once: for the document, for how far it may go where this box waits for its wave, and then for the leases
+    /// of this box's products.
     pub async fn poll(&mut self) -> Result<Polled, FileError> {
-        let polled = self.intake.poll(&self.bucket).await?;
+        let mut polled = self.intake.poll(&self.bucket).await?;
+        for _ in 0..MOST_QUESTIONS {
+            if self.stage()? != Stage::Undecided {
+                break;
+            }
+            match self.intake.poll(&self.bucket).await? {
+                // What the first answer brought is the news.
+                Polled::Unchanged => {}
+                other => polled = other,
+            }
+        }
         // Who did not answer a moment ago would only be waited for again.
         if !matches!(polled, Polled::Unreachable(_)) {
             let round = self.leases();
@@ -96,6 +112,17 @@ impl Session {
             }
         }
         Ok(polled)
+    }
+
+    /// Works out whether this box may take the accepted document by now: its wave may have been opened, or its name found. `Taken`
+    /// where it is not known which server this is: that is told elsewhere.
+    pub fn stage(&mut self) -> Result<Stage, FileError> {
+        let accepted = self.intake.accepted();
+        let found = accepted.and_then(|accepted| self.clues.find(&accepted.document.fleet));
+        match found {
+            Some((node, _)) => self.intake.stage(&node),
+            None => Ok(Stage::Taken),
+        }
     }
 
     /// What to ask the bucket for the leases of this box's products. Nothing, where none of them has a database, or
@@ -156,7 +183,20 @@ impl Session {
         let Some(Accepted { document, .. }) = self.intake.accepted() else {
             return Err(self.no_document());
         };
-        self.intent_for(document)
+        let (standing, _) = (self.intake.standing(), self.node_in(document)?);
+        let standing = standing.ok_or_else(|| {
+            NotReady::new(format!(
+                "this box waits for its wave of version {}, and it is not known yet which version it begins with: the bucket is asked. \
+                 agentctl fleet rollout status says how far the version is",
+                document.id.version
+            ))
+        })?;
+        self.intent_for(standing)
+    }
+
+    fn node_in(&self, document: &Document) -> Result<(Name, String), NotReady> {
+        let found = self.clues.find(&document.fleet);
+        found.ok_or_else(|| NotReady::new(self.clues.not_found(&document.fleet)))
     }
 
     /// Why no document was ever accepted here: that there is none is said only where the bucket says so.
@@ -181,10 +221,7 @@ impl Session {
 
     /// What this box should converge to if `document` were accepted, and how its name was found.
     pub fn intent_for(&self, document: &Document) -> Result<(Intent, String), NotReady> {
-        let (node, found_by) = self
-            .clues
-            .find(&document.fleet)
-            .ok_or_else(|| NotReady::new(self.clues.not_found(&document.fleet)))?;
+        let (node, found_by) = self.node_in(document)?;
         let intent = Intent {
             document: document.clone(),
             node,

@@ -1,5 +1,7 @@
 //! What the daemon knows of its box, and the status that is made of it.
 
+mod standing;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use crate::report::{StepRecord, text};
 use crate::settings::RUN_DIR;
 use crate::system::file::{FileError, Files, Found};
 use crate::system::{chain, clock, memory};
+use standing::Standing;
 
 /// The status file.
 const FILE: &str = "status.json";
@@ -42,6 +45,8 @@ pub(super) struct BoxState {
     not_kept: Option<String>,
     last_run: Option<RunRecord>,
     latest_run: Option<LatestRun>,
+    /// On which version it stands, and how the rollout of the newest one goes.
+    pub(super) standing: Standing,
     changed: Option<Timestamp>,
     problems: Vec<Problem>,
     /// Steps that are written and have not taken effect yet.
@@ -90,6 +95,7 @@ impl BoxState {
             not_kept: None,
             last_run,
             latest_run: None,
+            standing: Standing::default(),
             changed,
             problems: Vec::new(),
             outstanding: Vec::new(),
@@ -189,6 +195,7 @@ impl BoxState {
         if record.changed() {
             self.changed = Some(record.started);
         }
+        self.standing.ran(intent.document.id.version);
         let now = clock::now();
         let mut failing = BTreeMap::new();
         self.steps = StepCounts::default();
@@ -266,6 +273,7 @@ impl BoxState {
             confirmed,
         }) = accepted
         {
+            reasons.extend(self.standing.halted_reason());
             if self.bucket.failures > TOLERATED_FAILURES {
                 let error = self.bucket.error.as_deref().unwrap_or_default();
                 reasons.push(format!(
@@ -326,6 +334,9 @@ impl BoxState {
                 trouble: self.broken.clone().or_else(|| self.not_kept.clone()),
             },
             node: self.node.clone(),
+            rollout: self.standing.rollout(session, self.node.name.as_ref()),
+            stands_on: self.standing.version,
+            well_since: self.standing.well_since,
             document: accepted.map(|accepted| DocumentStatus {
                 id: accepted.document.id.clone(),
                 issued: accepted.document.fleet.issued.0,
@@ -375,7 +386,8 @@ impl BoxState {
         session: &Session,
         due: bool,
     ) -> Result<Arc<Status>, FileError> {
-        let status = self.status(session);
+        let mut status = self.status(session);
+        status.well_since = self.standing.note_wellness(&status);
         let news = self
             .written
             .as_ref()
@@ -467,6 +479,9 @@ fn reduce(status: &mut Status) {
     status.counters.run_ms = 0;
     status.latest_run = None;
     status.report.put = None;
+    if let Some(rollout) = &mut status.rollout {
+        rollout.waits_for = None;
+    }
     for product in &mut status.readiness {
         product.checked = None;
     }

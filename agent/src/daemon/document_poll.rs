@@ -8,7 +8,7 @@ use super::document_request::{DocumentRequest, DocumentResponse};
 use super::event_loop::EventLoop;
 use crate::bucket::{backoff, phase};
 use crate::control::server::ApplyRequest;
-use crate::converge::intake::Polled;
+use crate::converge::intake::{Polled, Stage};
 use crate::report::{Trigger, text};
 use crate::system::chain;
 
@@ -53,7 +53,12 @@ impl EventLoop {
             trigger => trigger,
         };
         let (fresh, trouble) = self.take_document(response);
-        if fresh || asked_for || !self.state.knows_itself() {
+        let stage = self.stage();
+        if stage == Stage::Undecided && trouble.is_none() && self.request_document(trigger) {
+            // Which document this box stands on is known in a moment: who waits goes on to wait.
+            return;
+        }
+        if fresh || stage == Stage::JustTaken || asked_for || !self.state.knows_itself() {
             let retry = waiting.iter().any(|asker| asker.retry_quarantined);
             let answer = self.run(trigger, retry, trouble).await;
             for asker in waiting.drain(..) {
@@ -63,6 +68,33 @@ impl EventLoop {
         } else {
             tracing::debug!(event = "polled", "nothing new");
             self.publish();
+        }
+    }
+
+    /// Works out whether this box may take the accepted document.
+    pub(super) fn stage(&mut self) -> Stage {
+        match self.session.stage() {
+            Ok(stage) => {
+                if let (Stage::JustTaken, Some(accepted)) = (stage, self.session.intake.accepted())
+                {
+                    let version = accepted.document.id.version;
+                    tracing::info!(
+                        event = "wave-open",
+                        version,
+                        "this box takes version {version}: its wave is open"
+                    );
+                }
+                stage
+            }
+            Err(error) => {
+                tracing::warn!(
+                    event = "state-not-read",
+                    error = chain(&error),
+                    "whether this box may take its document could not be noted: {}",
+                    chain(&error)
+                );
+                Stage::Waiting
+            }
         }
     }
 

@@ -25,6 +25,7 @@ use super::lease_watch::{self, LeaseWatch};
 use super::operator;
 use super::readiness::{self, Readiness};
 use super::report_upload::ReportUpload;
+use super::rollout_watch::RolloutWatch;
 use super::service_health::ServiceHealth;
 use super::systemd;
 use super::watchdog::Watchdog;
@@ -55,6 +56,8 @@ pub(super) struct EventLoop {
     pub(super) drivers: DatabaseDrivers,
     /// `None`: this machine puts no reports.
     pub(super) report_upload: Option<ReportUpload>,
+    /// `None`: this machine puts no reports, and takes no part in rollouts but by waiting.
+    pub(super) rollout_watch: Option<RolloutWatch>,
     pub(super) next_poll: Instant,
     pub(super) next_check: Instant,
     pub(super) next_write: Instant,

@@ -18,6 +18,7 @@ use super::lease_watch::LeaseWatch;
 use super::publish_status::HEARTBEAT;
 use super::readiness::Readiness;
 use super::report_upload::ReportUpload;
+use super::rollout_watch::RolloutWatch;
 use super::run::CHECK_INTERVAL;
 use super::service_health::ServiceHealth;
 use super::signals::{StopSignals, hup};
@@ -101,6 +102,10 @@ pub(super) async fn run_until_stopped(settings: Settings) -> Result<u8, Box<dyn 
             .settings
             .reports
             .then(|| ReportUpload::start(Arc::clone(&session.bucket), &root)),
+        rollout_watch: session
+            .settings
+            .reports
+            .then(|| RolloutWatch::start(Arc::clone(&session.bucket))),
         next_poll: now,
         next_check: now + FIRST_POLL,
         next_write: now + HEARTBEAT,

@@ -18,6 +18,7 @@ mod poll_interval;
 mod publish_status;
 mod readiness;
 mod report_upload;
+mod rollout_watch;
 mod run;
 mod service_health;
 mod signals;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::event_loop::EventLoop;
-use crate::report::{DatabaseStatus, Health, NodeReport, Status, Trigger};
+use crate::converge::rollout::Gate;
+use crate::report::{DatabaseStatus, Health, NodeReport, RolloutStatus, Status, Trigger};
 use crate::system::chain;
 
 /// The status file is written this often even if nothing changed: its age shows that the daemon lives.
@@ -37,6 +38,7 @@ impl EventLoop {
     /// written.
     pub(super) fn publish_while_running(&mut self) -> Option<Arc<Status>> {
         self.state.databases = self.databases();
+        self.follow_rollout();
         if let Some(upload) = &self.report_upload {
             self.state.report = upload.status();
         }
@@ -67,6 +69,41 @@ impl EventLoop {
                     .send_replace(Some(Arc::new(self.state.status(&self.session))));
                 None
             }
+        }
+    }
+
+    /// Watches over the rollout of the accepted document, and notes how it goes.
+    fn follow_rollout(&mut self) {
+        let (Some(watch), Some(accepted), Some(node)) = (
+            &mut self.rollout_watch,
+            self.session.intake.accepted(),
+            &self.state.node.name,
+        ) else {
+            return;
+        };
+        watch.follow(&accepted.document, node);
+        let Some((rollout, course)) = watch.course() else {
+            (self.state.standing.rollout, self.state.standing.halted) = (None, None);
+            if let Some(upload) = &self.report_upload {
+                upload.hurry(None);
+            }
+            return;
+        };
+        let waits = self.session.intake.waits_in(node).is_some();
+        self.state.standing.halted = course.halted.clone().filter(|_| course.watches);
+        self.state.standing.rollout = rollout.waves.of_server(node).map(|wave| RolloutStatus {
+            version: rollout.id.version,
+            wave: wave + 1,
+            waves: rollout.waves.count(),
+            open: course.open.map(|open| open + 1),
+            taken: !waits,
+            halted: course.halted,
+            waits_for: course.waits_for,
+        });
+        let goes_on = (self.state.standing.rollout.as_ref())
+            .is_some_and(|status| status.taken && status.halted.is_none() && !status.is_complete());
+        if let Some(upload) = &self.report_upload {
+            upload.hurry(goes_on.then(|| Gate::heartbeat(rollout.bake)));
         }
     }
 

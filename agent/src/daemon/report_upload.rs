@@ -27,6 +27,7 @@ const REFUSED: Duration = Duration::from_mins(15);
 /// The side of the event loop.
 pub(super) struct ReportUpload {
     news: watch::Sender<Option<NodeReport>>,
+    every: watch::Sender<Duration>,
     state: watch::Receiver<ReportStatus>,
     /// Worked out once: from two clocks it would differ by a second now and then, and be news.
     booted: Timestamp,
@@ -39,13 +40,15 @@ impl ReportUpload {
     pub(super) fn start(bucket: Arc<Bucket>, root: &Root) -> Self {
         let (news, offered) = watch::channel(None);
         let (told, state) = watch::channel(ReportStatus::default());
+        let (every, interval) = watch::channel(EVERY);
         let uptime = jiff::SignedDuration::try_from(clock::boottime()).unwrap_or_default();
         Self {
             news,
+            every,
             state,
             booted: clock::now() - uptime,
             hostname: identity::hostname(root).ok(),
-            task: tokio::spawn(upload(bucket, offered, told)),
+            task: tokio::spawn(upload(bucket, offered, interval, told)),
         }
     }
 
@@ -69,6 +72,13 @@ impl ReportUpload {
         });
     }
 
+    /// Has reports put this often though they say nothing new, at most each 15 minutes: somebody waits for them.
+    pub(super) fn hurry(&self, every: Option<Duration>) {
+        let every = every.map_or(EVERY, |every| every.min(EVERY));
+        self.every
+            .send_if_modified(|present| std::mem::replace(present, every) != every);
+    }
+
     /// How that goes.
     pub(super) fn status(&self) -> ReportStatus {
         self.state.borrow().clone()
@@ -84,6 +94,7 @@ impl Drop for ReportUpload {
 async fn upload(
     bucket: Arc<Bucket>,
     mut offered: watch::Receiver<Option<NodeReport>>,
+    mut interval: watch::Receiver<Duration>,
     told: watch::Sender<ReportStatus>,
 ) {
     let mut failures = 0_u32;
@@ -93,6 +104,13 @@ async fn upload(
         // What is new, or the time for the next one: whatever comes first, and never too soon.
         tokio::select! {
             changed = offered.changed() => if changed.is_err() { return },
+            changed = interval.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                due = due.map(|due| due.min(Instant::now() + *interval.borrow_and_update()));
+                continue;
+            }
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
         }
         sleep_until(earliest).await;
@@ -113,9 +131,9 @@ async fn upload(
                 let first = due.is_none();
                 failures = 0;
                 if first {
-                    SHORTEST_PAUSE.max(phase(&key, EVERY))
+                    SHORTEST_PAUSE.max(phase(&key, *interval.borrow()))
                 } else {
-                    EVERY
+                    *interval.borrow()
                 }
             }
             Err(error) => {

@@ -96,6 +96,7 @@ impl EventLoop {
         let _lock = self.lock().await?;
         // Another process of the agent may have gone on meanwhile: what it did must not be undone.
         self.catch_up();
+        self.stage();
         if retry {
             let released = self.session.converger.release_quarantine();
             released.map_err(|error| chain(&error))?;

@@ -6,6 +6,7 @@ pub mod nagios;
 mod node_report;
 pub mod openmetrics;
 mod readiness;
+mod rollout;
 mod row;
 mod run;
 mod status;
@@ -22,6 +23,7 @@ pub use node_report::{
     ReportedRun, ReportingAgent,
 };
 pub use readiness::{ProductReadiness, Ready};
+pub use rollout::RolloutStatus;
 pub use row::{Kind, Problem, Severity, StepName};
 pub use run::{
     Action, Cause, ChangeRecord, Outcome, RunRecord, StepRecord, Trigger, exit_code, is_failed,

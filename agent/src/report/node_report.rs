@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::database::Part;
 use super::readiness::Ready;
+use super::rollout::RolloutStatus;
 use super::status::{Health, Status, StepCounts};
 use crate::fleet::names::{KeyName, ZoneName};
 use crate::fleet::{DocumentId, Name};
@@ -42,6 +43,15 @@ pub struct NodeReport {
     /// The newest document, where it was not accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<ReportedRefusal>,
+    /// Where it is in the rollout of the newest version, where that goes out in waves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
+    /// The version that its last run made of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands_on: Option<u64>,
+    /// Since when it has been well on that version without a break, by its own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub well_since: Option<Timestamp>,
     /// How it is.
     pub health: Health,
     /// Why it is not converged: at most 20 lines of 300 characters.
@@ -179,6 +189,13 @@ impl NodeReport {
                     .map(|error| line(error))
                     .unwrap_or_default(),
             }),
+            // What is waited for counts down, and would be news each time.
+            rollout: status.rollout.clone().map(|rollout| RolloutStatus {
+                waits_for: None,
+                ..rollout
+            }),
+            stands_on: status.stands_on,
+            well_since: status.well_since,
             health: status.health,
             alarms: status
                 .reasons

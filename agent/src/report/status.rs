@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::database::DatabaseStatus;
 use super::readiness::ProductReadiness;
+use super::rollout::RolloutStatus;
 use super::row::{Kind, Problem};
 use super::run::RunRecord;
 use crate::fleet::names::KeyName;
@@ -37,6 +38,16 @@ pub struct Status {
     pub agent: AgentStatus,
     /// Which server this is.
     pub node: NodeStatus,
+    /// Where it is in the rollout of the newest version, where that goes out in waves.
+    #[serde(default)]
+    pub rollout: Option<RolloutStatus>,
+    /// The version that the last run made of this box, and since when it has been well on it without a break. `None`: no run
+    /// was made since the daemon started; it is not well.
+    #[serde(default)]
+    pub stands_on: Option<u64>,
+    /// See `stands_on`.
+    #[serde(default)]
+    pub well_since: Option<Timestamp>,
     /// The document that the box stands on.
     pub document: Option<DocumentStatus>,
     /// Who must vouch for a document. `None`: nobody.

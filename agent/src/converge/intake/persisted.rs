@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::considered::{BEFORE, Considered};
+use super::older;
 use super::succession::Succession;
 use crate::bucket::Tag;
 use crate::fleet::names::KeyName;
@@ -177,13 +178,7 @@ fn the_one_before(
         "the last document, {DOCUMENT}, is not used, and the one before is: {why}"
     );
     let before = match files.read(Path::new(BEFORE))? {
-        Found::File { bytes, .. } => {
-            let trust = succession.trust();
-            let read = Document::read_accepted_trusted(&bytes, &trust);
-            let number = succession.number().saturating_sub(1);
-            read.or_else(|_| Document::read_accepted_trusted(&bytes, &succession.trust_at(number)))
-                .ok()
-        }
+        Found::File { bytes, .. } => older::read(&bytes, succession),
         _ => None,
     };
     Ok(Persisted {

@@ -67,6 +67,11 @@ pub fn status(status: &Status, heard: Heard, now: Timestamp, paint: Paint) -> St
         Some(document) => document_rows(&mut out, document, status.trust.as_ref(), now, paint),
         None => row(&mut out, paint, "document", "none yet"),
     }
+    if let Some(rollout) = &status.rollout
+        && !(rollout.taken && rollout.is_complete())
+    {
+        row(&mut out, paint, "rollout", &rollout.line());
+    }
     if let Some(refused) = &status.refused {
         refusal(&mut out, refused, now, paint);
     }

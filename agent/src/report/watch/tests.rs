@@ -66,6 +66,17 @@ pub(in crate::report) fn converged() -> Status {
         services: vec![],
         readiness: vec![],
         retired: None,
+        rollout: Some(crate::report::RolloutStatus {
+            version: 42,
+            wave: 1,
+            waves: 3,
+            open: Some(1),
+            taken: true,
+            halted: None,
+            waits_for: Some("web-1 (well, 60 s to go)".into()),
+        }),
+        stands_on: None,
+        well_since: None,
         latest_run: Some(LatestRun {
             started: at("2026-11-23T02:59:10Z"),
             took_ms: 7,

@@ -1,0 +1,224 @@
+//! When the next wave may take a version: what is heard of the servers that have it, and what follows. Pure, but for the moments
+//! that it is given.
+//!
+//! Silence is not health. A server counts as well on a version while its reports go on to come and say that it is as that
+//! version says, without a break, for the bake time; its own clock and the watcher's are never compared.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+
+use crate::fleet::Name;
+use crate::report::{Health, NodeReport, Ready};
+
+/// A server that is not well is given so long at least: its services start, a probe comes too early.
+const LEAST_GRACE: Duration = Duration::from_secs(30);
+/// So many servers are named in a line.
+const FEW: usize = 3;
+
+/// What follows from what was heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Wait: for what.
+    Wait(String),
+    /// The next wave may take the version: what was seen.
+    Open(String),
+    /// The version goes no further: why.
+    Halt(String),
+    /// A newer version is out: nobody waits for this one.
+    Superseded,
+}
+
+/// What was heard of one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Heard {
+    /// The report's own moment, and when it was first seen here.
+    written: Timestamp,
+    seen: Instant,
+    word: Word,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Word {
+    /// It has not taken the version yet.
+    Behind,
+    /// It stands well on it, since a moment of its own clock; seen here since another.
+    Well { since: Timestamp, seen: Instant },
+    /// It has the version and is not well: since when that is known here, and why.
+    Unwell { since: Instant, why: String },
+    /// It cannot live with the version: why.
+    Broken(String),
+    /// It stands on a newer one.
+    Newer,
+}
+
+/// The watch over one wave of a version.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    version: u64,
+    servers: Vec<Name>,
+    bake: Duration,
+    patience: Duration,
+    began: Instant,
+    heard: BTreeMap<Name, Heard>,
+}
+
+impl Gate {
+    /// For the servers that must stand well on `version` before the next wave.
+    pub const fn new(
+        version: u64,
+        servers: Vec<Name>,
+        bake: Duration,
+        patience: Duration,
+        now: Instant,
+    ) -> Self {
+        Self {
+            version,
+            servers,
+            bake,
+            patience,
+            began: now,
+            heard: BTreeMap::new(),
+        }
+    }
+
+    /// How often a server that has the version reports while it goes out.
+    pub fn heartbeat(bake: Duration) -> Duration {
+        (bake / 2).clamp(Duration::from_secs(10), Duration::from_mins(15))
+    }
+
+    /// How old a report may be, since it was first seen here, before its server is silent.
+    pub fn silence(bake: Duration) -> Duration {
+        Self::heartbeat(bake) * 3
+    }
+
+    /// Takes in what a server says.
+    pub fn take(&mut self, report: &NodeReport, now: Instant) {
+        let Some(server) = &report.server else {
+            return;
+        };
+        let before = self.heard.get(server);
+        let word = self.word(report, before.map(|before| &before.word), now);
+        let seen = match before {
+            Some(before) if before.written == report.written => before.seen,
+            _ => now,
+        };
+        let heard = Heard {
+            written: report.written,
+            seen,
+            word,
+        };
+        self.heard.insert(server.clone(), heard);
+    }
+
+    fn word(&self, report: &NodeReport, before: Option<&Word>, now: Instant) -> Word {
+        let alarm = || report.alarms.first().cloned().unwrap_or_default();
+        if let Some(refused) = &report.refused
+            && refused.version == Some(self.version)
+        {
+            return Word::Broken(format!("refuses it: {}", refused.error));
+        }
+        let stands_on = report.stands_on.unwrap_or_default();
+        if stands_on > self.version {
+            return Word::Newer;
+        }
+        if stands_on < self.version {
+            return Word::Behind;
+        }
+        let steps = report.steps;
+        if steps.quarantined + steps.put_back + steps.broken > 0 {
+            return Word::Broken(format!("could not take it: {}", alarm()));
+        }
+        let not_ready = (report.readiness.iter()).find(|product| product.ready == Ready::False);
+        let why = match (report.health, not_ready) {
+            (Health::Converged, None) => None,
+            (Health::Converged, Some(product)) => Some(format!(
+                "{} is not ready: {}",
+                product.product, product.reason
+            )),
+            _ => Some(alarm()),
+        };
+        match (why, report.well_since, before) {
+            (None, Some(since), Some(Word::Well { since: was, seen })) if *was == since => {
+                Word::Well { since, seen: *seen }
+            }
+            (None, Some(since), _) => Word::Well { since, seen: now },
+            (None, None, _) => Word::Behind,
+            (Some(why), _, Some(Word::Unwell { since, .. })) => Word::Unwell { since: *since, why },
+            (Some(why), _, _) => Word::Unwell { since: now, why },
+        }
+    }
+
+    /// What follows by now.
+    pub fn decide(&self, now: Instant) -> Decision {
+        let mut missing: Vec<&Name> = Vec::new();
+        let mut waiting: Vec<String> = Vec::new();
+        let grace = self.bake.max(LEAST_GRACE);
+        for server in &self.servers {
+            let Some(heard) = self.heard.get(server) else {
+                missing.push(server);
+                continue;
+            };
+            let silent = now.saturating_duration_since(heard.seen) > Self::silence(self.bake);
+            match &heard.word {
+                Word::Newer => return Decision::Superseded,
+                Word::Broken(why) => return Decision::Halt(format!("{server} {why}")),
+                Word::Unwell { since, why } if now.saturating_duration_since(*since) > grace => {
+                    return Decision::Halt(format!("{server} is not well with it: {why}"));
+                }
+                _ if silent => missing.push(server),
+                Word::Behind => missing.push(server),
+                Word::Unwell { why, .. } => waiting.push(format!("{server} ({why})")),
+                Word::Well { since, seen } => {
+                    let stood = now.saturating_duration_since(*seen);
+                    let said = SignedDuration::try_from(self.bake)
+                        .is_ok_and(|bake| heard.written.duration_since(*since) >= bake);
+                    if stood < self.bake && !said {
+                        let left = self.bake.saturating_sub(stood).as_secs();
+                        waiting.push(format!("{server} (well, {left} s to go)"));
+                    }
+                }
+            }
+        }
+        if !missing.is_empty() && now.saturating_duration_since(self.began) > self.patience {
+            return Decision::Halt(format!(
+                "{} did not report version {} as taken within {} min",
+                some(&missing),
+                self.version,
+                self.patience.as_secs() / 60
+            ));
+        }
+        if missing.is_empty() && waiting.is_empty() {
+            return Decision::Open(format!(
+                "{} stood well on version {} for {} s",
+                some(&self.servers.iter().collect::<Vec<_>>()),
+                self.version,
+                self.bake.as_secs()
+            ));
+        }
+        let mut parts = Vec::new();
+        if !missing.is_empty() {
+            parts.push(format!("word of {}", some(&missing)));
+        }
+        let shown = waiting.len().min(FEW);
+        parts.extend(waiting.iter().take(FEW).cloned());
+        if waiting.len() > shown {
+            parts.push(format!("{} more", waiting.len() - shown));
+        }
+        Decision::Wait(parts.join(", "))
+    }
+}
+
+/// `web-1, web-2, web-3 and 4 more`.
+fn some(servers: &[&Name]) -> String {
+    let named: Vec<String> = servers.iter().take(FEW).map(ToString::to_string).collect();
+    match servers.len().saturating_sub(FEW) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests;
