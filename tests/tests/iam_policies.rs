@@ -18,11 +18,12 @@ const SERVER: &str = "box-1";
 const ADMIN: &str = "arn:aws:iam::123456789012:role/Admin";
 
 /// Every kind of key that there is, of this holder and of another one, and some that are nobody's.
-const KEYS: [&str; 30] = [
+const KEYS: [&str; 31] = [
     "prod/fleet.json",
     "prod/fleet.json.old",
     "prod/trust/3.json",
     "prod/versions/42.json",
+    "prod/rollouts/42.json",
     "prod/leases/shop.json",
     "prod/leases/video.json",
     "prod/leases/shop.json/more",
@@ -77,6 +78,20 @@ const OWN_REPORT: (&str, &[&str]) = (
     PUT,
     &["prod/nodes/box-1.json", "prod/nodes/unknown/i-0a11.json"],
 );
+/// What every machine reads to know what to be, and how far a version may go.
+const FLEET: (&str, &[&str]) = (
+    GET,
+    &[
+        "prod/fleet.json",
+        "prod/trust/3.json",
+        "prod/versions/42.json",
+        "prod/rollouts/42.json",
+        "prod/nodes/box-1.json",
+        "prod/nodes/box-2.json",
+        "prod/nodes/unknown/i-0a11.json",
+    ],
+);
+const ROLLOUT: (&str, &[&str]) = (PUT, &["prod/rollouts/42.json"]);
 const SNAPSHOT: [&str; 2] = [
     "prod/snapshots/shop/20261124T150000Z-e7-db-4/dump.zst",
     "prod/snapshots/shop/20261124T150000Z-e7-db-4/manifest.json",
@@ -94,59 +109,45 @@ fn table(role: &str) -> Vec<(&'static str, &'static [&'static str])> {
         "web" => vec![
             (
                 GET,
-                &[
-                    "prod/fleet.json",
-                    "prod/trust/3.json",
-                    "prod/leases/shop.json",
-                    "prod/releases/shop/r1.tar.zst",
-                ],
+                &["prod/leases/shop.json", "prod/releases/shop/r1.tar.zst"],
             ),
             (LIST, &[""]),
+            FLEET,
             OWN_REPORT,
+            ROLLOUT,
         ],
         "memcached" => vec![
-            (
-                GET,
-                &[
-                    "prod/fleet.json",
-                    "prod/trust/3.json",
-                    "prod/leases/shop.json",
-                ],
-            ),
+            (GET, &["prod/leases/shop.json"]),
             (LIST, &[""]),
+            FLEET,
             OWN_REPORT,
+            ROLLOUT,
         ],
         "database" => vec![
-            (GET, &["prod/fleet.json", "prod/trust/3.json"]),
             (GET, &ELECTIONS),
             (PUT, &ELECTIONS),
             (PUT, &["prod/surplus/shop/7-box-1.sql"]),
             (LIST, &[""]),
+            FLEET,
             OWN_REPORT,
+            ROLLOUT,
         ],
         "snapshots" => vec![
-            (
-                GET,
-                &[
-                    "prod/fleet.json",
-                    "prod/trust/3.json",
-                    "prod/leases/shop.json",
-                ],
-            ),
+            (GET, &["prod/leases/shop.json"]),
             (GET, &SNAPSHOT),
             (PUT, &SNAPSHOT),
             ("s3:DeleteObject", &SNAPSHOT),
             ("s3:AbortMultipartUpload", &SNAPSHOT),
             ("s3:ListMultipartUploadParts", &SNAPSHOT),
             (LIST, &[""]),
+            FLEET,
             OWN_REPORT,
+            ROLLOUT,
         ],
         "monitor" => vec![
             (
                 GET,
                 &[
-                    "prod/fleet.json",
-                    "prod/trust/3.json",
                     "prod/leases/shop.json",
                     "prod/leases/video.json",
                     "prod/leases/shop.json/more",
@@ -154,16 +155,15 @@ fn table(role: &str) -> Vec<(&'static str, &'static [&'static str])> {
                     "prod/holds/video.json",
                     "prod/events/shop/7.json",
                     "prod/events/video/7.json",
-                    "prod/nodes/box-1.json",
-                    "prod/nodes/box-2.json",
-                    "prod/nodes/unknown/i-0a11.json",
                 ],
             ),
             (LIST, &[""]),
+            FLEET,
             OWN_REPORT,
+            ROLLOUT,
         ],
         "operator" => {
-            let (all, _) = KEYS.split_at(26);
+            let (all, _) = KEYS.split_at(27);
             vec![
                 (GET, all),
                 ("s3:GetObjectVersion", all),
@@ -173,6 +173,7 @@ fn table(role: &str) -> Vec<(&'static str, &'static [&'static str])> {
                         "prod/fleet.json",
                         "prod/trust/3.json",
                         "prod/versions/42.json",
+                        "prod/rollouts/42.json",
                         "prod/holds/shop.json",
                         "prod/holds/video.json",
                     ],
@@ -386,6 +387,7 @@ fn the_bucket_s_own_rules_refuse_blind_writes_and_deletions() {
 
     for key in [
         "prod/fleet.json",
+        "prod/rollouts/42.json",
         "prod/leases/shop.json",
         "prod/holds/shop.json",
     ] {

@@ -14,7 +14,7 @@ use crate::report::watch::Area;
 use crate::settings::CONFIG_FILE;
 
 pub use db::DbCommand;
-pub use fleet::{FleetArgs, FleetCommand, KeyCommand, PublishArgs, RotateArgs};
+pub use fleet::{FleetArgs, FleetCommand, KeyCommand, PublishArgs, RolloutCommand, RotateArgs};
 pub use limit::Limit;
 pub use release::ReleaseCommand;
 

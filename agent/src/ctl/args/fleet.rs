@@ -39,9 +39,36 @@ pub struct PublishArgs {
     /// Publish though what lies in the bucket now is not signed by those who must
     #[arg(long)]
     pub replace_unverified: bool,
+    /// Have all servers take it at once, whatever `rollout` in the document says: in an emergency
+    #[arg(long)]
+    pub urgent: bool,
     /// Show the plan for machines laid out so
     #[arg(long, value_enum, value_name = "FAMILY", default_value_t)]
     pub platform: super::FamilyName,
+}
+
+/// The commands of `agentctl fleet rollout`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum RolloutCommand {
+    /// Show how far the published version is, and what the next wave waits for
+    Status,
+    /// Have it go no further: servers that have taken it keep it
+    Halt {
+        /// Why: whoever asks is told
+        #[arg(long, value_name = "TEXT", default_value = "halted by a person")]
+        reason: String,
+    },
+    /// Let it go on after it was halted: its servers are watched anew
+    Resume,
+    /// Halt it, and publish the last version again that all servers had taken, for all at once
+    Abort {
+        /// That version instead
+        #[arg(long, value_name = "VERSION")]
+        to: Option<u64>,
+        /// How to publish it
+        #[command(flatten)]
+        how: PublishArgs,
+    },
 }
 
 /// How a change of who signs is made.
@@ -298,6 +325,19 @@ pub enum FleetCommand {
         /// The release's version [default: the archive's name without its ending]
         #[arg(long, value_name = "VERSION")]
         version: Option<ReleaseVersion>,
+    },
+
+    /// How far the published version is, where it goes out in waves: look, halt, let it go on, go back
+    #[command(
+        long_about = "How far the published version is, where it goes out in waves: look, halt, let it go on, go back.\n\n\
+            `rollout` in the document names canaries, waves and a bake time. Servers open the next wave themselves when all of the waves \
+            before have stood well on the version for that time, and halt where one cannot live with it, or says nothing.",
+        after_help = "Exit code of status: 0; 1 it was halted.\n\nExamples:\n  agentctl fleet rollout status\n  agentctl fleet rollout halt --reason 'the shop is slow'\n  agentctl fleet rollout abort"
+    )]
+    Rollout {
+        /// What to do
+        #[command(subcommand)]
+        command: RolloutCommand,
     },
 
     /// List the published versions: who signed them, when, and what changed

@@ -96,6 +96,7 @@ pub(super) async fn init(
         valid_for: document.is_none().then_some(FIRST_SPAN),
         any_version: true,
         replace_unverified: false,
+        urgent: false,
         platform: FamilyName::default(),
     };
     let published = publish::publish(

@@ -344,6 +344,7 @@ async fn renew(desk: &Desk, before: Option<&Published>) -> Result<(), Failure> {
         valid_for: None,
         any_version: true,
         replace_unverified: true,
+        urgent: false,
         platform: FamilyName::default(),
     };
     let name = format!("version {}", document.id.version);

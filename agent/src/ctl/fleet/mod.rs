@@ -11,9 +11,11 @@ mod plan;
 mod publish;
 mod published;
 mod release;
+mod rollout;
 mod signer;
 mod verify;
 mod walk;
+mod waves;
 
 use super::args::{FleetArgs, FleetCommand, Global};
 use super::console::Console;
@@ -66,6 +68,7 @@ async fn run(desk: &Desk, command: &FleetCommand) -> Result<u8, Failure> {
             archive,
             version,
         } => release::release(desk, product, archive, version.as_ref()).await,
+        FleetCommand::Rollout { command } => rollout::rollout(desk, command).await,
         FleetCommand::Log { number } => log::log(desk, *number).await,
         FleetCommand::Show { version } => log::show(desk, *version).await,
         FleetCommand::Rollback { version, how } => publish::rollback(desk, *version, how).await,

@@ -11,7 +11,7 @@ use super::super::failure::Failure;
 use super::super::validate;
 use super::desk::Desk;
 use super::published::{self, Published, described, told, version_key};
-use super::{ask, plan};
+use super::{ask, plan, waves};
 use crate::bucket::{Bucket, BucketErrorKind, Condition};
 use crate::converge::intake::KEY;
 use crate::fleet::names::KeyName;
@@ -55,6 +55,8 @@ struct Next {
     before: Option<Document>,
     /// On which condition it takes its place.
     condition: Condition,
+    /// Whether all servers take it at once, whatever its rollout says.
+    urgent: bool,
 }
 
 /// Publishes a file.
@@ -202,6 +204,7 @@ pub(super) async fn cosign(desk: &Desk, file: &Path, yes: bool) -> Result<u8, Fa
         signatures,
         before,
         condition: Condition::Absent,
+        urgent: false,
     };
     said_enough(desk, &signed, file);
     Ok(0)
@@ -282,6 +285,7 @@ async fn next(
             document,
             before,
             condition,
+            urgent: how.urgent,
         });
     }
     if let (Some(before), Basis::ItsVersion, false) = (&before, basis, how.any_version)
@@ -331,6 +335,7 @@ async fn next(
         signatures: Vec::new(),
         before,
         condition,
+        urgent: how.urgent,
     })
 }
 
@@ -392,6 +397,9 @@ fn agreed(desk: &Desk, next: &Next, how: &PublishArgs, verb: &str) -> Result<boo
     );
     // Data goes to standard output: the question and what it is about go beside it.
     desk.console.progress(&table.table(desk.console.paint)?);
+    if let Some(announced) = waves::announced(&next.document, next.urgent) {
+        desk.console.note(&announced);
+    }
     if how.yes {
         return Ok(true);
     }
@@ -443,6 +451,10 @@ async fn put(desk: &Desk, bucket: &Bucket, next: &Next) -> Result<(), Failure> {
             Some(_) => return Err(overtaken(desk, bucket, version).await),
             None => return Err(told(error)),
         }
+    }
+    if next.urgent {
+        // First: machines look at it as soon as the version is published.
+        waves::open_all(bucket, &next.document).await?;
     }
     crash::point("the version is in the bucket, and is not published");
     let second = bucket.put(KEY, bytes.clone(), Some(&next.condition)).await;
