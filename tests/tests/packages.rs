@@ -147,6 +147,7 @@ fn contain_everything(deb: &str, rpm: &str) {
         "/usr/share/node-agent/fleet.schema.json",
         "/usr/share/doc/node-agent/README.md",
         "/usr/share/doc/node-agent/examples/fleet.json",
+        "/usr/share/doc/node-agent/sbom.spdx.json",
     ]
     .map(str::to_owned)
     .into();
