@@ -38,6 +38,7 @@ pub(super) struct Observed {
     pub(super) sight: Sight,
     family: Family,
     guard: Option<GuardSettings>,
+    sweeping: Option<String>,
 }
 
 /// What the agent knows of its own work.
@@ -62,6 +63,7 @@ impl Observed {
             sight: &self.sight,
             family: self.family,
             guard: self.guard,
+            sweeping: self.sweeping.clone(),
         })
     }
 
@@ -127,7 +129,9 @@ impl Converger {
             .get(&intent.node)
             .is_some_and(|server| server.state == ServerState::Retired);
         let guard = (!fleet.confirm && !retired).then_some(self.guard);
-        let troubled = !plan::decisions(&desired, &ledger, &quarantine, guard).is_empty();
+        let sweeping = plan::sweeping(&desired, &ledger, self.guard, || good.fleet(), fleet)?;
+        let held = sweeping.as_deref();
+        let troubled = !plan::decisions(&desired, &ledger, &quarantine, guard, held).is_empty();
         let mut fallback = match troubled.then(|| good.fleet()).transpose()?.flatten() {
             Some(fleet) => {
                 let none = Quarantine::empty("");
@@ -163,6 +167,7 @@ impl Converger {
             sight,
             family: self.platform.family,
             guard,
+            sweeping,
         })
     }
 

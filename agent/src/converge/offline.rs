@@ -59,6 +59,8 @@ pub fn plan_offline(
         .servers
         .get(&intent.node)
         .is_some_and(|server| server.state == ServerState::Retired);
+    let before = || Ok::<_, RunError>(before.map(|before| (*before.fleet).clone()));
+    let sweeping = plan::sweeping(&desired, &ledger, GuardSettings::default(), before, fleet)?;
     Ok(plan::plan(&Situation {
         document: intent.document.id.clone(),
         desired: &desired,
@@ -69,6 +71,7 @@ pub fn plan_offline(
         sight: &sight,
         family: platform.family,
         guard: (!fleet.confirm && !retired).then(GuardSettings::default),
+        sweeping,
     }))
 }
 

@@ -33,6 +33,8 @@ pub(super) struct Situation<'a> {
     pub(super) family: Family,
     /// `None`: the document confirms the shrinkage, or the server is retired.
     pub(super) guard: Option<GuardSettings>,
+    /// Why nothing is removed: the document would take most of what it is from most of the fleet.
+    pub(super) sweeping: Option<String>,
 }
 
 impl Situation<'_> {

@@ -5,6 +5,7 @@ pub mod databases;
 mod files;
 mod releases;
 mod staged;
+mod sweeping;
 mod view;
 mod waves;
 
@@ -20,6 +21,7 @@ pub use databases::{Elected, Elections};
 pub use files::{DatabaseWords, FileView, FleetWords, Neighbour, TemplateView};
 pub use releases::{ReleaseView, SmokeView, release_dir};
 pub use staged::staged;
+pub use sweeping::sweeping;
 pub use view::view;
 pub use waves::Waves;
 

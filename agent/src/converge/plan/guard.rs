@@ -7,6 +7,30 @@ use crate::report::{Kind, StepName};
 use crate::resource::{Accounts, Desired};
 use crate::settings::GuardSettings;
 
+/// Whether a box would lose more than this share of its steps: those that nothing asks for any more, of all that it has.
+pub(super) fn loses_most(desired: &Desired, ledger: &Ledger, guard: GuardSettings) -> bool {
+    let all = ledger.steps.len();
+    exceeds(gone(desired, ledger).count(), all, guard.share)
+}
+
+/// The steps that nothing asks for any more.
+pub(super) fn gone<'a>(
+    desired: &Desired,
+    ledger: &'a Ledger,
+) -> impl Iterator<Item = &'a StepName> {
+    let named: BTreeSet<&StepName> = desired.steps.iter().map(|step| &step.name).collect();
+    let kept: BTreeSet<&StepName> = desired.keep.iter().collect();
+    let named = named
+        .into_iter()
+        .chain(kept)
+        .cloned()
+        .collect::<BTreeSet<_>>();
+    ledger
+        .steps
+        .keys()
+        .filter(move |name| !named.contains(*name))
+}
+
 /// The steps that would shrink their list past the guard, each with the sentence that says so.
 pub(super) fn shrinkages(
     desired: &Desired,

@@ -13,6 +13,8 @@ use super::ledger::{KnownStep, Ledger};
 use super::pending::Undo;
 use super::quarantine::Quarantine;
 use super::situation::{Seen, Situation};
+use crate::fleet::Fleet;
+use crate::node;
 use crate::report::{Cause, DocumentId, Kind, Problem, StepName};
 use crate::resource::{
     Check, Desired, FileCheck, Member, Precaution, Probe, Smoke, Step, Thing, Verb, Wave,
@@ -94,14 +96,34 @@ fn stands_still(step: &Step, situation: &Situation<'_>) -> bool {
     })
 }
 
-/// Steps of the document that may not be carried out, and why.
+/// Why nothing is removed from this box for now, where `after` would take most of what it has, and does so from most of a fleet
+/// that stood on `before`. `before` is asked for only where this box loses much.
+pub(super) fn sweeping<E>(
+    desired: &Desired,
+    ledger: &Ledger,
+    guard: GuardSettings,
+    before: impl FnOnce() -> Result<Option<Fleet>, E>,
+    after: &Fleet,
+) -> Result<Option<String>, E> {
+    if after.confirm || !guard::loses_most(desired, ledger, guard) {
+        return Ok(None);
+    }
+    Ok(before()?.and_then(|before| node::sweeping(&before, after)))
+}
+
+/// Steps of the document that may not be carried out, and why. `sweeping`: why none may be removed.
 pub(super) fn decisions(
     desired: &Desired,
     ledger: &Ledger,
     quarantine: &Quarantine,
     guard: Option<GuardSettings>,
+    sweeping: Option<&str>,
 ) -> BTreeMap<StepName, Decision> {
     let mut decisions = BTreeMap::new();
+    if let Some(why) = sweeping {
+        let gone = guard::gone(desired, ledger);
+        decisions.extend(gone.map(|name| (name.clone(), Decision::Held(why.to_owned()))));
+    }
     if let Some(guard) = guard {
         for (name, reason) in guard::shrinkages(desired, ledger, guard) {
             decisions.insert(name, Decision::Held(reason));
@@ -122,7 +144,13 @@ pub(super) fn plan(situation: &Situation<'_>) -> Plan {
         ledger,
         ..
     } = situation;
-    let decisions = decisions(desired, ledger, situation.quarantine, situation.guard);
+    let decisions = decisions(
+        desired,
+        ledger,
+        situation.quarantine,
+        situation.guard,
+        situation.sweeping.as_deref(),
+    );
     let mut kept: BTreeSet<StepName> = desired.keep.iter().cloned().collect();
     let mut blocked: Vec<(&Step, &Decision)> = Vec::new();
     let mut wanted: Vec<Step> = Vec::new();

@@ -1,6 +1,6 @@
 //! What runs do to a box, document by document.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Box;
 use crate::converge::{journal, ledger::Ledger};
@@ -198,6 +198,41 @@ async fn one_of_two_nodes_may_go_unconfirmed() {
     let run = node.run("web-1").await;
     assert_eq!(rows(&run), ["cache/shop Intended Changed"]);
     assert!(!node.read("/etc/shop/memcached.json").contains("10.77.0.22"));
+}
+
+#[tokio::test]
+async fn a_version_that_takes_most_of_the_fleet_away_removes_nothing_before_it_is_confirmed() {
+    let mut node = Box::new();
+    node.run("web-1").await;
+    let before = node.read("/etc/cron.d/agentd-shop_tick");
+    let retire_all = |signed: &mut Value| {
+        for server in signed["servers"].as_object_mut().unwrap().values_mut() {
+            server["state"] = "retired".into();
+        }
+        for product in signed["products"].as_object_mut().unwrap().values_mut() {
+            product.as_object_mut().unwrap().remove("database");
+        }
+    };
+    node.edit(retire_all);
+    let run = node.run("web-1").await;
+    assert!(run.failed());
+    let held = run.steps.iter().all(|step| step.outcome == Outcome::Held);
+    assert!(held, "{:#?}", run.steps);
+    let why = run.steps.first().and_then(|step| step.error.clone());
+    assert!(
+        why.unwrap().contains("retires, or takes most roles"),
+        "{run:#?}"
+    );
+    assert_eq!(node.read("/etc/cron.d/agentd-shop_tick"), before);
+    // An edit is mended meanwhile.
+    node.write("/etc/cron.d/agentd-shop_tick", "edited");
+    node.run("web-1").await;
+    assert_eq!(node.read("/etc/cron.d/agentd-shop_tick"), before);
+
+    node.edit(|signed| signed["confirm"] = true.into());
+    let run = node.run("web-1").await;
+    assert!(!run.failed(), "{run:#?}");
+    assert!(!node.path("/etc/cron.d/agentd-shop_tick").exists());
 }
 
 #[tokio::test]

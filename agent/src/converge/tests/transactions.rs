@@ -134,6 +134,7 @@ impl Machine {
             sight: &sight,
             family: Family::Centos,
             guard: None,
+            sweeping: None,
         });
         let said = RefCell::new(Vec::new());
         let progress = |what: &str, _: Duration| said.borrow_mut().push(what.to_owned());

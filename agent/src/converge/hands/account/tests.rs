@@ -66,6 +66,7 @@ impl Box {
             quarantine: &Quarantine::empty("d"),
             sight: &Sight::from([(thing.clone(), Ok(seen))]),
             guard: None,
+            sweeping: None,
             family: crate::system::platform::Family::Debian,
         };
         of(&situation)
