@@ -8,7 +8,7 @@
 //! | doors | `bin/agentd.rs`, `bin/agentctl.rs`; [`manual`] (their manual pages, for the packages) |
 //! | 6 | [`daemon`] (triggers, the loop), [`ctl`] (`agentctl`, one module a subcommand) |
 //! | 5 | [`converge`] (a run: transaction, ledger, journal, quarantine) |
-//! | 4 | [`resource`] (what each part of the document means on a box), [`database`] (leases, failover) |
+//! | 4 | [`resource`] (what each part of the document means on a box), [`database`] (leases, failover), [`dns`] (this box's own records) |
 //! | 3 | [`node`], [`identity`], [`bucket`], [`control`], [`settings`] |
 //! | 2 | [`fleet`] (the document), [`report`] (what people and monitors see) |
 //! | 1 | [`system`] (files, commands, clock, platform: the only place with system calls) |
@@ -21,6 +21,7 @@ pub mod converge;
 pub mod ctl;
 pub mod daemon;
 pub mod database;
+pub mod dns;
 pub mod fleet;
 pub mod identity;
 pub mod manual;

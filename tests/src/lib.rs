@@ -1,6 +1,7 @@
 //! The harness: what tests share.
 
 pub mod agent;
+pub mod bind;
 pub mod database;
 pub mod desk;
 pub mod documents;

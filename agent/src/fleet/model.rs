@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::account::{Group, User};
 use super::cron_run::CronRun;
+use super::dns::Dns;
 use super::file::FileEntry;
 use super::names::{
     AbsolutePath, AccountName, Addresses, ByteSize, Connections, CronSchedule, HostAlias, HostName,
-    ItemSize, MailTo, Name, Port, ShellCommand, Span, Stamp, Threads, TimeZoneName, UnitName,
-    UserName, VariableName, VariableValue, Weight, ZoneName,
+    ItemSize, MailTo, Name, Niceness, Port, ShellCommand, Span, Stamp, Threads, TimeZoneName,
+    UnitName, UserName, VariableName, VariableValue, Weight, ZoneName,
 };
 use super::package::Package;
 use super::php::Php;
@@ -74,6 +75,10 @@ pub struct Server {
     /// The address that the other servers reach it at.
     #[schemars(schema_with = "super::schema::address")]
     pub address: IpAddr,
+    /// The addresses that the world reaches it at, for DNS (default: `address`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::schema::addresses")]
+    pub public: Vec<IpAddr>,
     /// The availability zone or rack it stands in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<ZoneName>,
@@ -220,6 +225,13 @@ pub struct Product {
         skip_serializing_if = "Option::is_none"
     )]
     pub release: Option<Release>,
+    /// Its names in DNS, where each of its web servers keeps its own records.
+    #[serde(
+        default,
+        deserialize_with = "strict::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub dns: Option<Dns>,
     /// What shows that the product works, asked of each of its web servers.
     #[serde(
         default,
@@ -402,4 +414,10 @@ pub struct CronJob {
     /// How long the command may run: then it gets SIGTERM, and SIGKILL ten seconds later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
+    /// How much it lets others go before it, 1 to 19 (default: 0, like everybody).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nice: Option<Niceness>,
+    /// Whether each run is recorded, so that one that fails, takes too long, or does not come is told. Implies `lock`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub record: bool,
 }

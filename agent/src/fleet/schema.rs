@@ -14,5 +14,10 @@ pub(super) fn address(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }] })
 }
 
+/// A list of addresses.
+pub(super) fn addresses(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "array", "items": address(generator) })
+}
+
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 
 use super::account::{Group, User};
 use super::cron_run::CronRun;
+use super::dns::{Dns, DnsKey};
 use super::envelope::Signature;
 use super::file::FileEntry;
 use super::model::{
@@ -57,7 +58,7 @@ object!(Rollout,
     later: []);
 object!(Server,
     required: [address],
-    optional: [zone, roles, products, instance, state],
+    optional: [public, zone, roles, products, instance, state],
     later: []);
 object!(Role,
     required: [],
@@ -73,8 +74,16 @@ object!(User,
     later: []);
 object!(Product,
     required: [],
-    optional: [groups, users, sites, php, cache, caches, database, cron, packages, services, files, release, smoke],
-    later: ["dns"]);
+    optional: [groups, users, sites, php, cache, caches, database, cron, packages, services, files, release, dns, smoke],
+    later: ["evict"]);
+object!(Dns,
+    required: [zone, names],
+    optional: [ttl, server, key],
+    later: []);
+object!(DnsKey,
+    required: [file],
+    optional: [],
+    later: []);
 object!(Release,
     required: [version, object, sha256],
     optional: [user, shared, keep, before, on],
@@ -138,8 +147,8 @@ object!(Aliases,
     later: []);
 object!(CronJob,
     required: [schedule, user, command],
-    optional: [on, run, environment, shell, mailto, timezone, lock, timeout],
-    later: ["record"]);
+    optional: [on, run, environment, shell, mailto, timezone, lock, timeout, nice, record],
+    later: []);
 object!(PackageFields,
     required: [name],
     optional: [debian, version, downgrade, absent, on],

@@ -11,8 +11,8 @@ use serde_json::Map;
 
 use super::findings::Findings;
 use super::names::{
-    AccountId, Addresses, AnswerStatus, Children, Connections, KeptReleases, Port, RedirectStatus,
-    Requests, Retries, Threads, WarmUps, Weight, Written,
+    AccountId, Addresses, AnswerStatus, Children, Connections, KeptReleases, Niceness, Port,
+    RedirectStatus, Requests, Retries, Threads, Ttl, WarmUps, Weight, Written,
 };
 use super::pointer::Place;
 use super::position::line_column;
@@ -327,7 +327,9 @@ bounded!(
     Retries,
     Threads,
     WarmUps,
-    Weight
+    Weight,
+    Niceness,
+    Ttl
 );
 
 impl Walk for Addresses {

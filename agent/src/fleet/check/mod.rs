@@ -6,6 +6,7 @@ mod accounts;
 mod boxes;
 mod bundles;
 mod caches;
+mod dns;
 mod files;
 mod packages;
 mod paths;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::dns::DnsNames;
 use super::sites::Claims;
 use super::{Check, PRODUCTS, RESERVED_HOSTS, SERVERS};
 use crate::fleet::bundle::Bundle;
@@ -12,6 +13,7 @@ use crate::fleet::pointer::Place;
 impl<'f> Check<'f> {
     pub(super) fn products(&mut self) {
         let mut claims = Claims::new();
+        let mut names = DnsNames::new();
         for (name, product) in &self.fleet.products {
             let at = PRODUCTS.place.then(name.as_str());
             self.sites(&mut claims, name, product);
@@ -26,6 +28,9 @@ impl<'f> Check<'f> {
             self.files(Bundle::Product(name, product), &at);
             self.accounts(Bundle::Product(name, product), &at);
             self.release_and_tests(name, product, &at);
+            if let Some(dns) = &product.dns {
+                self.dns(&mut names, name, dns);
+            }
         }
     }
 

@@ -5,11 +5,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::{Check, PRODUCTS, RESERVED_HOSTS, ROLES, SERVERS};
 use crate::fleet::model::{Server, ServerState};
 use crate::fleet::names::Name;
+use crate::fleet::pointer::Place;
+
+/// The most addresses of a server that stand in DNS.
+const MOST_PUBLIC: usize = 8;
 
 impl<'f> Check<'f> {
     pub(super) fn servers(&mut self) {
         let mut addresses = Vec::new();
         let mut instances = Vec::new();
+        let mut public = Vec::new();
         for (name, server) in &self.fleet.servers {
             let at = SERVERS.place.then(name.as_str());
             if RESERVED_HOSTS.contains(&name.as_str()) {
@@ -30,18 +35,55 @@ impl<'f> Check<'f> {
             } else {
                 addresses.push((bits(address), name));
             }
+            self.public(&mut public, name, server, &at);
             if let Some(instance) = &server.instance {
                 instances.push((instance, name));
             }
         }
-        self.once(addresses, "address", |bits| {
+        self.once(addresses, ("address", "the address"), |bits| {
             Ipv6Addr::from_bits(*bits).to_canonical().to_string()
         });
-        self.once(instances, "instance", ToString::to_string);
+        self.once(public, ("public", "a public address"), |bits| {
+            Ipv6Addr::from_bits(*bits).to_canonical().to_string()
+        });
+        self.once(instances, ("instance", "the instance"), ToString::to_string);
     }
 
-    /// Checks that no two servers have the same value of `field`; `show` writes one.
-    fn once<T: Ord>(&mut self, mut values: Vec<(T, &Name)>, field: &str, show: fn(&T) -> String) {
+    /// The addresses of a server that stand in DNS.
+    fn public(
+        &mut self,
+        all: &mut Vec<(u128, &'f Name)>,
+        name: &'f Name,
+        server: &Server,
+        at: &Place<'_>,
+    ) {
+        let list = at.then("public");
+        self.list(&server.public, &list, MOST_PUBLIC);
+        for (index, address) in server.public.iter().enumerate() {
+            let address = address.to_canonical();
+            if let Some(why) = unreachable(address) {
+                let place = self.findings.item(&list, index);
+                self.findings.add(&place, || {
+                    format!("{address} is no address that the world can reach: {why}")
+                });
+            } else if !server
+                .public
+                .iter()
+                .take(index)
+                .any(|one| one.to_canonical() == address)
+            {
+                all.push((bits(address), name));
+            }
+        }
+    }
+
+    /// Checks that no two servers have the same value of a field, which is `what` of a server; `show` writes one.
+    fn once<T: Ord>(
+        &mut self,
+        mut values: Vec<(T, &Name)>,
+        (field, what): (&str, &str),
+        show: fn(&T) -> String,
+    ) {
         values.sort_unstable();
         for pair in values.windows(2) {
             if let [(value, other), (same, name)] = pair
@@ -54,7 +96,7 @@ impl<'f> Check<'f> {
                 let (here, there) = (here.then(field), there.then(field));
                 self.findings.clash(&here, &there, || {
                     let value = show(value);
-                    format!("{value} is the {field} of `{other}` too ({there})")
+                    format!("{value} is {what} of `{other}` too ({there})")
                 });
             }
         }

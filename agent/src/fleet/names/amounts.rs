@@ -64,6 +64,10 @@ bounded!(
     Threads(u16), 1 to 64, expected: "a number of threads from 1 to 64"
 );
 bounded!(
+    /// How much a job lets others go before it, 1 to 19.
+    Niceness(u8), 1 to 19, expected: "a niceness from 1 to 19"
+);
+bounded!(
     /// A server's share of the keys in proportion to the others', 1 to 100.
     Weight(u16), 1 to 100, expected: "a weight from 1 to 100"
 );

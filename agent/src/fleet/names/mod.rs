@@ -4,6 +4,7 @@
 //! quotes and path tricks are impossible by type. What a string *refers to* is checked elsewhere.
 
 mod amounts;
+mod due;
 mod host;
 pub mod schedule;
 mod share;
@@ -21,7 +22,7 @@ use smol_str::SmolStr;
 
 use written::read_written;
 
-pub use amounts::{Addresses, Connections, ItemSize, Threads, Weight};
+pub use amounts::{Addresses, Connections, ItemSize, Niceness, Threads, Weight};
 pub use share::Share;
 pub use values::{ByteSize, Network, Port, Span, Stamp};
 pub use written::InvalidString;
@@ -118,6 +119,7 @@ macro_rules! typed_string {
 }
 
 mod account;
+mod dns;
 mod file;
 mod key;
 mod php;
@@ -125,6 +127,7 @@ mod release;
 mod web;
 
 pub use account::{AccountComment, AccountId, AccountName, GroupName, SudoRule};
+pub use dns::{DnsServer, Ttl};
 pub use file::{
     AwsSecretName, CommandWord, FileMode, FileText, LONGEST_TEXT, LinkTarget, ObjectKey, Sha256Hex,
 };

@@ -1,0 +1,103 @@
+//! Which records a box should have in DNS, by the document. Pure.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use crate::fleet::names::{AbsolutePath, DnsServer, HostName};
+use crate::fleet::{Fleet, Name, ServerState, WEB};
+
+/// A name that a box is to have its own addresses at, while it is ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameWish {
+    /// The product whose name it is.
+    pub product: Name,
+    /// The name.
+    pub name: HostName,
+    /// The zone that it is in.
+    pub zone: HostName,
+    /// How long others may remember an address, in seconds.
+    pub ttl: u32,
+    /// The box's own addresses.
+    pub addresses: BTreeSet<IpAddr>,
+    /// The zone's primary server, where the document says.
+    pub server: Option<DnsServer>,
+    /// The file of the key, where the document says.
+    pub key: Option<AbsolutePath>,
+    /// Whether the document has this server take visitors.
+    pub active: bool,
+}
+
+/// The names that the server `node` is to have its addresses at, in the order of its products. Also those of a server that drains or
+/// is retired: it leaves them.
+pub fn wanted(fleet: &Fleet, node: &Name) -> Vec<NameWish> {
+    let Some(server) = fleet.servers.get(node) else {
+        return Vec::new();
+    };
+    if !server.roles.iter().any(|role| role.as_str() == WEB) {
+        return Vec::new();
+    }
+    let addresses: BTreeSet<IpAddr> = match server.public.as_slice() {
+        [] => [server.address.to_canonical()].into(),
+        public => public.iter().map(IpAddr::to_canonical).collect(),
+    };
+    let mut wishes = Vec::new();
+    for product in &server.products {
+        let dns = fleet.products.get(product).and_then(|it| it.dns.as_ref());
+        let Some(dns) = dns else {
+            continue;
+        };
+        wishes.extend(dns.names.iter().map(|name| NameWish {
+            product: product.clone(),
+            name: name.clone(),
+            zone: dns.zone.clone(),
+            ttl: dns.ttl_secs(),
+            addresses: addresses.clone(),
+            server: dns.server.clone(),
+            key: dns.key.as_ref().map(|key| key.file.clone()),
+            active: server.state == ServerState::Active,
+        }));
+    }
+    wishes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(node: &str) -> Vec<NameWish> {
+        let fleet: Fleet = serde_json::from_value(serde_json::json!({
+            "format": 1, "fleet": "test", "version": 1,
+            "issued": "2026-01-01T00:00:00Z", "expires": "2036-01-01T00:00:00Z",
+            "servers": {
+                "web-1": {"address": "10.78.0.11", "public": ["198.51.100.11", "2001:db8::11"], "roles": ["web"], "products": ["shop", "blog"]},
+                "web-2": {"address": "10.78.0.12", "roles": ["web"], "products": ["shop"], "state": "draining"},
+                "cache-1": {"address": "10.78.0.21", "roles": ["memcached"], "products": ["shop"]},
+            },
+            "products": {
+                "shop": {"dns": {"zone": "example.com", "names": ["shop.example.com", "www.shop.example.com"], "ttl": 30}},
+                "blog": {},
+            },
+        }))
+        .unwrap();
+        wanted(&fleet, &node.parse().unwrap())
+    }
+
+    #[test]
+    fn a_web_server_has_its_public_addresses_at_each_name() {
+        let wishes = of("web-1");
+        let names: Vec<&str> = wishes.iter().map(|wish| wish.name.as_str()).collect();
+        assert_eq!(names, ["shop.example.com", "www.shop.example.com"]);
+        assert_eq!(
+            (wishes[0].ttl, wishes[0].addresses.len(), wishes[0].active),
+            (30, 2, true)
+        );
+        let draining = of("web-2");
+        assert!(!draining[0].active);
+        assert_eq!(
+            draining[0].addresses,
+            ["10.78.0.12".parse().unwrap()].into()
+        );
+        assert_eq!(of("cache-1"), []);
+        assert_eq!(of("nobody"), []);
+    }
+}
