@@ -11,12 +11,14 @@ mod fast_part;
 pub mod follow;
 mod hands;
 pub mod intake;
+mod job_records;
 pub mod journal;
 mod last_good;
 pub mod ledger;
 mod objects;
 mod observe;
 mod offline;
+mod orders;
 mod original;
 mod others;
 mod pending;
@@ -32,6 +34,7 @@ mod state;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod undo;
 mod wishes;
 
 use std::collections::BTreeSet;
@@ -43,10 +46,12 @@ pub use apply::Progress;
 pub use fast_lane::Followed;
 pub use hands::account_as_it_stands;
 pub use offline::plan_offline;
+pub use orders::{ORDERS, Order};
 pub use plan::Plan;
 pub use releases::{RolledBack, Verdict, ask_smoke, fetch_releases, roll_back};
 pub use seal::{Sealed, seal};
 pub use session::{NotReady, Session, lock_runs};
+pub use undo::{TakenBack, Undone, end_undo, take_back};
 
 use apply::Applier;
 use ledger::Ledger;
@@ -163,6 +168,7 @@ impl Converger {
         }
         let observed = self.observe(intent, Scope::All, None).await?;
         let plan = observed.plan();
+        let is_held = observed.hold.is_some();
         self.sweep(&observed, &plan);
         let was_clear = observed.pending.is_clear();
         let run = if plan.is_empty() {
@@ -178,11 +184,7 @@ impl Converger {
         // In a box of its own: it is large, and most runs have nothing to carry out.
         let carried_out = Box::pin(self.carry_out(intent, &mut applier, plan, later));
         let (plan, steps) = carried_out.await?;
-        let served = plan
-            .wanted
-            .iter()
-            .flat_map(|step| step.serves.iter().cloned());
-        *self.served.lock().unwrap_or_else(PoisonError::into_inner) = served.collect();
+        self.note_served(&plan, is_held);
         // Where nobody lets go of it: a crash could not do more harm than going on.
         let fast_lane = fast_lane::lock_patiently(&self.files).await?;
         applier.take_over_fast_lane()?;
@@ -253,9 +255,10 @@ impl Converger {
         if !was_clear || !pending.is_clear() {
             pending.settle(&self.files)?;
         }
-        if run != 0 {
+        if run != 0 && !is_held {
             self.tidy_releases(intent, &record, progress).await?;
         }
+        job_records::tend(&self.files).await;
         Ok(record)
     }
 
@@ -281,6 +284,16 @@ impl Converger {
         // Its failures are told; one that was cut off is made good after the next run.
         let _ = tidying.await;
         Ok(())
+    }
+
+    /// Remembers what is served. What a held document wants to be served is not what is.
+    fn note_served(&self, plan: &Plan, is_held: bool) {
+        let steps = plan.wanted.iter();
+        let served = steps.flat_map(|step| step.serves.iter().cloned());
+        let mut known = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_held || known.is_empty() {
+            *known = served.collect();
+        }
     }
 
     /// The products that this box serves, as the last run left them, with what shows that they work.

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::hands;
 use super::ledger::Ledger;
+use super::orders::Order;
 use super::pending::Pending;
 use super::plan::{self, Plan};
 use super::quarantine::Quarantine;
@@ -15,9 +16,10 @@ use super::{Converger, Intent, RunError, fast_part, last_good, others, releases}
 use crate::fleet::names::ReleaseVersion;
 use crate::fleet::{Fleet, Name, ServerState};
 use crate::node::{self, View};
-use crate::report::{DocumentId, Problem, Severity, StepName};
+use crate::report::{DocumentId, ON_HOLD, Problem, Severity, StandingOrder, StepName};
 use crate::resource::{self, Desired, Facts, Thing, Wave};
 use crate::settings::GuardSettings;
+use crate::system::clock;
 use crate::system::platform::{Family, Platform};
 
 /// So many files that are not the agent's are named in one warning.
@@ -39,6 +41,8 @@ pub(super) struct Observed {
     family: Family,
     guard: Option<GuardSettings>,
     sweeping: Option<String>,
+    /// A person holds this box.
+    pub(super) hold: Option<StandingOrder>,
 }
 
 /// What the agent knows of its own work.
@@ -51,8 +55,19 @@ pub(super) struct Memory {
 }
 
 impl Observed {
-    /// What differs.
+    /// What differs, and what of that is done.
     pub(super) fn plan(&self) -> Plan {
+        let mut plan = self.difference();
+        if let Some(hold) = &self.hold {
+            plan.hold_back(&format!(
+                "{ON_HOLD} {}; agentctl hold --end lets it be done at once",
+                hold.fixed()
+            ));
+        }
+        plan
+    }
+
+    fn difference(&self) -> Plan {
         plan::plan(&Situation {
             document: self.document.clone(),
             desired: &self.desired,
@@ -168,6 +183,11 @@ impl Converger {
             family: self.platform.family,
             guard,
             sweeping,
+            // The fast lane follows the databases' masters all the same.
+            hold: match scope {
+                Scope::All => Order::Hold.standing(files, clock::now())?,
+                Scope::Fast => None,
+            },
         })
     }
 

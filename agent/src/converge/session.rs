@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use super::follow::{Follower, Round};
 use super::intake::{Accepted, InVain, Intake, Polled, Stage, Terms};
+use super::orders::Order;
+use super::undo::Undone;
 use super::{Converger, Intent, fetch_releases};
 use crate::bucket::Bucket;
 use crate::fleet::{Document, Name, applies, bundles};
@@ -37,6 +39,8 @@ pub struct Session {
     pub clues: Clues,
     /// What makes the box so.
     pub converger: Arc<Converger>,
+    /// The version that a person has taken back on this box.
+    pub undone: Option<Undone>,
 }
 
 /// There is nothing to converge to. `Display` says what to do.
@@ -75,6 +79,7 @@ impl Session {
             follower: Follower::open(&files)?,
             clues: Clues::gather(&settings).await,
             converger: Arc::new(Converger::new(&settings)),
+            undone: Undone::load(&files)?,
             settings,
         };
         session.stage()?;
@@ -175,7 +180,9 @@ impl Session {
     /// read or wrote its state. Returns whether there is another document. Only with the lock of runs.
     pub fn catch_up(&mut self) -> Result<bool, FileError> {
         self.follower.catch_up()?;
-        self.intake.catch_up()
+        let is_new = self.intake.catch_up()?;
+        self.undone = Undone::load(self.converger.files())?;
+        Ok(is_new)
     }
 
     /// What this box should converge to, and how its name was found.
@@ -197,6 +204,21 @@ impl Session {
     fn node_in(&self, document: &Document) -> Result<(Name, String), NotReady> {
         let found = self.clues.find(&document.fleet);
         found.ok_or_else(|| NotReady::new(self.clues.not_found(&document.fleet)))
+    }
+
+    /// What runs make of this box: the same, or the version before, where a person has taken the present one back.
+    pub fn intent_of_runs(&self) -> Result<(Intent, String), NotReady> {
+        match self.taken_back() {
+            Some(undone) => self.intent_for(&undone.document),
+            None => self.intent(),
+        }
+    }
+
+    /// The present version, where a person has taken it back on this box.
+    pub fn taken_back(&self) -> Option<&Undone> {
+        let standing = self.intake.standing()?;
+        let undone = self.undone.as_ref()?;
+        undone.is_of(standing).then_some(undone)
     }
 
     /// Why no document was ever accepted here: that there is none is said only where the bucket says so.
@@ -231,15 +253,16 @@ impl Session {
         Ok((intent, found_by))
     }
 
-    /// The files that others write and that this box reads: of secrets, and of certificates with their keys. A change of one is
+    /// The files that others write and that this box reads: of secrets, of certificates with their keys, of standing orders. A change of one is
     /// to reach at once what is made of it.
     pub fn files_read(&self) -> Vec<PathBuf> {
-        let Ok((intent, _)) = self.intent() else {
-            return Vec::new();
+        let orders = Order::ALL.map(Order::path);
+        let Ok((intent, _)) = self.intent_of_runs() else {
+            return orders.into();
         };
         let fleet = &intent.document.fleet;
         let Some(server) = fleet.servers.get(&intent.node) else {
-            return Vec::new();
+            return orders.into();
         };
         let files = bundles(fleet, server)
             .into_iter()
@@ -256,7 +279,8 @@ impl Session {
             .filter_map(|site| site.tls.as_ref())
             .flat_map(|tls| [&tls.certificate, &tls.key.file]);
         let all = secrets.chain(certificates);
-        all.map(|path| path.as_str().into()).collect()
+        let all = all.map(|path| path.as_str().into());
+        all.chain(orders).collect()
     }
 
     /// Fetches the archives of releases that are not here: see [`fetch_releases`].

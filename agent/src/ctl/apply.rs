@@ -71,7 +71,7 @@ async fn here(
         Polled::Unreachable(error) => (None, Some(chain(&error))),
     };
     let (intent, _) = session
-        .intent()
+        .intent_of_runs()
         .map_err(|not_ready| match refused.as_ref() {
             Some(refused) if session.intake.accepted().is_none() => Failure::because(
                 not_ready.message,

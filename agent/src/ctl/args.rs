@@ -2,7 +2,9 @@
 
 mod db;
 mod fleet;
+mod job;
 mod limit;
+mod order;
 mod release;
 
 use std::path::PathBuf;
@@ -15,7 +17,9 @@ use crate::settings::CONFIG_FILE;
 
 pub use db::DbCommand;
 pub use fleet::{FleetArgs, FleetCommand, KeyCommand, PublishArgs, RolloutCommand, RotateArgs};
+pub use job::JobArgs;
 pub use limit::Limit;
+pub use order::{OrderArgs, UndoArgs};
 pub use release::ReleaseCommand;
 
 /// Shows and steers what node-agent does on this box.
@@ -239,6 +243,73 @@ pub enum Command {
         command: ReleaseCommand,
     },
 
+    /// Hold this box as it is for a while: nothing is changed, not even repaired, until then
+    #[command(
+        long_about = "Hold this box as it is for a while: nothing is changed, not even repaired, until then.\n\n\
+            A run that goes on ends first. Documents are read as before, reports are put, databases fail over and the names of their \
+            masters follow; what an interrupted run had begun is brought to its end. Monitors warn of the hold, with its reason. It outlives \
+            restarts, and ends by itself.",
+        after_help = "Exit code: 0; 1 it could not be ordered.\n\n\
+            Examples:\n  agentctl hold --for 2h --reason 'new disks'\n  agentctl plan    # what waits\n  agentctl hold --end"
+    )]
+    Hold(OrderArgs),
+
+    /// Take back on this box what a run did for the present document, until the document moves
+    #[command(
+        long_about = "Take back on this box what a run did for the present document, until the document moves.\n\n\
+            The box goes by the version before again, in all that the present one changed: by a run, with its checks, probes and \
+            transactions. Databases and who is their master go by the present version all the same. Another version ends it.\n\n\
+            Refused, and why: runs for another version than the present one, runs that only repaired what somebody else had changed \
+            (with where the copies are), and where there is no version before. What stays is told: packages, accounts that are locked and not \
+            deleted, what a release's command did.",
+        after_help = "Exit code: as agentctl apply; 1 refused.\n\n\
+            Examples:\n  agentctl undo 17\n  agentctl undo --end"
+    )]
+    Undo(UndoArgs),
+
+    /// Have this box take no more visitors for a while, as far as it has a say in that; it goes on serving
+    #[command(
+        long_about = "Have this box take no more visitors for a while, as far as it has a say in that; it goes on serving.\n\n\
+            It leaves DNS, where the document has it keep its own records there, and /run/agentd/draining is there: a health page that \
+            answers 503 while it is has load balancers send nobody more. Status, monitors and its report say so. It outlives restarts, and ends \
+            by itself.\n\n\
+            What it does not do: other servers go by the document, so node lists of memcached keep this box, and jobs that run once still run \
+            here. For that publish \"state\": \"draining\" of it.",
+        after_help = "Exit code: 0; 1 it could not be ordered.\n\n\
+            Examples:\n  agentctl drain --for 1h --reason 'kernel'\n  agentctl undrain"
+    )]
+    Drain(OrderArgs),
+
+    /// Have this box take visitors again, where a person had it drain
+    #[command(
+        after_help = "Exit code: 0; 1 it could not be ordered.\n\nExample:\n  agentctl undrain"
+    )]
+    Undrain,
+
+    /// List the recorded cron jobs of this box: which failed, took too long or did not run, and what they said
+    #[command(
+        long_about = "List the recorded cron jobs of this box: which failed, took too long or did not run, and what they said.\n\n\
+            Jobs are recorded whose document says \"record\": true. Needs no agent. What jobs printed only root and their own account can read.",
+        after_help = "Exit code: 0 all are well; 1 one of those listed is not.\n\n\
+            Examples:\n  agentctl jobs\n  agentctl jobs shop_tick    # with all that is kept of what it printed\n  \
+            agentctl jobs --output json | jq -r '.jobs[] | select(.state == \"missed\") | .job'"
+    )]
+    Jobs {
+        /// Only this one
+        #[arg(value_name = "JOB")]
+        job: Option<String>,
+    },
+
+    /// Run a cron job and record how it ends: what the tables of recorded jobs call
+    #[command(
+        long_about = "Run a cron job and record how it ends: what the tables of recorded jobs call.\n\n\
+            The command gets the environment, directory and input of this one. It is left out where the one before it still runs. Needs \
+            no agent, no bucket and no root: a job runs whatever else does not, and where its record cannot be written it runs unrecorded.",
+        after_help = "Exit code: that of the command; 75 it still runs; 124 its time limit ended it; 127 it could not be started; 128 and the number of the signal that ended it.\n\n\
+            Example:\n  agentctl job shop_tick --timeout 4m -- /bin/sh -c '/srv/shop/current/bin/tick'"
+    )]
+    Job(JobArgs),
+
     /// Make an image fit to be cloned: forget what belongs to this box alone
     #[command(
         long_about = "Make an image fit to be cloned: forget what belongs to this box alone.\n\n\
@@ -353,7 +424,7 @@ pub enum Command {
 const CHECK_HELP: &str = "\
 Exit code: 0 OK; 1 WARNING; 2 CRITICAL; 3 UNKNOWN: also wrong usage, --help and --version. With --passive: 0.
 
-Parts: agent, bucket, document, run, drift, database.
+Parts: agent, bucket, document, run, drift, jobs, database.
 
 The readings that -w and -c can limit are those of the performance data. Without a name it is document_age, the seconds since the bucket last said that the box's document is the present one.
 

@@ -10,9 +10,12 @@ mod doctor;
 mod failure;
 mod fleet;
 mod history;
+mod job;
+mod jobs;
 mod local_status;
 mod metrics;
 mod munin;
+mod order;
 mod place;
 mod plan;
 mod release;
@@ -20,6 +23,7 @@ mod schema;
 mod seal;
 mod status;
 mod trust_reset;
+mod undo;
 mod validate;
 mod warnings;
 mod why;
@@ -33,7 +37,7 @@ use clap::Parser;
 
 pub use args::{
     ApplyArgs, Args, CheckArgs, Color, Command, DbCommand, FleetArgs, FleetCommand, Format,
-    KeyCommand, MuninAsk, ReleaseCommand,
+    JobArgs, KeyCommand, MuninAsk, OrderArgs, ReleaseCommand, UndoArgs,
 };
 use console::Console;
 use failure::Failure;
@@ -80,6 +84,12 @@ fn run(args: &Args, console: Console) -> Result<u8, Failure> {
         Command::Validate { file, against } => {
             validate::validate(file, against.as_deref(), console)
         }
+        Command::Hold(wanted) => order::hold(global, wanted, console),
+        Command::Drain(wanted) => order::drain(global, wanted, console),
+        Command::Undo(wanted) => undo::undo(global, wanted, console),
+        Command::Undrain => order::undrain(global, console),
+        Command::Jobs { job } => jobs::jobs(global, job.as_deref(), console),
+        Command::Job(wanted) => job::job(global, wanted, console),
         Command::Seal => seal::seal(global, console),
         Command::Check(wanted) => check::check(global, wanted, console),
         Command::Munin { what } => munin::munin(global, *what, console),

@@ -298,7 +298,7 @@ async fn here(
     } else {
         "the document in the bucket".to_owned()
     };
-    let (intent, _) = session.intent()?;
+    let (intent, _) = session.intent_of_runs()?;
     made(&session, &intent, basis, trouble).await
 }
 

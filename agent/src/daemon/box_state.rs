@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::order_watch::Orders;
 use crate::converge::intake::{Accepted, Polled};
 use crate::converge::ledger::Ledger;
 use crate::converge::{Intent, Session, journal};
 use crate::fleet::{Pointer, ServerState};
 use crate::report::{
-    AgentStatus, BucketStatus, Cause, Counters, DatabaseStatus, DocumentStatus, Health, LatestRun,
-    NodeStatus, Outcome, Problem, ProductReadiness, Ready, Refusal, ReportStatus, RunRecord,
-    ServiceDown, Severity, Status, StepCounts, StepName,
+    AgentStatus, BucketStatus, Cause, Counters, DatabaseStatus, DnsStatus, DocumentStatus, Health,
+    JobStatus, Kind, LatestRun, NodeStatus, ON_HOLD, Outcome, Problem, ProductReadiness, Ready,
+    Refusal, ReportStatus, RunRecord, ServiceDown, Severity, Status, StepCounts, StepName,
 };
 use crate::report::{StepRecord, text};
 use crate::settings::RUN_DIR;
@@ -62,6 +63,12 @@ pub(super) struct BoxState {
     pub(super) services: Vec<ServiceDown>,
     /// What the smoke tests say.
     pub(super) readiness: Vec<ProductReadiness>,
+    /// What persons have ordered for a while.
+    pub(super) orders: Orders,
+    /// This box's own records in DNS.
+    pub(super) dns: Vec<DnsStatus>,
+    /// The recorded cron jobs.
+    pub(super) jobs: Vec<JobStatus>,
     pub(super) counters: Counters,
     /// The databases of this box's products, in the order of the products.
     pub(super) databases: Vec<DatabaseStatus>,
@@ -105,6 +112,9 @@ impl BoxState {
             unwatched: None,
             services: Vec::new(),
             readiness: Vec::new(),
+            dns: Vec::new(),
+            orders: Orders::default(),
+            jobs: Vec::new(),
             counters: Counters::default(),
             databases: Vec::new(),
             report: ReportStatus::default(),
@@ -236,6 +246,13 @@ impl BoxState {
         self.last_run = Some(record.without_contents());
     }
 
+    /// Whether sites of this box fail, or Apache does not run.
+    pub(super) fn sites_fail(&self) -> bool {
+        let is_of_sites = |step: &StepName| step.0 == "sites" || step.0.starts_with("sites/");
+        self.failing.keys().any(is_of_sites)
+            || self.services.iter().any(|down| down.serves == Kind::Sites)
+    }
+
     /// How many runs in a row the most stubborn step has failed that another try may help; 0: none.
     pub(super) fn failing(&self) -> u32 {
         self.failing
@@ -287,10 +304,28 @@ impl BoxState {
                 ));
             }
         }
+        if let Some(hold) = &self.orders.hold {
+            reasons.push(format!(
+                "nothing is changed on this box {}; agentctl hold --end",
+                hold.fixed()
+            ));
+        }
+        if let Some(drain) = &self.orders.drain {
+            reasons.push(format!(
+                "this box drains {}; agentctl undrain",
+                drain.fixed()
+            ));
+        }
+        if let Some(undone) = session.taken_back() {
+            reasons.push(format!("{}; agentctl undo --end", undone.status.line()));
+        }
+        // What waits for the end of a hold is told by the hold.
+        let waits =
+            |problem: &Problem| self.orders.hold.is_some() && problem.message.starts_with(ON_HOLD);
         for problem in self
             .problems
             .iter()
-            .filter(|problem| problem.severity == Severity::Failure)
+            .filter(|problem| problem.severity == Severity::Failure && !waits(problem))
         {
             let step = problem
                 .step
@@ -311,6 +346,11 @@ impl BoxState {
             .filter(|one| one.ready == Ready::False);
         reasons
             .extend(not_ready.map(|one| format!("{} is not ready: {}", one.product, one.reason)));
+        for dns in &self.dns {
+            if let Some(error) = &dns.error {
+                reasons.push(format!("DNS: {}: {error}", dns.name));
+            }
+        }
         for database in &self.databases {
             let alarms = database.alarms.iter();
             reasons.extend(alarms.map(|alarm| format!("database {}: {alarm}", database.product)));
@@ -358,6 +398,11 @@ impl BoxState {
                 .collect(),
             services: self.services.clone(),
             readiness: self.readiness.clone(),
+            dns: self.dns.clone(),
+            hold: self.orders.hold.clone(),
+            drain: self.orders.drain.clone(),
+            undone: session.taken_back().map(|undone| undone.status.clone()),
+            jobs: self.jobs.clone(),
             retired: accepted.and_then(|accepted| self.retired(session, accepted)),
             latest_run: self.latest_run,
             changed: self.changed,

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::box_state::BoxState;
 use super::database_drivers::DatabaseDrivers;
+use super::dns_keeper::DnsKeeper;
 use super::document_request::{DocumentRequest, response};
 use super::drift::DriftWatch;
 use super::flapping::Flapping;
@@ -54,6 +55,8 @@ pub(super) struct EventLoop {
     pub(super) request: Option<DocumentRequest>,
     pub(super) lease_watch: LeaseWatch,
     pub(super) drivers: DatabaseDrivers,
+    /// `None`: nothing is put into DNS from here, for this is another root.
+    pub(super) dns_keeper: Option<DnsKeeper>,
     /// `None`: this machine puts no reports.
     pub(super) report_upload: Option<ReportUpload>,
     /// `None`: this machine puts no reports, and takes no part in rollouts but by waiting.

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::box_state::BoxState;
 use super::database_drivers::DatabaseDrivers;
+use super::dns_keeper::DnsKeeper;
 use super::drift::DriftWatch;
 use super::event_loop::EventLoop;
 use super::flapping::Flapping;
@@ -25,8 +26,9 @@ use super::signals::{StopSignals, hup};
 use super::systemd;
 use super::watchdog::Watchdog;
 use crate::control::server::{ControlServer, DaemonChannels};
-use crate::converge::Session;
 use crate::converge::intake::note_start;
+use crate::converge::{ORDERS, Session};
+use crate::identity::hostname;
 use crate::settings::{RUN_DIR, Settings};
 use crate::system::chain;
 use crate::system::file::Files;
@@ -72,6 +74,8 @@ pub(super) async fn run_until_stopped(settings: Settings) -> Result<u8, Box<dyn 
         env!("CARGO_PKG_VERSION")
     );
 
+    // So that it can be watched before anybody has given an order.
+    Files::new(root.clone()).create_dir(Path::new(ORDERS), 0o750)?;
     // Before any document is read: it may be the one that the daemon before this one died of.
     note_start(&Files::new(root.clone()))?;
     systemd::status("finding out which server this is");
@@ -98,6 +102,10 @@ pub(super) async fn run_until_stopped(settings: Settings) -> Result<u8, Box<dyn 
         request: None,
         lease_watch: LeaseWatch::new(),
         drivers: DatabaseDrivers::default(),
+        dns_keeper: root.is_machine().then(|| {
+            let name = hostname(&root).unwrap_or_default();
+            DnsKeeper::start(Files::new(root.clone()), session.settings.dns.clone(), name)
+        }),
         report_upload: session
             .settings
             .reports

@@ -30,7 +30,7 @@ impl EventLoop {
     /// Leads the names of `/etc/hosts` to the present masters. What cannot be done here is done, and told, by the run that
     /// follows.
     async fn lead_names(&mut self) {
-        let Ok((intent, _)) = self.session.intent() else {
+        let Ok((intent, _)) = self.session.intent_of_runs() else {
             return;
         };
         for _ in 0..BUSY_TRIES {

@@ -34,7 +34,7 @@ pub(super) async fn once(settings: Settings) -> Result<u8, Box<dyn Error>> {
     let trouble = tell(&polled, &session);
     state.polled(&session, &polled, None);
     state.databases = session.databases();
-    let (intent, found_by) = match session.intent() {
+    let (intent, found_by) = match session.intent_of_runs() {
         Ok(intent) => intent,
         Err(error) => {
             state.waiting(&error.message);
@@ -77,7 +77,7 @@ pub(super) async fn noop(settings: Settings) -> Result<u8, Box<dyn Error>> {
     let mut session = Session::open(settings).await?.without_writing();
     let polled = session.poll().await?;
     let trouble = tell(&polled, &session);
-    let (intent, _) = session.intent()?;
+    let (intent, _) = session.intent_of_runs()?;
     let plan = session.converger.plan(&intent).await?;
     let records = plan.records(session.settings.root.is_machine());
     let basis = if trouble {

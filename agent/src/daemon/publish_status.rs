@@ -5,10 +5,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::dns_keeper::{Known, aims};
 use super::event_loop::EventLoop;
+use super::order_watch;
 use crate::converge::rollout::Gate;
-use crate::report::{DatabaseStatus, Health, NodeReport, RolloutStatus, Status, Trigger};
-use crate::system::chain;
+use crate::dns::wanted;
+use crate::fleet::ServerState;
+use crate::report::{
+    DatabaseStatus, Health, NodeReport, RolloutStatus, StandingOrder, Status, Trigger,
+};
+use crate::system::{chain, clock};
 
 /// The status file is written this often even if nothing changed: its age shows that the daemon lives.
 pub(super) const HEARTBEAT: Duration = Duration::from_mins(1);
@@ -42,6 +48,13 @@ impl EventLoop {
         if let Some(upload) = &self.report_upload {
             self.state.report = upload.status();
         }
+        self.state.orders = self.state.orders.look(&self.files);
+        order_watch::show(
+            &self.files,
+            self.state.orders.drain.as_ref(),
+            self.server_state(),
+        );
+        self.keep_dns();
         self.state.unwatched = self.drift.trouble().map(str::to_owned);
         let due = Instant::now() >= self.next_write;
         match self.state.publish(&self.files, &self.session, due) {
@@ -105,6 +118,33 @@ impl EventLoop {
         if let Some(upload) = &self.report_upload {
             upload.hurry(goes_on.then(|| Gate::heartbeat(rollout.bake)));
         }
+    }
+
+    /// Has the records in DNS be as what is known by now wants them.
+    fn keep_dns(&mut self) {
+        let (Some(keeper), Some(name)) = (&self.dns_keeper, &self.state.node.name) else {
+            return;
+        };
+        let Some(accepted) = self.session.intake.accepted() else {
+            return;
+        };
+        let drained = self.state.orders.drain.as_ref().map(StandingOrder::fixed);
+        let known = Known {
+            served: &self.session.converger.served(),
+            readiness: &self.state.readiness,
+            sites_fail: self.state.sites_fail(),
+            drained: drained.as_deref(),
+            now: clock::now(),
+        };
+        keeper.aim(aims(wanted(&accepted.document.fleet, name), &known));
+        self.state.dns = keeper.status();
+    }
+
+    /// What the document says of this server. `None`: it is not known yet which that is.
+    fn server_state(&self) -> Option<ServerState> {
+        let name = self.state.node.name.as_ref()?;
+        let servers = &self.session.intake.accepted()?.document.fleet.servers;
+        Some(servers.get(name)?.state)
     }
 
     /// Has the bucket know of it, once this machine has found out what it is.

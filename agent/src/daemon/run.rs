@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::event_loop::EventLoop;
 use super::flapping::Flapping;
+use super::job_watch;
 use super::lease_watch;
 use super::operator;
 use super::readiness::{self, Round};
@@ -53,6 +54,7 @@ impl EventLoop {
             );
         }
         self.check_services(trigger).await;
+        self.look_at_jobs();
         self.finish_booting();
         if std::mem::take(&mut self.master_changed) {
             // That run still knew the former master.
@@ -60,6 +62,13 @@ impl EventLoop {
         }
         self.publish();
         answer
+    }
+
+    /// How the recorded cron jobs went. Not fatal where that cannot be seen: what was known stays.
+    fn look_at_jobs(&mut self) {
+        if let Some(jobs) = job_watch::look(&self.files, &self.state.jobs) {
+            self.state.jobs = jobs;
+        }
     }
 
     async fn check_services(&mut self, trigger: Trigger) {
@@ -101,7 +110,7 @@ impl EventLoop {
             let released = self.session.converger.release_quarantine();
             released.map_err(|error| chain(&error))?;
         }
-        let (intent, found_by) = self.session.intent().map_err(|error| {
+        let (intent, found_by) = self.session.intent_of_runs().map_err(|error| {
             if self.state.waits_for() != Some(&error.message) {
                 tracing::warn!(event = "waiting", "{error}");
             }

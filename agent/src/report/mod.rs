@@ -1,6 +1,8 @@
 //! What people and monitors see: one model of a run and of the box's state, many voices. No input or output.
 
 mod database;
+mod dns;
+mod jobs;
 pub mod munin;
 pub mod nagios;
 mod node_report;
@@ -9,6 +11,7 @@ mod readiness;
 mod rollout;
 mod row;
 mod run;
+mod standing_order;
 mod status;
 pub mod text;
 pub mod watch;
@@ -18,9 +21,11 @@ pub use database::{
     BucketVerdict, ChangeStatus, DatabaseServer, DatabaseStatus, FailoverStatus, HoldStatus,
     LeaseStatus, Part, Place, ServerSeen, Trouble,
 };
+pub use dns::DnsStatus;
+pub use jobs::{JobState, JobStatus};
 pub use node_report::{
-    Machine, NodeReport, ReportedDatabase, ReportedDocument, ReportedReadiness, ReportedRefusal,
-    ReportedRun, ReportingAgent,
+    Machine, NodeReport, ReportedDatabase, ReportedDocument, ReportedJob, ReportedName,
+    ReportedReadiness, ReportedRefusal, ReportedRun, ReportingAgent,
 };
 pub use readiness::{ProductReadiness, Ready};
 pub use rollout::RolloutStatus;
@@ -28,6 +33,7 @@ pub use row::{Kind, Problem, Severity, StepName};
 pub use run::{
     Action, Cause, ChangeRecord, Outcome, RunRecord, StepRecord, Trigger, exit_code, is_failed,
 };
+pub use standing_order::{LONGEST_ORDER_SECS, ON_HOLD, StandingOrder, UndoneStatus};
 pub use status::{
     AgentStatus, BucketStatus, Counters, DocumentStatus, Health, LatestRun, NodeStatus, Refusal,
     ReportStatus, ServiceDown, Status, StepCounts, TrustStatus,

@@ -7,8 +7,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::database::Part;
+use super::jobs::JobState;
 use super::readiness::Ready;
 use super::rollout::RolloutStatus;
+use super::standing_order::{StandingOrder, UndoneStatus};
 use super::status::{Health, Status, StepCounts};
 use crate::fleet::names::{KeyName, ZoneName};
 use crate::fleet::{DocumentId, Name};
@@ -66,6 +68,21 @@ pub struct NodeReport {
     /// Whether it serves its products as their smoke tests want, and from which release.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub readiness: Vec<ReportedReadiness>,
+    /// Its own records in DNS.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<ReportedName>,
+    /// A person holds it: nothing is changed on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<StandingOrder>,
+    /// A person has it drain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<StandingOrder>,
+    /// A person has taken the document's version back on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undone: Option<UndoneStatus>,
+    /// Its recorded cron jobs that failed, took too long or did not run: at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<ReportedJob>,
     /// The databases of its products.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub databases: Vec<ReportedDatabase>,
@@ -146,6 +163,35 @@ pub struct ReportedReadiness {
     pub reason: String,
     /// The release that it is served from. `None`: from none.
     pub release: Option<String>,
+}
+
+/// A name at which a machine keeps its own records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportedName {
+    /// The name.
+    pub name: String,
+    /// Whether its addresses are there. `None`: not known.
+    pub present: Option<bool>,
+    /// Whether they should be.
+    pub wanted: bool,
+    /// Why they are not as they should be: a line of at most 300 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// A recorded cron job that is not well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportedJob {
+    /// Its name.
+    pub job: String,
+    /// How it is.
+    pub state: JobState,
+    /// When its last run began.
+    pub started: Option<Timestamp>,
+    /// The exit code of the last run that ended.
+    pub code: Option<i32>,
+    /// When one last ended well.
+    pub succeeded: Option<Timestamp>,
 }
 
 /// A database of one of a machine's products.
@@ -229,6 +275,32 @@ impl NodeReport {
                     ready: known.ready,
                     reason: line(&known.reason),
                     release: known.release.clone(),
+                })
+                .collect(),
+            dns: status
+                .dns
+                .iter()
+                .map(|dns| ReportedName {
+                    name: dns.name.clone(),
+                    present: dns.present,
+                    wanted: dns.wanted,
+                    error: dns.error.as_deref().map(line),
+                })
+                .collect(),
+            hold: status.hold.clone(),
+            drain: status.drain.clone(),
+            undone: status.undone.clone(),
+            jobs: status
+                .jobs
+                .iter()
+                .filter(|job| job.state.is_trouble())
+                .take(MOST_ALARMS)
+                .map(|job| ReportedJob {
+                    job: job.job.clone(),
+                    state: job.state,
+                    started: job.started,
+                    code: job.code,
+                    succeeded: job.succeeded,
                 })
                 .collect(),
             databases: status

@@ -4,10 +4,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::database::DatabaseStatus;
+use super::dns::DnsStatus;
+use super::jobs::JobStatus;
 use super::readiness::ProductReadiness;
 use super::rollout::RolloutStatus;
 use super::row::{Kind, Problem};
 use super::run::RunRecord;
+use super::standing_order::{StandingOrder, UndoneStatus};
 use crate::fleet::names::KeyName;
 use crate::fleet::{DocumentId, Name};
 
@@ -71,6 +74,21 @@ pub struct Status {
     /// Whether the products that are served here are served as their smoke tests want.
     #[serde(default)]
     pub readiness: Vec<ProductReadiness>,
+    /// This box's own records in DNS.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<DnsStatus>,
+    /// A person holds this box: nothing is changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<StandingOrder>,
+    /// A person has this box drain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<StandingOrder>,
+    /// A person has taken the document's version back on this box.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undone: Option<UndoneStatus>,
+    /// The recorded cron jobs of this box.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<JobStatus>,
     /// Of a server that the document says is retired: how many things of the agent's are left on it. `None`: it is not.
     #[serde(default)]
     pub retired: Option<u64>,

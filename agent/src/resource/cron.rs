@@ -1,10 +1,18 @@
 //! Cron jobs: one file a job in cron's drop-in directory. cron notices by itself; nothing is reloaded.
 
+mod judge;
 mod line;
+mod record;
 #[cfg(test)]
 mod tests;
 mod text;
 mod zone;
+
+pub use judge::look as look_at_jobs;
+pub use record::{
+    Held, HeldRecord, JOB, JobDescription, JobEnd, JobRecord, OUTPUT, RECORDS, descriptions,
+    record_path,
+};
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -37,6 +45,8 @@ pub struct CronFacts {
     pub zones: Option<BTreeSet<String>>,
     /// `/bin/sh` was seen to be another shell than bash.
     pub sh_is_no_bash: bool,
+    /// What looks after recorded jobs was looked for where packages install it, and is not there.
+    pub no_agentctl: bool,
 }
 
 /// Cron jobs of products and roles.
@@ -71,6 +81,8 @@ impl Resource for Cron {
                     .filter(|zone| Path::new(ZONES).join(zone).is_file())
                     .collect(),
             );
+            facts.no_agentctl =
+                jobs().any(|job| job.record) && !is_program(Path::new(text::AGENTCTL));
             facts.sh_is_no_bash = fs::canonicalize("/bin/sh")
                 .is_ok_and(|sh| sh.file_name().is_none_or(|name| name != "bash"));
             // Last: what a directory of accounts that is away leaves unknown is only that.
@@ -86,7 +98,14 @@ impl Resource for Cron {
             let name = file_suffix(job);
             let step = StepName(format!("cron/{name}"));
             let mut wants = vec![file(path(platform, &name), String::new(), &job.origin)];
-            if job.job.lock {
+            if job.job.record {
+                let said = text::description(job, view.name.as_str());
+                // Strings and numbers only: nothing here can fail to be written as JSON.
+                let said = serde_json::to_string_pretty(&said).unwrap_or_default() + "\n";
+                let at = Pointer(format!("{}/record", job.origin));
+                let path = Path::new(LOCKS).join(format!("{name}{JOB}"));
+                wants.push(file(path, said, &at));
+            } else if job.job.lock {
                 let text = format!(
                     "# Held by the cron job {name} while it runs. Written by node-agent.\n"
                 );
@@ -172,6 +191,15 @@ fn unmet(job: &CronView, name: &str, facts: &CronFacts) -> Option<text::Unmet> {
             field: "shell",
             message: format!(
                 "the cron job {name} is for the shell {shell}, and this machine has no such program: the job's file stays as it is. Install it, or name another in the document"
+            ),
+        });
+    }
+    if job.job.record && facts.no_agentctl {
+        return Some(text::Unmet {
+            field: "record",
+            message: format!(
+                "the runs of the cron job {name} are to be recorded by {}, which is not there: the job's file stays as it is. Install node-agent's package, or a link to agentctl there",
+                text::AGENTCTL
             ),
         });
     }

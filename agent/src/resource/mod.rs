@@ -33,7 +33,10 @@ use std::path::Path;
 
 pub use accounts::{AccountFacts, Accounts, nologin};
 pub use cache::{CacheInstances, CacheLists};
-pub use cron::{Cron, CronFacts};
+pub use cron::{
+    Cron, CronFacts, Held, HeldRecord, JobDescription, JobEnd, JobRecord, OUTPUT,
+    RECORDS as JOB_RECORDS, descriptions, look_at_jobs, record_path,
+};
 pub use files::{FileFacts, OBJECTS, PlacedFiles, TROUBLE};
 pub use hosts::{Hosts, HostsFacts, HostsLine, PATH as HOSTS};
 pub use member::{Member, MemberName};

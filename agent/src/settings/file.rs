@@ -7,7 +7,7 @@ use super::section::Section;
 use super::values::{Endpoint, Span, Word};
 use super::{BucketUrl, HostsScope, LogFormat, MetadataUse, trust};
 use crate::fleet::Name;
-use crate::fleet::names::ByteSize;
+use crate::fleet::names::{AbsolutePath, ByteSize, DnsServer};
 use crate::system::platform::PlatformOverrides;
 
 /// What the file says.
@@ -36,6 +36,8 @@ pub(super) struct FileSettings {
     pub packages_lock_timeout: Option<Span<0, 3_600_000>>,
     pub log_format: Option<LogFormat>,
     pub log_level: Option<tracing::Level>,
+    pub dns_server: Option<DnsServer>,
+    pub dns_key: Option<AbsolutePath>,
     pub lease_poll: Option<Span<500, 60_000>>,
     pub database: super::database::Said,
     pub platform: PlatformOverrides,
@@ -116,6 +118,11 @@ impl FileSettings {
         self.journal_runs = journal.number("runs", (1, 100_000), mistakes);
         self.journal_bytes = journal.parsed("bytes", mistakes);
         journal.finish(mistakes);
+
+        let mut dns = top.section("dns", mistakes);
+        self.dns_server = dns.parsed("server", mistakes);
+        self.dns_key = dns.parsed("key", mistakes);
+        dns.finish(mistakes);
 
         let mut log = top.section("log", mistakes);
         self.log_format = log.word("format", LogFormat::WORDS, mistakes);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::file::FileSettings;
 use super::mistakes::{Mistakes, Place};
 use super::{
-    BucketUrl, CONFIG_FILE, GuardSettings, HostsScope, IdentitySettings, JournalSettings,
-    LogFormat, LogSettings, MetadataUse, S3Settings, Settings, SettingsError,
+    BucketUrl, CONFIG_FILE, DnsSettings, GuardSettings, HostsScope, IdentitySettings,
+    JournalSettings, LogFormat, LogSettings, MetadataUse, S3Settings, Settings, SettingsError,
     trust::{self, TRUST_NEEDED},
 };
 use crate::fleet::Name;
@@ -205,6 +205,10 @@ fn complete(
             lock: said
                 .packages_lock_timeout
                 .map_or(Patience::default().lock, |span| span.0),
+        },
+        dns: DnsSettings {
+            server: said.dns_server,
+            key: said.dns_key.map(|path| path.as_str().into()),
         },
         platform,
         log: LogSettings {

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::fleet::Name;
+use crate::fleet::names::DnsServer;
 pub use crate::fleet::signing::Trust;
 pub use crate::node::HostsScope;
 use crate::system::package_manager::Patience;
@@ -81,8 +82,19 @@ pub struct Settings {
     pub platform: Platform,
     /// How the daemon logs.
     pub log: LogSettings,
+    /// How this box keeps its own records in DNS, where the document does not say.
+    pub dns: DnsSettings,
     /// How this box takes part in keeping its products' databases.
     pub database: DatabaseSettings,
+}
+
+/// How this box keeps its own records in DNS.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DnsSettings {
+    /// The primary server of the zones.
+    pub server: Option<DnsServer>,
+    /// The file of the key that updates are signed with.
+    pub key: Option<PathBuf>,
 }
 
 /// How the daemon logs.

@@ -1,6 +1,7 @@
 //! Running commands: with a deadline, bounded output, and the whole process group killed when it overruns.
 
 mod running;
+mod supervised;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub use running::{End, Running};
+pub use supervised::{Supervised, Supervision, supervise};
 
 /// The most that is kept of each of standard output and standard error, in bytes: the last ones.
 pub const KEPT: usize = 64 * 1024;

@@ -91,6 +91,11 @@ pub fn listener(path: &Path) -> io::Result<Option<Identity>> {
 }
 
 impl Identity {
+    /// When it started, in the kernel's ticks since boot.
+    pub const fn ticks(&self) -> u64 {
+        self.start
+    }
+
     /// Whether it still runs.
     pub fn runs(&self) -> bool {
         identity(self.pid).is_some_and(|now| now.start == self.start)

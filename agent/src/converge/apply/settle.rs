@@ -24,7 +24,11 @@ impl Applier<'_> {
         for step in &plan.wanted {
             let is_others = step.fast && self.overtaken;
             let obstructed = plan.steps.iter().any(|planned| {
-                planned.name == step.name && matches!(planned.decision, Decision::Obstructed(_))
+                let left = matches!(
+                    planned.decision,
+                    Decision::Obstructed(_) | Decision::OnHold(_)
+                );
+                planned.name == step.name && left
             });
             if !self.untrue.contains(&step.name) && !is_others && !obstructed {
                 let planned = plan.steps.iter().find(|planned| {

@@ -71,9 +71,23 @@ pub(super) enum Decision {
     Quarantined(String),
     /// It cannot be, as things stand on the box: why.
     Obstructed(String),
+    /// Not while a person holds this box: until when, and why.
+    OnHold(String),
 }
 
 impl Plan {
+    /// Leaves alone all that this plan would do, but for what follows the databases' masters, and for what was interrupted: half of
+    /// a change is worse than all of it. `why`: in what words a person holds this box.
+    pub(super) fn hold_back(&mut self, why: &str) {
+        let untouched = self
+            .steps
+            .iter_mut()
+            .filter(|step| step.touches() && !step.fast && step.cause != Cause::Pending);
+        for step in untouched {
+            step.decision = Decision::OnHold(why.to_owned());
+        }
+    }
+
     /// Whether a run would change anything or has anything to say of a step.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()

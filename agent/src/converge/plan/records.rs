@@ -54,7 +54,7 @@ impl PlannedStep {
     pub(in super::super) fn record(&self) -> StepRecord {
         let (outcome, error) = match &self.decision {
             Decision::Do => (Outcome::Changed, None),
-            Decision::Held(why) => (Outcome::Held, Some(why.clone())),
+            Decision::Held(why) | Decision::OnHold(why) => (Outcome::Held, Some(why.clone())),
             Decision::Quarantined(why) => (Outcome::Quarantined, Some(why.clone())),
             Decision::Obstructed(why) => (Outcome::Failed, Some(why.clone())),
         };

@@ -11,8 +11,8 @@ use super::{
     signed_by,
 };
 use crate::report::{
-    BucketStatus, DocumentStatus, Health, Problem, ProductReadiness, Ready, Refusal, Severity,
-    Status, TrustStatus,
+    BucketStatus, DocumentStatus, Health, JobStatus, Problem, ProductReadiness, Ready, Refusal,
+    Severity, Status, TrustStatus,
 };
 
 /// Mistakes of a refused document that are shown; the rest is counted.
@@ -116,6 +116,23 @@ pub fn status(status: &Status, heard: Heard, now: Timestamp, paint: Paint) -> St
         let label = if index == 0 { "ready" } else { "" };
         row(&mut out, paint, label, &readiness(product, now));
     }
+    for (index, dns) in status.dns.iter().enumerate() {
+        row(
+            &mut out,
+            paint,
+            if index == 0 { "dns" } else { "" },
+            &dns.line(),
+        );
+    }
+    jobs(&mut out, status, paint);
+    if let Some(undone) = &status.undone {
+        row(&mut out, paint, "undone", &undone.line());
+    }
+    for (label, order) in [("hold", &status.hold), ("drain", &status.drain)] {
+        if let Some(order) = order {
+            row(&mut out, paint, label, &order.line(now));
+        }
+    }
     if let Some(last) = &status.last_run {
         row(&mut out, paint, "last run", &run_line(last, now));
         if last.failed() {
@@ -154,6 +171,24 @@ pub fn status(status: &Status, heard: Heard, now: Timestamp, paint: Paint) -> St
         let _ = write!(out, "{}  {text}", paint.bold(&format!("{label:<9}")));
     }
     out
+}
+
+/// Recorded jobs: those in trouble by name, the others by their number.
+fn jobs(out: &mut String, status: &Status, paint: Paint) {
+    let troubled = status.jobs.iter().filter(|job| job.state.is_trouble());
+    let mut rows: Vec<String> = troubled.map(JobStatus::line).collect();
+    let well = status.jobs.len() - rows.len();
+    if rows.is_empty() && well == 0 {
+        return;
+    }
+    if rows.is_empty() {
+        rows.push(format!("{}, all well", count(well, "recorded job")));
+    } else {
+        rows.push(format!("{well} more, all well; see `agentctl jobs`"));
+    }
+    for (index, text) in rows.iter().enumerate() {
+        row(out, paint, if index == 0 { "jobs" } else { "" }, text);
+    }
 }
 
 fn readiness(product: &ProductReadiness, now: Timestamp) -> String {

@@ -7,7 +7,9 @@ mod agent;
 mod alarm;
 mod bucket;
 mod database;
+mod dns;
 mod document;
+mod jobs;
 #[cfg(test)]
 mod page;
 mod range;
@@ -150,6 +152,8 @@ impl<'a> Watch<'a> {
         readings.extend(bucket::readings(seen));
         readings.extend(document::readings(seen));
         readings.extend(run::readings(seen, now));
+        readings.extend(dns::readings(seen));
+        readings.extend(jobs::readings(seen));
         readings.extend(database::readings(seen));
         Self {
             seen,

@@ -105,7 +105,16 @@ fn the_page_says_of_each_alert_what_to_do() {
 /// The names of all that is in a value, `a.b` and `a[].b`.
 fn paths(value: &Value, prefix: &str, found: &mut BTreeSet<String>) {
     // Records of runs and databases have pages of their own.
-    let whole = ["last_run", "databases[]"].contains(&prefix);
+    let whole = [
+        "last_run",
+        "databases[]",
+        "jobs[]",
+        "dns[]",
+        "hold",
+        "drain",
+        "undone",
+    ]
+    .contains(&prefix);
     match value {
         Value::Object(fields) if !whole => {
             for (name, value) in fields {

@@ -117,6 +117,17 @@ trouble!(
     "Steps that the guard holds until the document confirms them",
     |it| format!("held: {}", it.first("a step")),
     "agentctl plan, then confirm",
+    &["ordered"]
+);
+trouble!(
+    ORDERED,
+    Area::Run,
+    "ordered",
+    "standing_orders",
+    "standing orders",
+    "Orders of persons that stand: nothing is changed here, no more visitors are taken, a version is taken back",
+    |it| it.first("ordered by a person"),
+    "agentctl status",
     &[]
 );
 trouble!(
@@ -352,6 +363,8 @@ pub(super) fn readings(seen: Seen<'_>, now: Timestamp) -> Vec<Reading> {
         should_be_none(&QUARANTINED, known(|steps| steps.quarantined))
             .because(because(Outcome::Quarantined)),
         should_be_none(&HELD, known(|steps| steps.held)).because(because(Outcome::Held)),
+        should_be_none(&ORDERED, status.map(|status| ordered(status).len() as u64))
+            .because(status.map_or_else(Vec::new, ordered)),
         should_be_none(&CRON_DOWN, down.as_ref().map(|(_, cron)| cron.len() as u64))
             .because(down.map_or_else(Vec::new, |(_, cron)| cron)),
         should_be_none(&UNMET, unmet.as_ref().map(|unmet| unmet.len() as u64))
@@ -369,6 +382,19 @@ pub(super) fn readings(seen: Seen<'_>, now: Timestamp) -> Vec<Reading> {
         Reading::count(&FAILURES, counters.map(|counters| counters.failures)),
         Reading::count(&REFUSALS, counters.map(|counters| counters.refusals)),
     ]
+}
+
+/// The orders that stand, each with its reason first.
+fn ordered(status: &Status) -> Vec<String> {
+    let orders = [("on hold", &status.hold), ("drained", &status.drain)];
+    let standing = orders.into_iter().filter_map(|(what, order)| {
+        let order = order.as_ref()?;
+        Some(format!("{what} ({}): {}", order.reason, order.fixed()))
+    });
+    let undone = status.undone.as_ref();
+    let undone =
+        undone.map(|undone| format!("version {} taken back: {}", undone.version, undone.line()));
+    standing.chain(undone).collect()
 }
 
 /// The products whose smoke tests fail, each with why.

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::report::{
-    AgentStatus, BucketStatus, ChangeStatus, Counters, DatabaseServer, DatabaseStatus,
-    DocumentStatus, FailoverStatus, Health, HoldStatus, LatestRun, LeaseStatus, NodeStatus, Part,
-    Place, Problem, Refusal, ServerSeen, Severity, StepCounts, StepName, TrustStatus,
+    AgentStatus, BucketStatus, ChangeStatus, Counters, DatabaseServer, DatabaseStatus, DnsStatus,
+    DocumentStatus, FailoverStatus, Health, HoldStatus, JobState, JobStatus, LatestRun,
+    LeaseStatus, NodeStatus, Part, Place, Problem, Refusal, ServerSeen, Severity, StandingOrder,
+    StepCounts, StepName, TrustStatus, UndoneStatus,
 };
 
 pub(in crate::report) fn at(text: &str) -> Timestamp {
@@ -65,6 +66,11 @@ pub(in crate::report) fn converged() -> Status {
         drift: vec![],
         services: vec![],
         readiness: vec![],
+        dns: vec![],
+        hold: None,
+        drain: None,
+        undone: None,
+        jobs: vec![],
         retired: None,
         rollout: Some(crate::report::RolloutStatus {
             version: 42,
@@ -328,6 +334,68 @@ pub(in crate::report) fn boxes() -> Vec<(&'static str, Option<Status>, Option<bo
             }
             status
         }),
+        runs(
+            "jobs that did not run well",
+            degraded(|status| {
+                status.health = Health::Converged;
+                let job = |name: &str, state, says: &str| JobStatus {
+                    job: name.into(),
+                    user: "shop".into(),
+                    schedule: "*/5 * * * *".into(),
+                    timezone: None,
+                    state,
+                    says: says.into(),
+                    started: Some(at("2026-11-23T02:55:00Z")),
+                    took_ms: Some(3200),
+                    code: Some(1),
+                    succeeded: None,
+                };
+                status.jobs = vec![
+                    job("shop_digest", JobState::Ok, "in 3.2 s"),
+                    job("shop_tick", JobState::Failed, "exit code 1 after 3.2 s"),
+                    job("shop_mail", JobState::Missed, "due at 02:55; it never ran"),
+                ];
+            }),
+        ),
+        runs(
+            "a name server that does not answer",
+            degraded(|status| {
+                status.dns = vec![DnsStatus {
+                    name: "www.example.com".into(),
+                    product: "shop".parse().unwrap(),
+                    addresses: ["198.51.100.11".parse().unwrap()].into(),
+                    present: None,
+                    wanted: true,
+                    reason: String::new(),
+                    checked: Some(at("2026-11-23T02:59:00Z")),
+                    error: Some("the name server 10.0.0.53 did not answer within 5 s".into()),
+                }];
+                status.reasons = vec!["DNS: www.example.com".into()];
+            }),
+        ),
+        runs(
+            "held and drained by a person",
+            degraded(|status| {
+                let order = |reason: &str| StandingOrder {
+                    format: 1,
+                    since: at("2026-11-23T02:00:00Z"),
+                    until: at("2026-11-23T04:00:00Z"),
+                    by: "alice".into(),
+                    reason: reason.into(),
+                };
+                status.hold = Some(order("new disks"));
+                status.drain = Some(order("a new kernel"));
+                status.undone = Some(UndoneStatus {
+                    version: 42,
+                    goes_by: 41,
+                    run: 17,
+                    since: at("2026-11-23T02:00:00Z"),
+                    by: "alice".into(),
+                });
+                status.steps = StepCounts { held: 3, ..one };
+                status.reasons = vec!["nothing is changed on this box".into()];
+            }),
+        ),
         runs(
             "a fight",
             degraded(|status| {

@@ -19,18 +19,21 @@ pub enum Area {
     Run,
     /// Edits by others.
     Drift,
+    /// Recorded cron jobs.
+    Jobs,
     /// Databases of products.
     Database,
 }
 
 impl Area {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Agent,
         Self::Bucket,
         Self::Document,
         Self::Run,
         Self::Drift,
+        Self::Jobs,
         Self::Database,
     ];
 
@@ -42,6 +45,7 @@ impl Area {
             Self::Document => "document",
             Self::Run => "run",
             Self::Drift => "drift",
+            Self::Jobs => "jobs",
             Self::Database => "database",
         }
     }

@@ -81,6 +81,66 @@ fn a_job_with_all_its_fields() {
 }
 
 #[test]
+fn a_job_that_is_recorded_is_looked_after_by_agentctl() {
+    let job = with(
+        r#"{"schedule": "H * * * *", "user": "shop", "command": "bin/tick --at=$(date +%F)", "record": true, "lock": true,
+            "timeout": "4m", "nice": 10, "mailto": "ops@example.com", "timezone": "Europe/Berlin"}"#,
+    );
+    let desired = desired(vec![job.clone()], None);
+    assert_eq!(desired.problems, []);
+    let [table, description] = desired.steps[0].wants.as_slice() else {
+        panic!("a table, its description, and no lock file: the record is the lock");
+    };
+    assert_eq!(
+        table.thing.as_path().to_str(),
+        Some("/etc/cron.d/agentd-shop_tick")
+    );
+    assert_eq!(
+        description.thing.as_path().to_str(),
+        Some("/etc/agentd/cron/shop_tick.job")
+    );
+    let Wish::File {
+        text: said,
+        mode: 0o644,
+    } = &description.wish
+    else {
+        panic!("not a file that all may read");
+    };
+    assert_snapshot!(said.exposed(), @r#"
+    {
+      "format": 1,
+      "job": "shop_tick",
+      "user": "shop",
+      "schedule": "17 * * * *",
+      "timezone": "Europe/Berlin",
+      "timeout_secs": 240
+    }
+    "#);
+    let line = text(job).lines().last().unwrap().to_owned();
+    let (_, line) = line.split_once("esac; exec ").unwrap();
+    assert_eq!(
+        line,
+        r"/usr/bin/agentctl job shop_tick --timeout 240s --print -- /usr/bin/nice -n 10 /bin/sh -c 'bin/tick --at=$(date +\%F)'"
+    );
+    let plain = with(r#"{"schedule": "@daily", "user": "shop", "command": "true", "nice": 19}"#);
+    assert!(text(plain).ends_with("exec /usr/bin/nice -n 19 /bin/sh -c 'true'\n"));
+}
+
+#[test]
+fn a_job_is_not_written_where_nothing_is_there_to_record_it() {
+    let facts = CronFacts {
+        no_agentctl: true,
+        ..CronFacts::default()
+    };
+    let cron = vec![with(
+        r#"{"schedule": "@daily", "user": "root", "command": "true", "record": true}"#,
+    )];
+    let desired = Cron.desired(&View { cron, ..view() }, &platform(), &facts);
+    assert_eq!(desired.steps, []);
+    assert!(desired.problems[0].message.contains("/usr/bin/agentctl"));
+}
+
+#[test]
 fn another_shell_and_nothing_else() {
     let job = with(
         r#"{"schedule": "@reboot", "user": "root", "command": "date +%F &>> /x", "shell": "/bin/bash", "mailto": ""}"#,
@@ -107,6 +167,7 @@ fn what_the_machine_lacks_holds_the_job() {
             shells: set(shells),
             zones: set(zones),
             sh_is_no_bash: true,
+            no_agentctl: false,
         };
         let cron = vec![job.clone()];
         Cron.desired(&View { cron, ..view() }, &platform(), &facts)

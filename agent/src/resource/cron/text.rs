@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use super::record::JobDescription;
 use super::{line, zone};
 use crate::fleet::names::schedule::Times;
 use crate::node::{CronView, Owner};
@@ -11,6 +12,31 @@ use crate::node::{CronView, Owner};
 const GRACE_SECS: u64 = 10;
 const SH: &str = "/bin/sh";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What looks after recorded jobs. The same as packages install.
+pub(super) const AGENTCTL: &str = "/usr/bin/agentctl";
+
+/// What a job's own values of `H` are worked out from. Not its origin: a job that moves within the document keeps its time.
+fn seed(job: &CronView, server: &str) -> String {
+    let (what, owner) = match &job.owner {
+        Owner::Product(product) => ("product", product),
+        Owner::Role(role) => ("role", role),
+    };
+    format!("{server} {what} {owner} {}", job.name)
+}
+
+/// What is said of a recorded job for those who look after it.
+pub(super) fn description(job: &CronView, server: &str) -> JobDescription {
+    let said = &job.job;
+    JobDescription {
+        format: 1,
+        job: super::file_suffix(job),
+        user: said.user.to_string(),
+        schedule: said.schedule.of_server(&seed(job, server)),
+        timezone: said.timezone.as_ref().map(ToString::to_string),
+        timeout_secs: said.timeout.map(|most| most.duration().as_secs()),
+    }
+}
 
 /// What keeps a job from being written.
 #[derive(Debug)]
@@ -29,8 +55,7 @@ pub(super) fn table(job: &CronView, server: &str, lock: &Path) -> Result<String,
         Owner::Role(role) => ("role", role),
     };
     let said = &job.job;
-    // Not of the origin: a job that moves within the document keeps its time.
-    let seed = format!("{server} {what} {owner} {}", job.name);
+    let seed = seed(job, server);
     let mut schedule = said.schedule.of_server(&seed);
     let shell = said.shell.as_ref().map_or(SH, |shell| shell.as_str());
     let times = said.timezone.as_ref().zip(Times::of(&schedule));
@@ -41,13 +66,29 @@ pub(super) fn table(job: &CronView, server: &str, lock: &Path) -> Result<String,
         schedule = zone::moments(times);
     }
     let mut wrapped = String::new();
-    if said.lock {
+    if said.record {
+        let _ = write!(wrapped, "{AGENTCTL} job {} ", super::file_suffix(job));
+        if let Some(most) = said.timeout {
+            let _ = write!(wrapped, "--timeout {}s ", most.duration().as_secs());
+        }
+        if said
+            .mailto
+            .as_ref()
+            .is_some_and(|to| !to.as_str().is_empty())
+        {
+            wrapped.push_str("--print ");
+        }
+        wrapped.push_str("-- ");
+    } else if said.lock {
         // -o: what the command leaves behind in the background does not hold the lock.
         let _ = write!(wrapped, "/usr/bin/flock -n -o {} ", lock.display());
     }
-    if let Some(most) = said.timeout {
+    if let Some(most) = said.timeout.filter(|_| !said.record) {
         let secs = most.duration().as_secs();
         let _ = write!(wrapped, "/usr/bin/timeout -k {GRACE_SECS} {secs} ");
+    }
+    if let Some(nice) = said.nice {
+        let _ = write!(wrapped, "/usr/bin/nice -n {} ", nice.get());
     }
     let is_plain = begin.is_empty() && wrapped.is_empty();
     let command = said.command.as_str();

@@ -40,6 +40,16 @@ impl Stamp {
         self.owner.0 == 0 && self.mode & 0o022 == 0
     }
 
+    /// Whose it is: the numbers of its user and group.
+    pub const fn owner(&self) -> (u32, u32) {
+        self.owner
+    }
+
+    /// Its permission bits.
+    pub const fn permissions(&self) -> u32 {
+        self.mode & 0o7777
+    }
+
     /// When it was last written to, in seconds since 1970.
     pub const fn modified(&self) -> i64 {
         self.modified.0
