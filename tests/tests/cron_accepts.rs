@@ -82,6 +82,7 @@ fn rendered(jobs: &[(String, CronJob)]) -> BTreeMap<String, String> {
         name: name("web-1"),
         server: Server {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            public: Vec::new(),
             zone: None,
             roles: Vec::new(),
             products: Vec::new(),

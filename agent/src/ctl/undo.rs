@@ -40,11 +40,10 @@ pub fn undo(global: &Global, wanted: &UndoArgs, console: Console) -> Result<u8, 
     let settings = place::settings(global)?;
     let files = Files::new(settings.root.clone());
     let session = place::block_on(Session::open(settings))??;
-    let Some(accepted) = session.intake.accepted() else {
+    let Some(document) = session.intake.standing() else {
         return Err(Failure::new("there is no document on this box yet"));
     };
     let (intent, _) = session.intent()?;
-    let document = &accepted.document;
     let taken = converge::take_back(
         &files,
         document,

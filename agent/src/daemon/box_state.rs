@@ -310,12 +310,6 @@ impl BoxState {
                 hold.fixed()
             ));
         }
-        if let Some(drain) = &self.orders.drain {
-            reasons.push(format!(
-                "this box drains {}; agentctl undrain",
-                drain.fixed()
-            ));
-        }
         if let Some(undone) = session.taken_back() {
             reasons.push(format!("{}; agentctl undo --end", undone.status.line()));
         }

@@ -125,7 +125,7 @@ impl EventLoop {
         let (Some(keeper), Some(name)) = (&self.dns_keeper, &self.state.node.name) else {
             return;
         };
-        let Some(accepted) = self.session.intake.accepted() else {
+        let Some(document) = self.session.intake.standing() else {
             return;
         };
         let drained = self.state.orders.drain.as_ref().map(StandingOrder::fixed);
@@ -136,14 +136,14 @@ impl EventLoop {
             drained: drained.as_deref(),
             now: clock::now(),
         };
-        keeper.aim(aims(wanted(&accepted.document.fleet, name), &known));
+        keeper.aim(aims(wanted(&document.fleet, name), &known));
         self.state.dns = keeper.status();
     }
 
     /// What the document says of this server. `None`: it is not known yet which that is.
     fn server_state(&self) -> Option<ServerState> {
         let name = self.state.node.name.as_ref()?;
-        let servers = &self.session.intake.accepted()?.document.fleet.servers;
+        let servers = &self.session.intake.standing()?.fleet.servers;
         Some(servers.get(name)?.state)
     }
 
