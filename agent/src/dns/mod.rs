@@ -1,7 +1,7 @@
 //! This box's own records in DNS: dynamic updates (RFC 2136) that are signed (TSIG, RFC 8945), asked of the zone's primary
 //! server.
 //!
-//! [`wanted`] works out which records a box should have (pure), [`NameServer`] looks at a name and changes it. When that is
+//! [`wanted()`] works out which records a box should have (pure), [`NameServer`] looks at a name and changes it. When that is
 //! done is the daemon's business. What others have at a name always stays: addresses come and go by value, and the last of a
 //! name never goes, by what the update itself requires of the server and not by a look before it.
 
