@@ -6,7 +6,7 @@ use super::dns::DnsNames;
 use super::sites::Claims;
 use super::{Check, PRODUCTS, RESERVED_HOSTS, SERVERS};
 use crate::fleet::bundle::Bundle;
-use crate::fleet::model::{Aliases, Database, ServerState};
+use crate::fleet::model::{Aliases, Database, Product, ServerState};
 use crate::fleet::names::{HostAlias, Name};
 use crate::fleet::pointer::Place;
 
@@ -31,6 +31,46 @@ impl<'f> Check<'f> {
             if let Some(dns) = &product.dns {
                 self.dns(&mut names, name, dns);
             }
+        }
+        self.chains_that_overlap();
+    }
+
+    /// A server has one master and one lease: two products that share one share them all, in one order.
+    fn chains_that_overlap(&mut self) {
+        let with_chain = |(name, product): (&'f Name, &'f Product)| {
+            let database = product.database.as_ref()?;
+            Some((name, &database.chain))
+        };
+        let chains: Vec<(&Name, &Vec<Name>)> =
+            self.fleet.products.iter().filter_map(with_chain).collect();
+        for (at, (product, chain)) in chains.iter().enumerate() {
+            let place = PRODUCTS.place.then(product.as_str());
+            let place = place.then("database");
+            let place = place.then("chain");
+            if self.findings.is_doubtful(&place) {
+                continue;
+            }
+            let earlier = chains.iter().take(at);
+            // Said of the first such product: the others are the same mistake.
+            let shared =
+                earlier
+                    .filter(|(_, other)| other != chain)
+                    .find_map(|(other, servers)| {
+                        let index = chain.iter().position(|server| servers.contains(server))?;
+                        Some((index, *other))
+                    });
+            let Some((index, other)) = shared else {
+                continue;
+            };
+            let (Some(server), item) = (chain.get(index), self.findings.item(&place, index)) else {
+                continue;
+            };
+            self.findings.add(&item, || {
+                format!(
+                    "`{server}` is in the chain of the product `{other}` too, and that is another chain: a database server has one \
+                     master, so products that share a server have the same chain, in the same order"
+                )
+            });
         }
     }
 
