@@ -15,6 +15,7 @@ pub mod disk;
 pub mod file;
 pub mod interactive;
 pub mod lock;
+pub mod machine_marks;
 pub mod memory;
 pub mod mounts;
 pub mod object;
