@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
-pub use nft::NftGate;
+pub use nft::{NftGate, take_down_all};
 
 /// What is gated, and who passes all the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,8 +74,13 @@ pub trait DeadMan: fmt::Debug + Send + Sync {
     fn feed(&self, until: Duration) -> Told<'_, ()>;
     /// Closes it now.
     fn close(&self) -> Told<'_, ()>;
-    /// Takes it away: clients pass. Only where the server refuses writes by itself. Nothing is left behind; once more
-    /// does no harm.
+    /// Puts it in place, closed, whatever stood there before.
+    fn shut(&self) -> Told<'_, ()>;
+    /// Takes over whatever an earlier agent of this machine left in place, also for a product of another name: it stays as it
+    /// is until this one is armed, shut or taken away. Whether there was something.
+    fn adopt(&self) -> Told<'_, bool>;
+    /// Takes it away, and what was taken over: clients pass. Only where the server refuses writes by itself. Nothing is
+    /// left behind; once more does no harm.
     fn disarm(&self) -> Told<'_, ()>;
     /// How things stand, asked of the kernel. An error where it does not say.
     fn check(&self) -> Told<'_, Armed>;

@@ -35,6 +35,8 @@ pub struct NftGate {
     nft: PathBuf,
     /// The rules as the kernel told them when they were put in place.
     rules: Mutex<Option<Vec<Value>>>,
+    /// Tables of earlier agents, for products of other names, that were found and are this one's now.
+    found: Mutex<Vec<String>>,
 }
 
 impl NftGate {
@@ -50,6 +52,7 @@ impl NftGate {
             gate,
             nft: nft.into(),
             rules: Mutex::new(None),
+            found: Mutex::default(),
         }
     }
 
@@ -59,29 +62,24 @@ impl NftGate {
     }
 
     async fn nft(&self, arguments: &[&str]) -> Result<String, DeadManError> {
-        let program = self.nft.display().to_string();
-        let words = std::iter::once(program.as_str()).chain(arguments.iter().copied());
-        let line = CommandLine::new(words, PATIENCE);
-        let output = command::run(&line).await.map_err(|error| match error {
-            command::CommandError::Start { .. } => DeadManError::Unsupported(format!(
-                "{} cannot be run; install nftables",
-                self.nft.display()
-            )),
-            other => DeadManError::Failed(crate::system::chain(&other)),
-        })?;
-        if output.success {
-            return Ok(output.stdout);
-        }
-        let said = output.said();
-        Err(if said.contains("No such file or directory") {
-            DeadManError::Gone {
-                table: self.table.clone(),
-            }
-        } else if said.contains("Operation not supported") || said.contains("Protocol not") {
-            DeadManError::Unsupported(format!("this kernel has no nftables: {said}"))
-        } else {
-            DeadManError::Failed(said)
-        })
+        run(&self.nft, &self.table, arguments).await
+    }
+
+    /// What takes away the tables that were found, as nft is told it.
+    fn without_found(&self) -> String {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.iter().map(|table| removing(table)).collect()
+    }
+
+    /// Replaces whatever stands there by what `text` says, and remembers it as the kernel tells it.
+    async fn replaced(&self) -> Result<(), DeadManError> {
+        let rules = rules(&self.list().await?);
+        *self.known() = Some(rules);
+        self.found
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        Ok(())
     }
 
     /// The rules as the kernel has them now.
@@ -133,11 +131,10 @@ impl NftGate {
 impl DeadMan for NftGate {
     fn arm(&self, until: Duration) -> Told<'_, ()> {
         Box::pin(async move {
-            self.hold(until, |left| ruleset(&self.gate, &self.table, left))
-                .await?;
-            let rules = rules(&self.list().await?);
-            *self.known() = Some(rules);
-            Ok(())
+            let found = self.without_found();
+            let text = |left| found.clone() + &ruleset(&self.gate, &self.table, Some(left));
+            self.hold(until, text).await?;
+            self.replaced().await
         })
     }
 
@@ -161,19 +158,48 @@ impl DeadMan for NftGate {
         Box::pin(async move { self.nft(&[&self.closing()]).await.map(drop) })
     }
 
+    fn shut(&self) -> Told<'_, ()> {
+        Box::pin(async move {
+            let text = self.without_found() + &ruleset(&self.gate, &self.table, None);
+            self.nft(&[&text]).await?;
+            self.replaced().await
+        })
+    }
+
+    fn adopt(&self) -> Told<'_, bool> {
+        Box::pin(async move {
+            let tables = tables(&self.nft).await?;
+            if tables.contains(&self.table) {
+                let rules = rules(&self.list().await?);
+                *self.known() = Some(rules);
+            }
+            let some = !tables.is_empty();
+            let others = tables.into_iter().filter(|table| *table != self.table);
+            *self.found.lock().unwrap_or_else(PoisonError::into_inner) = others.collect();
+            Ok(some)
+        })
+    }
+
     fn disarm(&self) -> Told<'_, ()> {
         Box::pin(async move {
             *self.known() = None;
-            // Added first, so that deleting what is not there is no error.
-            let remove = format!("add table inet {0}; delete table inet {0}", self.table);
-            self.nft(&[&remove]).await.map(drop)
+            let remove = self.without_found() + &removing(&self.table);
+            self.nft(&[&remove]).await?;
+            self.found
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear();
+            Ok(())
         })
     }
 
     fn check(&self) -> Told<'_, Armed> {
         Box::pin(async move {
+            // What was found and is still there was never open by this agent's word.
+            let left = !self.without_found().is_empty();
             let table = match self.list().await {
                 Ok(table) => table,
+                Err(DeadManError::Gone { .. }) if left => return Ok(Armed::Closed),
                 Err(DeadManError::Gone { .. }) => return Ok(Armed::Absent),
                 Err(error) => return Err(error),
             };
@@ -189,15 +215,85 @@ impl DeadMan for NftGate {
     }
 }
 
+/// What the names of all tables begin with, and how many hexadecimal digits follow.
+const TABLES: &str = "agentd_";
+const DIGITS: usize = 12;
+
 /// A table of its own for each product, by digest: names of products may be longer than names of tables.
 fn table_of(product: &str) -> String {
     let digest = sha256_hex(product.as_bytes());
-    let short: String = digest.chars().take(12).collect();
-    format!("agentd_{short}")
+    let short: String = digest.chars().take(DIGITS).collect();
+    format!("{TABLES}{short}")
 }
 
-/// The whole table, in one transaction that replaces an earlier one. Resets may be sent: they are how clients learn.
-fn ruleset(gate: &Gate, table: &str, left: Duration) -> String {
+/// Takes away a table. Added first, so that deleting what is not there is no error.
+fn removing(table: &str) -> String {
+    format!("add table inet {table}; delete table inet {table}; ")
+}
+
+async fn run(nft: &Path, table: &str, arguments: &[&str]) -> Result<String, DeadManError> {
+    let program = nft.display().to_string();
+    let words = std::iter::once(program.as_str()).chain(arguments.iter().copied());
+    let line = CommandLine::new(words, PATIENCE);
+    let output = command::run(&line).await.map_err(|error| match error {
+        command::CommandError::Start { .. } => {
+            DeadManError::Unsupported(format!("{} cannot be run; install nftables", nft.display()))
+        }
+        other => DeadManError::Failed(crate::system::chain(&other)),
+    })?;
+    if output.success {
+        return Ok(output.stdout);
+    }
+    let said = output.said();
+    Err(if said.contains("No such file or directory") {
+        DeadManError::Gone {
+            table: table.to_owned(),
+        }
+    } else if said.contains("Operation not supported") || said.contains("Protocol not") {
+        DeadManError::Unsupported(format!("this kernel has no nftables: {said}"))
+    } else {
+        DeadManError::Failed(said)
+    })
+}
+
+/// The tables of dead-men on this machine, whosesoever.
+async fn tables(nft: &Path) -> Result<Vec<String>, DeadManError> {
+    let told = run(nft, TABLES, &["-j", "list", "tables", "inet"]).await?;
+    let told: Value = serde_json::from_str(&told)
+        .map_err(|error| DeadManError::Failed(format!("nft -j list tables: {error}")))?;
+    let items = told.get("nftables").and_then(Value::as_array);
+    let names = items.into_iter().flatten();
+    let names = names.filter_map(|item| item.get("table")?.get("name")?.as_str());
+    Ok(names
+        .filter(|name| is_ours(name))
+        .map(str::to_owned)
+        .collect())
+}
+
+fn is_ours(table: &str) -> bool {
+    table.strip_prefix(TABLES).is_some_and(|digits| {
+        digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
+/// Takes away every dead-man's gate on this machine: no driver runs here that could own one. Their tables' names; nothing is
+/// done, and nothing told, where there is no nft.
+pub async fn take_down_all() -> Result<Vec<String>, DeadManError> {
+    let nft = Path::new(NFT);
+    if !nft.exists() {
+        return Ok(Vec::new());
+    }
+    let tables = tables(nft).await?;
+    if !tables.is_empty() {
+        let remove: String = tables.iter().map(|table| removing(table)).collect();
+        run(nft, TABLES, &[&remove]).await?;
+    }
+    Ok(tables)
+}
+
+/// The whole table, in one transaction that replaces an earlier one, open for so long; `None`: shut. Resets may be sent: they
+/// are how clients learn.
+fn ruleset(gate: &Gate, table: &str, left: Option<Duration>) -> String {
     let list = |wanted: fn(&IpAddr) -> bool| {
         let addresses = gate.peers.iter().filter(|address| wanted(address));
         let words: Vec<String> = addresses.map(ToString::to_string).collect();
@@ -207,11 +303,14 @@ fn ruleset(gate: &Gate, table: &str, left: Duration) -> String {
             format!(" elements = {{ {} }};", words.join(", "))
         }
     };
-    let (port, millis) = (gate.port, left.as_millis());
+    let port = gate.port;
+    let open = left.map_or_else(String::new, |left| {
+        format!(" elements = {{ {port} timeout {}ms }};", left.as_millis())
+    });
     let (four, six) = (list(IpAddr::is_ipv4), list(IpAddr::is_ipv6));
     format!(
         "add table inet {table}; delete table inet {table}; table inet {table} {{ \
-         set open {{ type inet_service; flags timeout; elements = {{ {port} timeout {millis}ms }}; }}; \
+         set open {{ type inet_service; flags timeout;{open} }}; \
          set peers4 {{ type ipv4_addr;{four} }}; \
          set peers6 {{ type ipv6_addr;{six} }}; \
          chain received {{ type filter hook input priority -310; policy accept; \

@@ -16,20 +16,28 @@ fn gate(peers: &[&str]) -> Gate {
 #[test]
 fn the_table_as_it_is_loaded() {
     let gate = gate(&["10.77.0.31", "10.77.0.32", "fd00::31"]);
-    let text = ruleset(&gate, &table_of("shop"), Duration::from_millis(4970));
+    let text = ruleset(&gate, &table_of("shop"), Some(Duration::from_millis(4970)));
     assert_snapshot!(text.replace("; ", ";\n"));
 }
 
 #[test]
 fn a_chain_of_one_has_no_peers() {
-    let text = ruleset(&gate(&[]), "agentd_x", Duration::from_secs(5));
+    let text = ruleset(&gate(&[]), "agentd_x", None);
     assert!(text.contains("set peers4 { type ipv4_addr; }"), "{text}");
+    // Shut: no port is open.
+    assert!(
+        text.contains("set open { type inet_service; flags timeout; }"),
+        "{text}"
+    );
 }
 
 #[test]
 fn names_of_tables_are_short_and_each_product_s_own() {
     let long = table_of(&"x".repeat(63));
     assert!(long.len() < 32 && long != table_of("shop"), "{long}");
+    assert!(is_ours(&long) && is_ours(&table_of("shop")));
+    // Others' tables are left alone, whatever they are called.
+    assert!(!is_ours("agentd_firewall") && !is_ours("filter") && !is_ours("agentd_0123456789abc"));
 }
 
 #[test]
