@@ -213,17 +213,21 @@ pub async fn privileged(
          ORDER BY GRANTEE",
     );
     let rows = server.observer().ask(&question, deadline).await?;
-    let system = ["root", "mysql", "mariadb.sys", "mysql.sys", "mysql.session"];
-    let known = |grantee: &&str| {
-        let user = grantee.split("'@'").next().unwrap_or_default();
-        let user = user.trim_matches('\'');
-        system.contains(&user) || ours.contains(&user)
-    };
     let grantees = rows.iter().filter_map(|row| row.get("grantee"));
     Ok(grantees
-        .filter(|grantee| !known(grantee))
+        .filter(|grantee| !is_known(grantee, ours))
         .map(str::to_owned)
         .collect())
+}
+
+/// Whether an account is ours, or one of the server's own that only this machine itself can use. `root` from elsewhere is
+/// anybody's.
+fn is_known(grantee: &str, ours: &[&str]) -> bool {
+    const SYSTEM: [&str; 5] = ["root", "mysql", "mariadb.sys", "mysql.sys", "mysql.session"];
+    const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+    let (user, host) = grantee.split_once("'@'").unwrap_or((grantee, ""));
+    let (user, host) = (user.trim_matches('\''), host.trim_matches('\''));
+    ours.contains(&user) || SYSTEM.contains(&user) && LOCAL.contains(&host)
 }
 
 /// What the option files say wrongly for the next start: read with the server's own tool, which knows where they are.
@@ -319,6 +323,16 @@ mod tests {
         assert!(found[0].grave);
         assert_eq!(options("").len(), 2);
         assert_eq!(options("--read_only\n--skip-replica-start=ON\n"), []);
+    }
+
+    #[test]
+    fn root_from_elsewhere_is_not_the_systems_own() {
+        let known = |grantee| is_known(grantee, &["agentd"]);
+        assert!(known("'root'@'localhost'") && known("'mariadb.sys'@'localhost'"));
+        assert!(known("'agentd'@'10.77.0.%'"));
+        assert!(
+            !known("'root'@'%'") && !known("'root'@'10.0.0.5'") && !known("'admin'@'localhost'")
+        );
     }
 
     #[test]

@@ -113,6 +113,7 @@ impl Dialect for MariaDb {
             received: received.filter(|received| !received.is_empty()),
             by_gtid: row.get("Using_Gtid").is_some_and(|using| using != "No"),
             encrypted: row.switch("Master_SSL_Allowed").unwrap_or(false),
+            user: row.get("Master_User").unwrap_or_default().to_owned(),
         })
     }
 

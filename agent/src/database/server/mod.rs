@@ -8,6 +8,8 @@
 //! | [`Dialect`] | what differs between `MariaDB` and `MySQL`: statements, and how answers read |
 //! | [`Process`] | the server's process on this machine: killing it, and knowing that it is gone |
 //! | [`audit`] | what the server's own configuration must say |
+//! | [`omissions`] | what makes it lack what its source has: filters, skipped errors, engines without rows |
+//! | [`idle_writes`] | whether such transactions change anything, and forgetting those that do not |
 //! | [`surplus`] | the transactions that another server lacks, saved as statements |
 //! | [`credentials`] | the file with the accounts |
 //!
@@ -19,11 +21,13 @@ pub mod audit;
 pub mod credentials;
 mod dialect;
 mod error;
+pub mod idle_writes;
 mod instance;
 mod lock;
 mod mariadb;
 mod mysql;
 mod observation;
+pub mod omissions;
 mod process;
 mod replicate;
 mod reseed;

@@ -139,6 +139,7 @@ impl Dialect for MySql {
             received: received.filter(|received| !received.is_empty()),
             by_gtid: row.switch("Auto_Position").unwrap_or(false),
             encrypted: row.switch("Source_SSL_Allowed").unwrap_or(false),
+            user: row.get("Source_User").unwrap_or_default().to_owned(),
         })
     }
 

@@ -70,12 +70,27 @@ pub struct Replication {
     pub by_gtid: bool,
     /// Encrypted.
     pub encrypted: bool,
+    /// The account by which it replicates.
+    pub user: String,
 }
 
 impl Replication {
     /// Whether it is configured to follow this source.
     pub fn follows(&self, address: IpAddr, port: u16) -> bool {
         self.port == port && self.host.parse() == Ok(address)
+    }
+
+    /// Whether it is configured with credentials that are not those of `account`, or that its source does not take any more:
+    /// a password was changed.
+    pub fn is_locked_out(&self, account: &str) -> bool {
+        // Access denied, by password or plugin; a password that has expired; an account that is locked.
+        const DENIED: [u16; 4] = [1045, 1698, 1862, 4151];
+        let denied = self
+            .io
+            .error
+            .as_ref()
+            .is_some_and(|(code, _)| DENIED.contains(code));
+        self.user != account || denied && self.io.state != ThreadState::Running
     }
 }
 

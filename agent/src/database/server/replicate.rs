@@ -15,7 +15,7 @@ use super::session::Statement;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What a server has that no product put there.
-const SYSTEM_SCHEMAS: &str =
+pub(super) const SYSTEM_SCHEMAS: &str =
     "'mysql', 'information_schema', 'performance_schema', 'sys', 'agentd', 'agentd_local', 'test'";
 
 impl Server {
@@ -149,6 +149,7 @@ impl Server {
             replication.follows(source.address.ip(), source.address.port())
                 && replication.by_gtid
                 && replication.encrypted == source.tls.is_some()
+                && !replication.is_locked_out(&source.account.user)
         }) {
             return self.start_replication(upstream, deadline).await;
         }
