@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use crate::fault::Happening;
-use crate::world::{Setup, World, Wrong};
+use crate::world::{Node, Setup, World, Wrong};
 
 impl Model for Setup {
     type State = World;
@@ -30,6 +30,10 @@ impl Model for Setup {
             Property::always(TWO, |_, world: &World| world.writable().len() <= 1),
             Property::always(STOPS, |_, world: &World| {
                 world.nodes.iter().all(|node| node.refused < Some(2))
+            }),
+            Property::always(SHUT, |setup: &Setup, world: &World| {
+                let masters = world.writable().len();
+                !setup.deadman || masters == 0 || !world.nodes.iter().any(Node::is_abused)
             }),
             Property::always("epochs are unique and grow", |_, world: &World| {
                 world.wrong != Some(Wrong::Epoch)
@@ -79,6 +83,9 @@ pub const FRESH: &str = "no takeover of a fresh lease";
 
 /// Who was refused a write of the lease does not go on.
 pub const STOPS: &str = "a master that is refused stops";
+
+/// Clients that write to whom they reach do not write beside the master.
+pub const SHUT: &str = "an old master is shut until it follows";
 
 /// What a server has that its masters lacked stays out.
 pub const OWN: &str = "nobody with a history of his own becomes master";

@@ -2,7 +2,8 @@
 
 use node_agent::database::lease::LeaseState;
 use node_agent::database::protocol::{
-    Action, Beat, BucketAnswer, Event, OldMaster, OwnLock, Proposal, ServerId, Tag, Task, View,
+    Action, Beat, BucketAnswer, Event, OldMaster, OwnLock, PeerAnswer, Proposal, ServerId, Tag,
+    Task, View,
 };
 
 use crate::world::{Flight, NOW, Setup, World, Wrong};
@@ -35,8 +36,8 @@ impl World {
                 }
             }
             Action::Ping(peer) => {
-                let held = self.ping(id, peer.0);
-                self.tell(setup, id, Event::Peer(peer, held));
+                let answer = self.ping(id, peer.0);
+                self.tell(setup, id, Event::Peer(peer, answer));
             }
             Action::DropPeers => self.drop_sessions(id),
             Action::TakeLock => {
@@ -60,6 +61,12 @@ impl World {
                 }
             }
             Action::Disarm => self.node_mut(id).gate = None,
+            Action::Shut => {
+                self.node_mut(id).gate = setup.deadman.then_some(NOW);
+                if !setup.deadman {
+                    self.tell(setup, id, Event::Armed(false));
+                }
+            }
             Action::Refuse(_) => {}
         }
     }
@@ -74,17 +81,17 @@ impl World {
     }
 
     /// A ping over the owner's session, which is opened where there is none.
-    fn ping(&mut self, id: u8, peer: u8) -> bool {
-        let reached = self.linked(id, peer);
+    fn ping(&mut self, id: u8, peer: u8) -> PeerAnswer {
+        let reached = self.linked(id, peer) && !self.node(peer).off;
         let server = &mut self.node_mut(peer).server;
-        if !reached || !server.up || server.hung {
-            return false;
-        }
         match server.lock {
-            Some((holder, _)) if holder != id => false,
+            _ if !reached => PeerAnswer::Silent,
+            _ if !server.up => PeerAnswer::Down,
+            _ if server.hung => PeerAnswer::Silent,
+            Some((holder, _)) if holder != id => PeerAnswer::Silent,
             _ => {
                 server.lock = Some((id, NOW));
-                true
+                PeerAnswer::Held
             }
         }
     }
@@ -142,6 +149,11 @@ impl World {
         let reached: Vec<u8> = (0..setup.servers)
             .filter(|&other| self.linked(id, other) && self.node(other).server.up)
             .collect();
+        let applying: Vec<u8> = reached
+            .iter()
+            .copied()
+            .filter(|&other| self.node(other).server.applies && !self.node(other).server.hung)
+            .collect();
         let node = self.node_mut(id);
         let Some(task) = node.task else {
             return;
@@ -160,6 +172,9 @@ impl World {
                 works
             }
             Task::Kill => {
+                if node.gate.is_some() {
+                    node.gate = Some(NOW);
+                }
                 node.server.up = false;
                 node.server.hung = false;
                 node.server.read_only = true;
@@ -209,6 +224,7 @@ impl World {
                         wrong = Some(Wrong::Errant);
                     }
                     node.server.read_only = false;
+                    node.server.reigned = true;
                 }
                 may
             }
@@ -217,6 +233,7 @@ impl World {
                 let suits = works && reached.contains(&source) && !node.server.errant;
                 if suits {
                     node.server.source = Some(source);
+                    node.server.reigned = false;
                     node.server.receives = true;
                     node.server.applies = true;
                 }
@@ -233,6 +250,7 @@ impl World {
                 starts
             }
             Task::SaveSurplus => works,
+            Task::Prove(ServerId(to)) => works && applying.contains(&to),
             Task::Rejoin(_) => false,
         };
         node.task = None;
@@ -315,7 +333,8 @@ impl World {
             if change && !given && u64::from(self.object_age) < stops {
                 self.wrong = self.wrong.or(Some(Wrong::Fresh));
             }
-            if change && !proposal.planned {
+            // In an epoch that was given back nobody was the master.
+            if change && !proposal.planned && !object.unopened {
                 self.failovers = self.failovers.saturating_add(1);
             }
         }
@@ -332,6 +351,8 @@ impl World {
             planned: proposal.planned,
             opening: proposal.opening,
             complete: proposal.complete,
+            observed: proposal.observed,
+            unopened: proposal.unopened,
         };
         self.object = Some(view);
         self.object_age = 0;

@@ -2,7 +2,7 @@
 
 use node_agent::database::protocol::{Omissions, Timing};
 
-use crate::check::{FRESH, OWN, STOPS, TWO};
+use crate::check::{FRESH, OWN, SHUT, STOPS, TWO};
 use crate::world::{Budget, Setup};
 
 /// Times in ticks. By the real numbers of the protocol two renewals fit into L; here L is 3 ticks.
@@ -17,6 +17,7 @@ const fn ticks() -> Timing {
         clock_error_ppm: 0,
         cooldown: 1_000,
         second_wait: 3,
+        apply: 3,
         drain: 8,
         handover: 5,
         handover_poll: 1,
@@ -47,10 +48,12 @@ const OMIT: Omissions = Omissions {
     refusal_fences: false,
     masters_locks: false,
     candidates_lock: false,
+    listed: false,
     drain: false,
     unreachable_is_open: false,
     recheck: false,
     given: false,
+    gate: false,
 };
 
 fn setup(name: &'static str, servers: u8, budget: Budget) -> Setup {
@@ -322,6 +325,26 @@ fn deep() -> Vec<Setup> {
             },
         ),
         setup(
+            "outage while a replica is down",
+            2,
+            Budget {
+                faults: 2,
+                outage: true,
+                crash: true,
+                ..NONE
+            },
+        ),
+        setup(
+            "three, without bucket and with one down",
+            3,
+            Budget {
+                faults: 2,
+                crash: true,
+                outage: true,
+                ..NONE
+            },
+        ),
+        setup(
             "three, switchover",
             3,
             Budget {
@@ -419,6 +442,38 @@ pub fn broken(long: bool) -> Vec<(Setup, &'static str)> {
                 },
             ),
             TWO,
+        ),
+        (
+            Setup {
+                stranger: true,
+                ..omit(
+                    "a candidate that is not listed takes over",
+                    Budget {
+                        faults: 2,
+                        cut: true,
+                        split: true,
+                        ..NONE
+                    },
+                    Omissions {
+                        listed: true,
+                        ..OMIT
+                    },
+                )
+            },
+            TWO,
+        ),
+        (
+            omit(
+                "a gate that is taken away as soon as the server is closed",
+                Budget {
+                    faults: 2,
+                    cut: true,
+                    split: true,
+                    ..NONE
+                },
+                Omissions { gate: true, ..OMIT },
+            ),
+            SHUT,
         ),
         (
             omit(

@@ -166,6 +166,8 @@ pub struct Server {
     pub behind: bool,
     /// It has a transaction that the master's history lacks.
     pub errant: bool,
+    /// It was a master, and has followed nobody since: there are clients who write to it whatever it says.
+    pub reigned: bool,
     /// Who holds the product's lock on it, and since when he is silent.
     pub lock: Option<(u8, Ms)>,
 }
@@ -202,6 +204,7 @@ impl World {
             relay: false,
             behind: false,
             errant: false,
+            reigned: false,
             lock: None,
         };
         let node = |id: u8| Node {
@@ -413,8 +416,10 @@ impl World {
                 stopped: !server.receives,
                 applies: server.applies,
                 broken: false,
+                locked_out: false,
             }),
             missing: u64::from(server.behind && !server.relay),
+            applied: !server.relay,
             errant: u64::from(server.errant && self.compares(id)),
             sane: true,
             // Of an epoch that did not begin with everything a position proves nothing.
@@ -496,6 +501,15 @@ impl World {
 impl Node {
     /// Whether a client's write would be acknowledged.
     pub fn is_writable(&self) -> bool {
-        self.server.up && !self.server.read_only && self.gate.is_none_or(|until| NOW < until)
+        self.server.up && !self.server.read_only && self.is_reached()
+    }
+
+    /// Whether the write of a client who may write to a server that refuses writes would be acknowledged on an old master.
+    pub fn is_abused(&self) -> bool {
+        self.server.up && self.server.reigned && self.server.read_only && self.is_reached()
+    }
+
+    fn is_reached(&self) -> bool {
+        self.gate.is_none_or(|until| NOW < until)
     }
 }

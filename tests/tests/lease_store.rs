@@ -30,6 +30,7 @@ fn first(owner: &str) -> Lease {
         product: name("shop"),
         epoch: 1,
         owner: name(owner),
+        machine: Vec::new(),
         seq: 1,
         nonce: Nonce::fresh().unwrap(),
         state: LeaseState::Serving,
@@ -42,6 +43,8 @@ fn first(owner: &str) -> Lease {
         ttl_ms: 10_000,
         planned: false,
         opening: false,
+        observed: false,
+        unopened: false,
         previous: None,
     }
 }
@@ -347,7 +350,7 @@ async fn a_hold_is_said_and_let_go_and_a_strange_one_counts() {
     let bucket = server.client(&server.endpoint, TIMEOUT);
     let (shop, db_1) = (name("shop"), name("db-1"));
     assert_eq!(Hold::read(&bucket, &shop).await.unwrap(), None);
-    let set = |held, reason| Hold::set(&bucket, &shop, held, &db_1, reason);
+    let set = |held, reason| Hold::set(&bucket, &shop, held, &db_1, reason, None);
     let held = set(true, Some(" new disks ")).await.unwrap();
     assert_eq!(held.reason.as_deref(), Some("new disks"));
     assert_eq!(Hold::read(&bucket, &shop).await.unwrap(), Some(held));

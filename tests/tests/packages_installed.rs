@@ -642,6 +642,9 @@ fn lease(epoch: u64, owner: &str) -> Vec<u8> {
         ttl_ms: 10_000,
         planned: false,
         opening: false,
+        observed: false,
+        unopened: false,
+        machine: Vec::new(),
         previous: (epoch > 1).then(|| Previous {
             owner: name("db-1"),
             epoch: epoch - 1,

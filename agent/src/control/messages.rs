@@ -71,6 +71,9 @@ pub enum DatabaseOrder {
         /// A person has looked at what it has and the master lacks, and lets it go.
         #[serde(default)]
         discard: bool,
+        /// What it has too much changes nothing, and is forgotten without a copy.
+        #[serde(default)]
+        accept: bool,
     },
     /// Nothing changes by itself any more, or may again.
     Hold {
@@ -79,6 +82,9 @@ pub enum DatabaseOrder {
         /// Why, in a person's words.
         #[serde(default)]
         reason: Option<String>,
+        /// Only nobody else takes over, for so many seconds: somebody works on the servers.
+        #[serde(default)]
+        maintenance_secs: Option<u64>,
     },
 }
 

@@ -7,14 +7,16 @@ use std::time::Duration;
 use super::operator::execute::execute;
 use crate::control::server::OrderRequest;
 use crate::converge::Session;
+use crate::database::deadman::take_down_all;
 use crate::database::driver::{Context, Driver};
 use crate::database::server::credentials::{self, Credentials};
 use crate::fleet::names::Port;
 use crate::fleet::{Database, Fleet, Name};
 use crate::node::databases;
 use crate::report::{DatabaseStatus, Part};
-use crate::settings::STATE_DIR;
-use crate::system::chain;
+use crate::settings::{AddressUse, STATE_DIR};
+use crate::system::routes::own_address_towards;
+use crate::system::{chain, machine_marks};
 
 /// Where servers have their sockets: `CentOS`, Debian.
 const SOCKETS: [&str; 2] = ["/var/lib/mysql/mysql.sock", "/run/mysqld/mysqld.sock"];
@@ -27,6 +29,8 @@ pub(super) struct DatabaseDrivers {
     running: BTreeMap<Name, (Context, Driver)>,
     /// Why none runs although one should.
     trouble: Option<String>,
+    /// Gates that no driver owns were taken away since the last one ended.
+    cleared: bool,
 }
 
 impl DatabaseDrivers {
@@ -35,6 +39,9 @@ impl DatabaseDrivers {
         let settings = &session.settings;
         let (Some(file), true) = (&settings.database.credentials, settings.root.is_machine())
         else {
+            if settings.root.is_machine() {
+                self.take_down_gates();
+            }
             return;
         };
         let Ok((intent, _)) = session.intent() else {
@@ -49,8 +56,10 @@ impl DatabaseDrivers {
         self.stop_unwanted(&wanted);
         if wanted.is_empty() {
             self.trouble = None;
+            self.take_down_gates();
             return;
         }
+        self.cleared = false;
         let accounts = match credentials::read(file) {
             Ok(accounts) => accounts,
             Err(error) => {
@@ -67,11 +76,65 @@ impl DatabaseDrivers {
             ));
             return;
         }
+        let before = self.running.keys().find(|name| !wanted.contains_key(name));
+        if let Some(before) = before {
+            // It is a master's, or it would have ended.
+            let names: Vec<_> = wanted.keys().map(|name| name.as_str()).collect();
+            self.fail(format!(
+                "this server is the master of {before}, and the document has it as one of {} now. A lease does not move to another \
+                 name: publish {before} again, or do as docs/failover.md says of a product that is renamed",
+                names.join(", ")
+            ));
+            return;
+        }
+        if let Some(why) = self.has_another_address(fleet, session, &intent.node) {
+            self.fail(why);
+            return;
+        }
         self.trouble = None;
         for (product, database) in wanted {
             let context = context(session, &intent.node, fleet, product, database, &accounts);
             self.ensure_running(context, session.follower.highest_epoch(product));
         }
+    }
+
+    /// Why this machine is not the server whose name it goes by: the document has another address for that. A driver that runs
+    /// goes on: it was the right machine when it began, and a document can be wrong.
+    fn has_another_address(&self, fleet: &Fleet, session: &Session, me: &Name) -> Option<String> {
+        let address = fleet.servers.get(me)?.address;
+        let own = session.settings.database.address == AddressUse::Own;
+        if !own || !self.running.is_empty() || own_address_towards(address) == Some(address) {
+            return None;
+        }
+        Some(format!(
+            "this machine goes by the name {me} and does not have that server's address, {address}: it is another machine with a \
+             wrong name, or a clone, and keeps no database. Give it its own name (node in agentd.toml); if it is {me}, correct the \
+             address in the document, or, where that is translated on the way here, set address = \"translated\" in [database]"
+        ))
+    }
+
+    /// No driver runs here: what an earlier agent has put in the way of clients goes. Once.
+    fn take_down_gates(&mut self) {
+        if std::mem::replace(&mut self.cleared, true) || !self.running.is_empty() {
+            self.cleared &= self.running.is_empty();
+            return;
+        }
+        tokio::spawn(async {
+            match take_down_all().await {
+                Ok(tables) if tables.is_empty() => {}
+                Ok(tables) => tracing::warn!(
+                    event = "database-gate-removed",
+                    tables = tables.join(", "),
+                    "no database is kept on this machine any more, and its port was still gated: taken away ({})",
+                    tables.join(", ")
+                ),
+                Err(error) => tracing::warn!(
+                    event = "database-gate-left",
+                    error = %error,
+                    "whether an earlier agent left a gate before this machine's database could not be seen: {error}"
+                ),
+            }
+        });
     }
 
     fn fail(&mut self, why: String) {
@@ -131,6 +194,7 @@ impl DatabaseDrivers {
                     database.alarms.extend(followed.alarms);
                 }
             } else if database.part == Part::Unmanaged {
+                database.urgent.extend(self.trouble.clone());
                 database.alarms.extend(self.trouble.clone());
             }
             database.notes.extend(notes);
@@ -181,6 +245,7 @@ fn context(
     Context {
         product: product.clone(),
         me: me.clone(),
+        machine: machine_marks::marks(),
         chain,
         snapshots,
         never: database.never.clone(),

@@ -30,6 +30,8 @@ pub enum Cause {
     Released,
     /// A person asked for it.
     Switchover,
+    /// The lease was deleted, and its owner, who went on all the time, made it anew.
+    Anew,
 }
 
 impl Cause {
@@ -40,6 +42,7 @@ impl Cause {
             Self::Expired => "expired",
             Self::Released => "released",
             Self::Switchover => "switchover",
+            Self::Anew => "anew",
         }
     }
 }

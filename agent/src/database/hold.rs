@@ -4,9 +4,12 @@
 //! must not get in the way of renewals. It is never deleted, only let go, so that writing it is a compare-and-swap too.
 //! A candidate reads it right before it would take over: where that fails, so would the taking over.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::protocol::Holding;
 use crate::bucket::{Advised, Bucket, BucketError, BucketErrorKind, Condition, Fetched, Tag};
 use crate::fleet::Name;
 use crate::system::clock;
@@ -40,6 +43,27 @@ pub struct Hold {
     pub reason: Option<String>,
     /// Since when, by that server's wall clock.
     pub since: Timestamp,
+    /// It ends by itself then, by whatever wall clock. Somebody works on the servers: the master stays the master and goes on
+    /// by itself. Without it nothing is done by itself, until a person says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance_until: Option<Timestamp>,
+}
+
+impl Hold {
+    /// Whether it holds now.
+    pub fn is_in_force(&self) -> bool {
+        self.holding() != Holding::Free
+    }
+
+    /// What it means now.
+    pub fn holding(&self) -> Holding {
+        match self.maintenance_until {
+            _ if !self.held => Holding::Free,
+            None => Holding::Paused,
+            Some(until) if clock::now() < until => Holding::Maintenance,
+            Some(_) => Holding::Free,
+        }
+    }
 }
 
 /// A hold could not be read or written.
@@ -76,14 +100,15 @@ impl Hold {
             .map(|(hold, _)| hold))
     }
 
-    /// Says on behalf of a person that nothing changes by itself (`held`), or that it may again. Returns what stands
-    /// there now. Two requests; after a failure that leaves a doubt, say it again.
+    /// Says on behalf of a person that nothing changes by itself (`held`), for `maintenance` for so long, or that it may
+    /// again. Returns what stands there now. Two requests; after a failure that leaves a doubt, say it again.
     pub async fn set(
         bucket: &Bucket,
         product: &Name,
         held: bool,
         by: &Name,
         reason: Option<&str>,
+        maintenance: Option<Duration>,
     ) -> Result<Self, HoldError> {
         let reason = reason.map(check_reason).transpose()?;
         let before = Self::read_with_tag(bucket, product).await?;
@@ -96,9 +121,10 @@ impl Hold {
             reason,
             since: match &before {
                 // Said again, it is as old as before.
-                Some((before, _)) if before.held == held => before.since,
+                Some((before, _)) if before.held == held && before.is_in_force() => before.since,
                 _ => now,
             },
+            maintenance_until: maintenance.map(|span| now + span),
         };
         let condition = before.map_or(Condition::Absent, |(_, tag)| Condition::Matches(tag));
         let key = key(product);

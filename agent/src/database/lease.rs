@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::fleet::Name;
 use crate::fleet::strict;
+use crate::system::machine_marks;
 
 /// The only format there is.
 pub const FORMAT: u32 = 1;
@@ -145,6 +146,10 @@ pub struct Lease {
     pub epoch: u64,
     /// The server that owns it.
     pub owner: Name,
+    /// Marks of the machine that wrote this, by which a copy of it that goes by the same name is told apart: two machines
+    /// have none in common. Nothing: it could not tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub machine: Vec<String>,
     /// One more with each write of this epoch, from 1.
     pub seq: u64,
     /// Fresh with each write: by it a writer knows its own write again, and no two bodies are the same.
@@ -165,6 +170,14 @@ pub struct Lease {
     /// that of a server which takes no writes before a later one was written.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub opening: bool,
+    /// While serving: the owner is only watched, by a person's wish. Nothing closes its server when renewals stop, so nobody
+    /// takes over by himself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub observed: bool,
+    /// Released, and the owner took no writes in this epoch: it gave the lease back to somebody who has applied what it has
+    /// not. Such an epoch is no change of master.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unopened: bool,
     /// Who is to take over: while switching, and announced shortly before, while still serving.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Name>,
@@ -252,6 +265,19 @@ impl Lease {
                 "held must be at most {HELD_LIMIT} servers, each once, sorted by name"
             ));
         }
+        let is_mark = |mark: &String| {
+            mark.len() == machine_marks::DIGITS
+                && mark
+                    .bytes()
+                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        if self.machine.len() > machine_marks::MARKS || !self.machine.iter().all(is_mark) {
+            return Err(format!(
+                "machine must be at most {} marks of {} lower-case hexadecimal digits",
+                machine_marks::MARKS,
+                machine_marks::DIGITS
+            ));
+        }
         match (&self.to, self.state) {
             (None, LeaseState::Switching) => return Err("switching, and `to` is missing".into()),
             (Some(to), LeaseState::Switching) if *to == self.owner => {
@@ -267,6 +293,12 @@ impl Lease {
         }
         if self.opening && self.state != LeaseState::Promoting {
             return Err(format!("{}, and yet opening", self.state));
+        }
+        if self.observed && self.state != LeaseState::Serving {
+            return Err(format!("{}, and yet observed", self.state));
+        }
+        if self.unopened && self.state != LeaseState::Released {
+            return Err(format!("{}, and yet unopened", self.state));
         }
         match &self.previous {
             None if self.epoch > 1 => Err(format!("epoch {} without `previous`", self.epoch)),

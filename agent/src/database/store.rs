@@ -101,7 +101,7 @@ pub(super) const fn advised(error: BucketError) -> Advised {
 }
 
 impl StoreError {
-    /// Whether the bucket did not answer: the one case in which an owner may go by its locks instead.
+    /// Whether the bucket did not answer: waiting may help, and nobody has to mend anything.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Bucket(error) if error.error.kind == BucketErrorKind::Unavailable)
     }

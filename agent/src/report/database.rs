@@ -32,6 +32,9 @@ pub struct DatabaseStatus {
     /// What an order of a person is doing now, while it goes on: `switchover to db-2: waiting for db-2 to catch up`.
     #[serde(default)]
     pub doing: Option<String>,
+    /// Those of the alarms for which somebody is to be woken.
+    #[serde(default)]
+    pub urgent: Vec<String>,
     /// What a person should do something about, a sentence or two each. Each makes the machine degraded.
     pub alarms: Vec<String>,
     /// What a person should know.
@@ -205,6 +208,9 @@ pub struct HoldStatus {
     pub reason: Option<String>,
     /// Since when.
     pub since: Timestamp,
+    /// Somebody works on the servers until then: the master stays the master. `None`: nothing is done by itself.
+    #[serde(default)]
+    pub maintenance_until: Option<Timestamp>,
 }
 
 /// A change of master.

@@ -21,6 +21,8 @@ pub struct DatabaseSettings {
     pub socket: Option<PathBuf>,
     /// The port on which the chain's servers are asked, where the document does not say.
     pub port: u16,
+    /// Whether this machine must have the address that the document gives its name.
+    pub address: AddressUse,
     /// What closes the server when the agent is dead or stuck.
     pub deadman: DeadmanUse,
     /// Whether a master is ever changed without a person.
@@ -59,6 +61,15 @@ pub enum DeadmanUse {
     Nft,
     /// Nothing.
     Off,
+}
+
+/// Whether this machine must have the address that the document gives its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressUse {
+    /// Yes: a machine without it is another one, with a wrong name.
+    Own,
+    /// No: it is led here by somebody who translates addresses.
+    Translated,
 }
 
 /// Whether a master is ever changed without a person.
@@ -116,6 +127,7 @@ pub(super) struct Said {
     credentials: Option<AbsolutePath>,
     socket: Option<AbsolutePath>,
     port: Option<usize>,
+    address: Option<AddressUse>,
     deadman: Option<DeadmanUse>,
     failover: Option<FailoverUse>,
     renew: Option<Span<100, 60_000>>,
@@ -137,6 +149,14 @@ impl Said {
             credentials: section.parsed("credentials", mistakes),
             socket: section.parsed("socket", mistakes),
             port: section.number("port", (1, 65_535), mistakes),
+            address: section.word(
+                "address",
+                &[
+                    ("own", AddressUse::Own),
+                    ("translated", AddressUse::Translated),
+                ],
+                mistakes,
+            ),
             deadman: section.word(
                 "deadman",
                 &[("nft", DeadmanUse::Nft), ("off", DeadmanUse::Off)],
@@ -201,6 +221,7 @@ impl Said {
                 .port
                 .and_then(|port| port.try_into().ok())
                 .unwrap_or(3306),
+            address: self.address.unwrap_or(AddressUse::Own),
             deadman: self.deadman.unwrap_or(DeadmanUse::Nft),
             failover: self.failover.unwrap_or(FailoverUse::Automatic),
             times,

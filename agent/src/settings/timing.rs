@@ -28,6 +28,8 @@ pub struct Timing {
     pub cooldown: Ms,
     /// So much later than the first candidate the second one acts, twice as much later the third.
     pub second_wait: Ms,
+    /// A new owner that has not applied what it received by then gives the lease back, once, for somebody who has.
+    pub apply: Ms,
     /// The most time that applying what was received may take before a takeover is given up.
     pub drain: Ms,
     /// The most time that a server to which was handed over may take before the old master takes it back.
@@ -113,6 +115,7 @@ impl Timing {
             clock_error_ppm: 10_000,
             cooldown: 600_000,
             second_wait: 10_000,
+            apply: 10_000,
             drain: 300_000,
             handover: 8_000,
             handover_poll: 150,

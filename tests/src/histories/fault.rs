@@ -123,6 +123,9 @@ faults! {
     Switchover "switchover" &[Target::Master, Target::Candidate], Moment, "a person hands over";
     TwoSwitchovers "two-switchovers" &[Target::Master], Moment, "two persons hand over at once, to different servers";
     ClockJump "clock-jump" SERVERS, Any, "the agent's wall clock jumps by hours or days, forth or back, and back again";
+    BucketDenied "bucket-denied" &[Target::All, Target::Master, Target::Candidate], Any, "the bucket lets nobody in (403)";
+    ReplicaDown "replica-down" &[Target::Candidate, Target::Second, Target::Snapshots], Any, "a replica's server is stopped, and started later";
+    LeftGate "left-gate" SERVERS, Moment, "a dead-man's table that an earlier agent left keeps clients out, and the agent is started anew";
     RestartMysqld "restart-mysqld" SERVERS, Moment, "systemctl restart of the database server";
 }
 

@@ -73,6 +73,22 @@ impl Stage<'_> {
             Fault::RestartMysqld => {
                 target.must(&["systemctl", "restart", "--no-block", "mariadb"])?;
             }
+            Fault::ReplicaDown => {
+                // Its socket too, or whoever asks starts it again.
+                target.must(&[
+                    "systemctl",
+                    "stop",
+                    "--no-block",
+                    "mariadb.socket",
+                    "mariadb",
+                ])?;
+            }
+            Fault::LeftGate => {
+                let table = "table inet agentd_0123456789ab { chain received { type filter hook input priority -310; \
+                     tcp dport 3306 reject with tcp reset; }; }";
+                target.must(&["nft", table])?;
+                target.must(&["systemctl", "restart", "--no-block", "agentd"])?;
+            }
             Fault::StepKill => return self.kill_at_step(struck),
             Fault::Freeze => target.freeze()?,
             Fault::Power => {
@@ -108,6 +124,7 @@ impl Stage<'_> {
             Fault::BucketRefused
             | Fault::BucketHangs
             | Fault::BucketErrors
+            | Fault::BucketDenied
             | Fault::BucketSlow
             | Fault::BucketLosesReplies
             | Fault::BucketTwice => {
@@ -229,9 +246,19 @@ impl Stage<'_> {
             Fault::BucketRefused
             | Fault::BucketHangs
             | Fault::BucketErrors
+            | Fault::BucketDenied
             | Fault::BucketSlow
             | Fault::BucketLosesReplies
             | Fault::BucketTwice => self.treat(number, Vec::new()),
+            Fault::ReplicaDown => target
+                .must(&[
+                    "systemctl",
+                    "start",
+                    "--no-block",
+                    "mariadb.socket",
+                    "mariadb",
+                ])
+                .map(drop),
             Fault::ClockJump => target.must(&["rm", "-f", CLOCK]).map(drop),
             Fault::HungDisk => target.thaw_disk(DATA),
             Fault::FullDisk => target
@@ -249,6 +276,7 @@ impl Stage<'_> {
             Fault::BucketHangs => "stall".into(),
             Fault::BucketErrors if writes => "status:500".into(),
             Fault::BucketErrors => "status:503".into(),
+            Fault::BucketDenied => "status:403".into(),
             // Some just in time, some just too late.
             Fault::BucketSlow => {
                 let least = self.times.timeout / 3;

@@ -75,6 +75,7 @@ impl Follower {
             hold: None,
             last_change: None,
             doing: None,
+            urgent: Vec::new(),
             alarms,
             notes,
         }

@@ -1,9 +1,30 @@
 //! The command line of `agentctl db`, and its help.
 
+use std::str::FromStr;
+use std::time::Duration;
+
 use clap::Subcommand;
 
 use crate::control::messages::{DatabaseOrder, DatabaseRequest};
 use crate::fleet::Name;
+
+/// How long somebody works on the servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaintenanceSpan(pub Duration);
+
+impl FromStr for MaintenanceSpan {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let span = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+        let (least, most) = (Duration::from_mins(1), Duration::from_hours(12));
+        if (least..=most).contains(&span) {
+            Ok(Self(span))
+        } else {
+            Err("from 1m to 12h; for longer, agentctl db pause".to_owned())
+        }
+    }
+}
 
 /// The commands of `agentctl db`.
 #[derive(Debug, Clone, Subcommand)]
@@ -65,11 +86,34 @@ pub enum DbCommand {
         noop: bool,
     },
 
-    /// Change no master by itself until `resume`: for work on the servers
+    /// Have the master stay the master while somebody works on the servers: package upgrades, restarts
     #[command(
-        long_about = "Change no master by itself until `agentctl db resume`: for work on the servers.\n\n\
-            The master goes on renewing its lease, and still closes itself where it cannot. Switching over by a person's order \
-            stays possible. Type it on any of the product's database servers; it holds for all of them.",
+        long_about = "Have the master stay the master while somebody works on the servers: package upgrades, restarts.\n\n\
+            Nobody else takes over, for a while. A master that is stopped and started again is opened as soon as it answers; one that \
+            loses the bucket and its locks still closes. It returns once all servers know it, and ends by itself, or by `agentctl db \
+            resume`. Type it on any of the product's database servers; it holds for all of them.",
+        after_help = "Exit code: 0 it holds; 1 not; 3 the agent is not running.\n\n\
+            Examples:\n  agentctl db maintenance shop --for 10m --reason 'mariadb 10.11.19' && apt-get install mariadb-server && agentctl db resume shop"
+    )]
+    Maintenance {
+        /// The product
+        #[arg(value_name = "PRODUCT")]
+        product: Name,
+        /// How long at the most, 1m to 12h
+        #[arg(long = "for", value_name = "SPAN", default_value = "15m")]
+        span: MaintenanceSpan,
+        /// Why, for whoever reads `agentctl db status` at night
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+
+    /// Do nothing by itself until `resume`, but watch: nothing is closed, opened, killed or taken over
+    #[command(
+        long_about = "Do nothing by itself until `agentctl db resume`, but watch: nothing is closed, opened, killed or taken over.\n\n\
+            The master goes on renewing its lease, which says that it is only watched; its dead-man's gate is taken away. If it fails, \
+            it stays down, and the status and the monitors say so at once. What a person orders is carried out, on all servers: after \
+            a switchover the old master is closed. For work after which the master is to go on by itself there is `agentctl db \
+            maintenance`. Type it on any of the product's database servers; it holds for all of them.",
         after_help = "Exit code: 0 it holds; 1 not; 3 the agent is not running.\n\n\
             Examples:\n  agentctl db pause shop --reason 'new disks in db-2'\n  agentctl db resume shop"
     )]
@@ -99,7 +143,7 @@ pub enum DbCommand {
             look at them first. --discard is your word that the master goes on without them: all that this server has is \
             thrown away, and the master's data are copied.",
         after_help = "Exit code: 0 it replicates (--noop: could); 1 not; 3 the agent is not running.\n\n\
-            Examples:\n  agentctl db rejoin shop --noop\n  agentctl db rejoin shop --discard"
+            Examples:\n  agentctl db rejoin shop --noop\n  agentctl db rejoin shop --accept\n  agentctl db rejoin shop --discard"
     )]
     Rejoin {
         /// The product
@@ -108,6 +152,9 @@ pub enum DbCommand {
         /// Let go of what this server has and the master lacks
         #[arg(long)]
         discard: bool,
+        /// Forget what this server wrote itself, where that changes nothing (FLUSH, ANALYZE): nothing is copied
+        #[arg(long, conflicts_with = "discard")]
+        accept: bool,
         /// Only say what would be done
         #[arg(long)]
         noop: bool,
@@ -136,16 +183,41 @@ impl DbCommand {
             Self::Rejoin {
                 product,
                 discard,
+                accept,
                 noop,
-            } => (product, DatabaseOrder::Rejoin { discard: *discard }, *noop),
+            } => {
+                let order = DatabaseOrder::Rejoin {
+                    discard: *discard,
+                    accept: *accept,
+                };
+                (product, order, *noop)
+            }
             Self::Pause { product, reason } => {
                 let reason = reason.clone();
-                (product, DatabaseOrder::Hold { held: true, reason }, false)
+                let order = DatabaseOrder::Hold {
+                    held: true,
+                    reason,
+                    maintenance_secs: None,
+                };
+                (product, order, false)
+            }
+            Self::Maintenance {
+                product,
+                span,
+                reason,
+            } => {
+                let order = DatabaseOrder::Hold {
+                    held: true,
+                    reason: reason.clone(),
+                    maintenance_secs: Some(span.0.as_secs()),
+                };
+                (product, order, false)
             }
             Self::Resume { product } => {
                 let order = DatabaseOrder::Hold {
                     held: false,
                     reason: None,
+                    maintenance_secs: None,
                 };
                 (product, order, false)
             }

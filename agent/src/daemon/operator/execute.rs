@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::control::messages::{DatabaseOrder, DatabaseReply, DatabaseRequest, Reply};
 use crate::control::server::OrderRequest;
 use crate::database::driver::{Handle, OperatorOrder};
+use crate::database::protocol::Reason;
 use crate::fleet::Name;
 use crate::report::{DatabaseStatus, Part, Place};
 
@@ -46,7 +47,10 @@ fn order(ask: &DatabaseRequest) -> Result<OperatorOrder, String> {
         DatabaseOrder::TakeOver { old_master_is_off } => Ok(OperatorOrder::TakeOver {
             off: *old_master_is_off,
         }),
-        DatabaseOrder::Rejoin { discard } => Ok(OperatorOrder::Rejoin { discard: *discard }),
+        DatabaseOrder::Rejoin { discard, accept } => Ok(OperatorOrder::Rejoin {
+            discard: *discard,
+            accept: *accept,
+        }),
         DatabaseOrder::Hold { .. } => Err("a hold is no driver's".to_owned()),
     }
 }
@@ -101,9 +105,16 @@ fn steps(
                 format!("{me} takes writes; what it never received is lost"),
             ])
         }
-        OperatorOrder::Rejoin { discard } => {
-            if status.part != Part::Quarantined && !(*discard && receives_nothing(me, status)) {
+        OperatorOrder::Rejoin { discard, accept } => {
+            let anew = receives_nothing(me, status) || is_unfit(me, status);
+            if status.part != Part::Quarantined && !(*discard && anew) {
                 return Err(format!("{me} is not kept out of {product}"));
+            }
+            if *accept {
+                return Ok(vec![
+                    format!("{me} stops replicating, and empties its binary log"),
+                    format!("{me} goes on where it was; nothing is copied"),
+                ]);
             }
             if *discard {
                 return Ok(vec![
@@ -127,6 +138,14 @@ fn receives_nothing(me: &Name, status: &DatabaseStatus) -> bool {
     let own = status.servers.iter().find(|server| server.name == *me);
     let seen = own.and_then(|server| server.seen.as_ref());
     status.part != Part::Master && seen.is_some_and(|seen| seen.error.is_none() && !seen.receiving)
+}
+
+/// Whether this server leaves things out, or is not set up as a master must be.
+fn is_unfit(me: &Name, status: &DatabaseStatus) -> bool {
+    let own = status.servers.iter().find(|server| server.name == *me);
+    let obstacles = own.and_then(|server| server.obstacles.as_ref());
+    let unfit = Reason::Unfit.to_string();
+    obstacles.is_some_and(|obstacles| obstacles.contains(&unfit))
 }
 
 /// The server of that name, if it could be handed over to.
@@ -199,9 +218,19 @@ fn outcome(order: &OperatorOrder, me: &Name, status: &DatabaseStatus) -> Result<
         (OperatorOrder::Switchover(_), Some(owner)) if owner != me => Ok(format!(
             "{owner} is the master of {product} now, in epoch {epoch}"
         )),
-        (OperatorOrder::Switchover(_), _) => Err(format!(
-            "the other server did not take over, and {me} is the master of {product} again: see agentctl db status"
-        )),
+        (OperatorOrder::Switchover(_), _) => {
+            // The last note says why.
+            let why = status.notes.last().map(String::as_str).unwrap_or_default();
+            let why = why.split_once("ordered again: ").map_or("", |(_, why)| why);
+            let why = if why.is_empty() {
+                "see agentctl db status"
+            } else {
+                why
+            };
+            Err(format!(
+                "the other server did not take over, and {me} is the master of {product} still or again: {why}"
+            ))
+        }
         (OperatorOrder::TakeOver { .. }, Some(owner))
             if owner == me && status.part == Part::Master =>
         {
@@ -282,14 +311,20 @@ mod tests {
         assert_eq!(said, "db-1 is the master already");
         let status = status("candidate");
         let rejoin = steps(
-            &OperatorOrder::Rejoin { discard: false },
+            &OperatorOrder::Rejoin {
+                discard: false,
+                accept: false,
+            },
             &name("db-2"),
             Some(&status),
         );
         assert_eq!(rejoin.unwrap_err(), "db-2 is not kept out of shop");
         assert!(
             steps(
-                &OperatorOrder::Rejoin { discard: true },
+                &OperatorOrder::Rejoin {
+                    discard: true,
+                    accept: false,
+                },
                 &name("db-2"),
                 None
             )

@@ -7,6 +7,7 @@
 pub(super) mod execute;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::database_drivers::DatabaseDrivers;
 use crate::control::messages::{DatabaseOrder, DatabaseReply, Reply};
@@ -16,6 +17,9 @@ use crate::database::hold::Hold;
 use crate::fleet::Name;
 use crate::node::databases;
 use crate::system::chain;
+
+/// Within this time the drivers of all servers have read a hold: they look each five seconds.
+const HOLD_SEEN: Duration = Duration::from_secs(6);
 
 /// Passes an order to who carries it out. What is refused is answered at once; a hold is written in the background.
 pub(super) fn dispatch(session: &Session, drivers: &DatabaseDrivers, request: OrderRequest) {
@@ -68,24 +72,53 @@ fn write_hold(session: &Session, request: OrderRequest) {
     let bucket = Arc::clone(&session.bucket);
     let node = session.intent().map(|(intent, _)| intent.node);
     tokio::spawn(async move {
-        let DatabaseOrder::Hold { held, reason } = &request.ask.order else {
+        let DatabaseOrder::Hold {
+            held,
+            reason,
+            maintenance_secs,
+        } = &request.ask.order
+        else {
             return;
         };
+        let maintenance = maintenance_secs.map(Duration::from_secs);
         let product = &request.ask.product;
         let answer = match node {
             Err(error) => Reply::Failed {
                 message: error.message,
             },
-            Ok(node) => match Hold::set(&bucket, product, *held, &node, reason.as_deref()).await {
+            Ok(node) => match Hold::set(
+                &bucket,
+                product,
+                *held,
+                &node,
+                reason.as_deref(),
+                maintenance,
+            )
+            .await
+            {
                 Ok(hold) => {
                     tracing::warn!(event = "hold", %product, held = hold.held, reason = hold.reason, "a person has {} changes of the master of {product}: {}", if hold.held { "paused" } else { "resumed" }, hold.reason.as_deref().unwrap_or("no reason given"));
-                    Reply::Database(DatabaseReply::said(if hold.held {
-                        format!(
-                            "the master of {product} is not changed by itself any more, until: agentctl db resume {product}"
-                        )
-                    } else {
-                        format!("the master of {product} may be changed by itself again")
-                    }))
+                    // Until all of them have looked: what is begun before may still be answered by a failover.
+                    if hold.is_in_force() {
+                        let _ = request
+                            .progress
+                            .try_send("waiting until all servers have seen it".to_owned());
+                        tokio::time::sleep(HOLD_SEEN).await;
+                    }
+                    Reply::Database(DatabaseReply::said(
+                        if let Some(until) = hold.maintenance_until {
+                            format!(
+                                "the master of {product} stays the master whatever is done to it, until {until}, or until: agentctl db \
+                             resume {product}. A server that is started again goes on by itself"
+                            )
+                        } else if hold.held {
+                            format!(
+                                "nothing is done to the database of {product} by itself any more, until: agentctl db resume {product}"
+                            )
+                        } else {
+                            format!("the master of {product} may be changed by itself again")
+                        },
+                    ))
                 }
                 Err(error) => Reply::Failed {
                     message: chain(&error),

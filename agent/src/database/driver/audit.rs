@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::context::Context;
 use super::local_server::LocalServer;
 use crate::database::server::audit::{self, AuditFinding};
+use crate::database::server::omissions;
 
 /// What reads option files as the server does: its own tool.
 const TOOL: &str = "/usr/bin/my_print_defaults";
@@ -24,6 +25,8 @@ pub(super) struct Audit {
 /// tell is left out where that is not installed.
 pub(super) async fn look(local: &LocalServer, context: &Context) -> Option<Audit> {
     let mut findings = audit::running(local.server(), PATIENCE).await.ok()?;
+    findings.extend(omissions::filters(local.server(), PATIENCE).await.ok()?);
+    findings.extend(local.engines(PATIENCE).await);
     if Path::new(TOOL).exists()
         && let Ok(later) = audit::at_boot(TOOL, PATIENCE).await
     {
@@ -52,21 +55,37 @@ impl Audit {
     /// As sentences: what stops the automation, and what is only told.
     pub(super) fn alarms_and_notes(&self) -> (Vec<String>, Vec<String>) {
         let say = |finding: &AuditFinding| {
+            if finding.want.is_empty() {
+                return format!(
+                    "the database server's {} is {}: {}",
+                    finding.setting, finding.is, finding.why
+                );
+            }
             format!(
                 "the database server's {} is {}: {}; write `{}` into its option file, and set it",
                 finding.setting, finding.is, finding.why, finding.want
             )
         };
         let (grave, other): (Vec<_>, Vec<_>) = self.findings.iter().partition(|it| it.grave);
-        let mut notes: Vec<_> = other.into_iter().map(say).collect();
+        let notes: Vec<_> = other.into_iter().map(say).collect();
+        let alarm = |finding: &AuditFinding| {
+            let then = if finding.want.is_empty() {
+                "as long as it is so; what it lacks it does not get by that: agentctl db rejoin PRODUCT --discard makes it anew"
+            } else {
+                "until then"
+            };
+            format!("{}. It is no candidate {then}", say(finding))
+        };
+        let mut alarms: Vec<_> = grave.into_iter().map(alarm).collect();
         if !self.privileged.is_empty() {
-            notes.push(format!(
-                "these accounts write to a server that refuses writes, and a fence cannot keep them out: {}",
+            alarms.push(format!(
+                "these accounts write to a server that refuses writes (SUPER, READ ONLY ADMIN, ALL PRIVILEGES), so that on a replica \
+                 they make a history of its own, and a fence alone cannot keep them out: {}. Take the right from them \
+                 (REVOKE … ON *.*)",
                 self.privileged.join(", ")
             ));
         }
-        let alarm = |finding| format!("{}. It is no candidate until then", say(finding));
-        (grave.into_iter().map(alarm).collect(), notes)
+        (alarms, notes)
     }
 }
 
@@ -92,8 +111,9 @@ mod tests {
         };
         assert!(audit.is_grave());
         let (alarms, notes) = audit.alarms_and_notes();
-        assert!(alarms.len() == 1 && alarms.concat().contains("`read_only = 1`"));
-        assert!(notes.len() == 2 && notes.concat().contains("'app'@'%'"));
+        assert!(alarms.len() == 2 && alarms[0].contains("`read_only = 1`"));
+        assert!(alarms[1].contains("'app'@'%'"));
+        assert_eq!(notes.len(), 1);
         assert!(!Audit::default().is_grave());
     }
 }

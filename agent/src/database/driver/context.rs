@@ -25,6 +25,8 @@ pub struct Context {
     pub product: Name,
     /// This server.
     pub me: Name,
+    /// This machine's marks: see [`crate::system::machine_marks`].
+    pub machine: Vec<String>,
     /// The chain, in the document's order.
     pub chain: Vec<Member>,
     /// The snapshot server.

@@ -25,6 +25,47 @@ pub(super) struct FailoverRecord {
     all_asked: bool,
 }
 
+/// The record of an epoch that ends with a lease of `next`'s, and that nobody else records: it ended before its owner took
+/// writes, or began when the lease was made anew after somebody had deleted it. `last` is the lease before.
+pub(super) fn of_epoch_without_change(last: &Lease, next: &Lease) -> Option<Event> {
+    let unserved =
+        last.state == LeaseState::Promoting || last.state == LeaseState::Released && last.unopened;
+    let event = |lease: &Lease, cause, seen: String| Event {
+        format: FORMAT,
+        product: lease.product.clone(),
+        epoch: lease.epoch,
+        nonce: lease.nonce,
+        owner: lease.owner.clone(),
+        from: lease
+            .previous
+            .as_ref()
+            .map(|previous| previous.owner.clone()),
+        at: clock::now(),
+        cause,
+        seen: vec![seen],
+        steps: Vec::new(),
+        loss: None,
+    };
+    if next.owner == last.owner && next.state == LeaseState::Serving {
+        let seen =
+            "somebody had deleted the lease: its owner, who served all the time, made it anew";
+        return Some(event(next, Cause::Anew, seen.to_owned()));
+    }
+    if next.owner == last.owner || !unserved {
+        return None;
+    }
+    let cause = if last.planned {
+        Cause::Switchover
+    } else {
+        Cause::Expired
+    };
+    let seen = format!(
+        "this epoch ended before {} took writes in it; recorded by {}, who came next",
+        last.owner, next.owner
+    );
+    Some(event(last, cause, seen))
+}
+
 impl FailoverRecord {
     pub(super) fn begin(report: &Report, last: Option<&Lease>) -> Self {
         let mut seen = Vec::new();
@@ -172,5 +213,36 @@ impl FailoverRecord {
             steps: std::mem::take(&mut self.steps),
             loss,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::lease::tests::{lease, successor};
+
+    #[test]
+    fn epochs_in_which_nobody_served_are_recorded_by_who_comes_next() {
+        let last = |state, unopened| Lease {
+            state,
+            unopened,
+            ..successor("shop", "db-2", 7)
+        };
+        let next = successor("shop", "db-3", 8);
+        let record = |state, unopened| of_epoch_without_change(&last(state, unopened), &next);
+        let event = record(LeaseState::Promoting, false).unwrap();
+        assert_eq!((event.epoch, event.owner.as_str()), (7, "db-2"));
+        assert_eq!(event.from.unwrap().as_str(), "db-1");
+        assert!(record(LeaseState::Released, true).is_some());
+        // Who took writes records that himself.
+        assert!(record(LeaseState::Released, false).is_none());
+        assert!(record(LeaseState::Serving, false).is_none());
+    }
+
+    #[test]
+    fn a_lease_that_was_deleted_and_made_anew_has_an_event() {
+        let next = successor("shop", "db-1", 2);
+        let event = of_epoch_without_change(&lease("shop", "db-1"), &next).unwrap();
+        assert_eq!((event.epoch, event.cause), (2, Cause::Anew));
     }
 }

@@ -16,6 +16,7 @@ pub(super) fn health(
     seen: &Result<Observation, ServerError>,
     lease: Option<&Lease>,
     source: impl Fn(&str) -> Option<ServerId>,
+    account: &str,
     errant: u64,
 ) -> Health {
     let dead = |life| Health {
@@ -23,6 +24,7 @@ pub(super) fn health(
         read_only: true,
         replica: None,
         missing: 0,
+        applied: false,
         errant: 0,
         sane: false,
         history: History::Blank,
@@ -47,11 +49,13 @@ pub(super) fn health(
             receives: replication.io.state == ThreadState::Running,
             stopped: replication.io.state == ThreadState::Stopped,
             applies: replication.sql.state == ThreadState::Running,
+            locked_out: replication.is_locked_out(account),
             broken: replication.io.state == ThreadState::Stopped && replication.io.error.is_some()
                 || replication.sql.state == ThreadState::Stopped
                     && replication.sql.error.as_ref().is_some_and(is_of_the_data),
         }),
         missing,
+        applied: seen.executed.contains(&seen.reach()) == Containment::Yes,
         errant,
         sane: seen.strict,
         history: history(seen, lease),

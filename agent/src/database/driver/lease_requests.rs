@@ -9,7 +9,7 @@ use super::ids::{LeaseVersions, ServerIds};
 use crate::bucket::Bucket;
 use crate::database::hold::{Hold, HoldError};
 use crate::database::lease::{FORMAT, Lease, LeaseState, Nonce, Previous};
-use crate::database::protocol::{BucketAnswer, Proposal};
+use crate::database::protocol::{BucketAnswer, Holding, Proposal};
 use crate::database::store::{LeaseStore, Read, StoreError, Stored, Written};
 use crate::system::clock;
 
@@ -19,7 +19,7 @@ pub(super) enum LeaseReply {
     Read(Result<Read, StoreError>),
     Written(Written, Box<Lease>),
     /// A person's hold was found before a takeover; nothing was written.
-    Held,
+    Held(Holding),
     /// Whether there is a hold could not be read; nothing was written.
     HoldUnknown(HoldError),
     /// Nothing was sent: the lease is another by now, or none could be made.
@@ -42,7 +42,7 @@ pub(super) async fn write(
 ) -> LeaseReply {
     if ask_first {
         match Hold::read(&bucket, &context.product).await {
-            Ok(Some(hold)) if hold.held => return LeaseReply::Held,
+            Ok(Some(hold)) if hold.is_in_force() => return LeaseReply::Held(hold.holding()),
             Ok(_) => {}
             Err(error) => return LeaseReply::HoldUnknown(error),
         }
@@ -90,6 +90,7 @@ pub(super) fn lease(
         product: context.product.clone(),
         epoch: proposal.epoch,
         owner: context.me.clone(),
+        machine: context.machine.clone(),
         seq: same.map_or(1, |same| same.seq.saturating_add(1)),
         nonce: Nonce::fresh().ok()?,
         state: proposal.state,
@@ -99,6 +100,8 @@ pub(super) fn lease(
         to: proposal.to.and_then(|to| ids.name(to).cloned()),
         planned: proposal.planned,
         opening: proposal.opening,
+        observed: proposal.observed,
+        unopened: proposal.unopened,
         since: same.map_or(now, |same| same.since),
         renewed: now,
         ttl_ms: context.timing().ttl,
@@ -112,34 +115,27 @@ pub(super) fn interpret(
     ids: &mut ServerIds,
     versions: &mut LeaseVersions,
 ) -> (BucketAnswer, Option<String>) {
-    let mut view = |stored: Stored| {
+    let mut view = |stored: Stored, ours: bool| {
         let tag = versions.note(stored.clone());
-        ids.view(&stored.lease, tag)
+        ids.view(&stored.lease, tag, ours)
     };
-    let trouble = |error: &StoreError| {
-        let answer = if error.is_unavailable() {
-            BucketAnswer::Away
-        } else {
-            BucketAnswer::Broken
-        };
-        (answer, Some(crate::system::chain(error)))
-    };
+    // Whatever the reason, a bucket that lets nobody in proves as little as one that does not answer.
+    let trouble = |error: &StoreError| (BucketAnswer::Away, Some(crate::system::chain(error)));
     let fine = match reply {
         LeaseReply::Read(Ok(Read::Unchanged)) => BucketAnswer::Unchanged,
         LeaseReply::Read(Ok(Read::Absent)) => BucketAnswer::Absent,
-        LeaseReply::Read(Ok(Read::Lease(stored))) => BucketAnswer::Lease(view(*stored)),
+        LeaseReply::Read(Ok(Read::Lease(stored))) => BucketAnswer::Lease(view(*stored, false)),
         LeaseReply::Read(Err(error)) => return trouble(&error),
         LeaseReply::Written(written, lease) => match written {
-            Written::Done(tag) => BucketAnswer::Done(view(Stored { lease: *lease, tag })),
-            Written::Earlier(stored) | Written::Lost(Some(stored)) => {
-                BucketAnswer::Lease(view(*stored))
-            }
+            Written::Done(tag) => BucketAnswer::Done(view(Stored { lease: *lease, tag }, true)),
+            Written::Earlier(stored) => BucketAnswer::Lease(view(*stored, true)),
+            Written::Lost(Some(stored)) => BucketAnswer::Lease(view(*stored, false)),
             Written::Lost(None) => BucketAnswer::Refused,
             Written::Contended => BucketAnswer::NotDone,
             Written::Gone => BucketAnswer::Absent,
             Written::Doubt(error) | Written::Failed(error) => return trouble(&error),
         },
-        LeaseReply::Held | LeaseReply::NotSent => BucketAnswer::NotDone,
+        LeaseReply::Held(_) | LeaseReply::NotSent => BucketAnswer::NotDone,
         LeaseReply::HoldUnknown(error) => {
             return (BucketAnswer::NotDone, Some(crate::system::chain(&error)));
         }

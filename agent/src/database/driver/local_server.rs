@@ -10,6 +10,8 @@ use tokio::time::timeout;
 use super::context::Context;
 use crate::database::deadman::{Armed, DeadMan, Gate, NftGate};
 use crate::database::protocol::{Beat, Ms};
+use crate::database::server::audit::AuditFinding;
+use crate::database::server::omissions;
 use crate::database::server::{
     self, Log, Observation, Place, Process, Progress, Server, ServerError, Target, ThreadState,
 };
@@ -23,6 +25,13 @@ const OBSERVATION_FACTOR: u32 = 2;
 /// How often, and how far apart, is looked whether a process that has closed a connection ends.
 const DYING_CHECKS: u32 = 10;
 const DYING_PAUSE: Duration = Duration::from_millis(20);
+/// How long nothing may be applied before clients are taken for what is in the way, and how often they are ended for that.
+const STANDSTILL: Duration = Duration::from_secs(2);
+const CLEARINGS: u32 = 3;
+/// A server to which is handed over applies a small transaction within this time.
+const PROOF: Duration = Duration::from_secs(3);
+/// Between two looks at all tables.
+const ENGINES_INTERVAL: Duration = Duration::from_mins(30);
 /// A server is led to its source within this time.
 const FOLLOW_LIMIT: Duration = Duration::from_secs(10);
 
@@ -34,6 +43,8 @@ pub(super) struct LocalServer {
     deadman: Option<Arc<dyn DeadMan>>,
     /// The process that was last seen to answer: one that has closed its socket may still write.
     known_process: Mutex<Option<Identity>>,
+    /// Tables whose engines keep no rows, and when that was looked at.
+    engines: Mutex<Option<(Ms, Vec<AuditFinding>)>>,
     /// Events that ran on the master before were enabled here.
     pub(super) events_enabled: AtomicBool,
     progress: Progress,
@@ -65,6 +76,7 @@ impl LocalServer {
             process: Process::of(&context.socket),
             deadman,
             known_process: Mutex::default(),
+            engines: Mutex::default(),
             events_enabled: AtomicBool::new(false),
             progress: Progress::default(),
             context: Arc::clone(context),
@@ -162,6 +174,25 @@ impl LocalServer {
         known.clone()
     }
 
+    /// Tables whose engines keep no rows, or keep them elsewhere: as they were half an hour ago at the most. Of a server that
+    /// does not answer in time, what was seen last.
+    pub(super) async fn engines(&self, patience: Duration) -> Vec<AuditFinding> {
+        let lock = || self.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock().clone();
+        if let Some((at, findings)) = &known
+            && now().saturating_sub(*at) < ms(ENGINES_INTERVAL)
+        {
+            return findings.clone();
+        }
+        match omissions::engines(&self.server, patience).await {
+            Ok(findings) => {
+                *lock() = Some((now(), findings.clone()));
+                findings
+            }
+            Err(_) => known.map(|(_, findings)| findings).unwrap_or_default(),
+        }
+    }
+
     /// Commits a heartbeat.
     pub(super) async fn heartbeat(&self, epoch: u64, seq: u64) -> Beat {
         let product = self.context.product.as_str();
@@ -209,11 +240,7 @@ impl LocalServer {
     /// Closes the gate, then the server.
     pub(super) async fn close(self: &Arc<Self>) -> Result<(), String> {
         crash::point("database: close");
-        if let Some(deadman) = &self.deadman
-            && let Ok(Armed::Open(_) | Armed::Closed) = deadman.check().await
-        {
-            let _ = deadman.close().await;
-        }
+        self.close_gate().await;
         let budget = self.context.settings.times.fence_budget;
         let closed = self
             .server
@@ -234,9 +261,19 @@ impl LocalServer {
         Ok(())
     }
 
-    /// Kills the process, and confirms that it is gone.
+    /// Closes the gate, where there is one.
+    async fn close_gate(&self) {
+        if let Some(deadman) = &self.deadman
+            && let Ok(Armed::Open(_) | Armed::Closed) = deadman.check().await
+        {
+            let _ = deadman.close().await;
+        }
+    }
+
+    /// Closes the gate, kills the process, and confirms that it is gone. It may be started again by its unit at once.
     pub(super) async fn kill(self: Arc<Self>) -> Result<(), String> {
         crash::point("database: kill");
+        self.close_gate().await;
         let product = self.context.product.clone();
         let killing = tokio::task::spawn_blocking(move || {
             let known = self.known_process();
@@ -275,11 +312,53 @@ impl LocalServer {
         }
     }
 
+    /// Applies all that was received. Where that stands still for seconds, clients here are in its way, with a table locked or
+    /// a snapshot open: their connections are ended, for this server is to become the master.
     pub(super) async fn drain(&self, patience: Ms) -> Result<(), String> {
         crash::point("database: drain");
         let patience = Duration::from_millis(patience);
-        let applied = self.server.wait_applied(patience).await;
-        applied.map(drop).map_err(|error| error.to_string())
+        let applied = self.server.wait_applied(patience);
+        tokio::pin!(applied);
+        let mut ended = 0;
+        loop {
+            let stands = tokio::time::sleep(STANDSTILL);
+            tokio::select! {
+                applied = &mut applied => return applied.map(drop).map_err(|error| error.to_string()),
+                () = stands, if ended < CLEARINGS => {}
+            }
+            let before = self.server.position(self.timeout()).await.ok();
+            tokio::time::sleep(DYING_PAUSE * 10).await;
+            if before.is_some() && self.server.position(self.timeout()).await.ok() == before {
+                ended += 1;
+                self.end_clients().await;
+            }
+        }
+    }
+
+    async fn end_clients(&self) {
+        let count = self.server.kill_clients(self.timeout()).await.unwrap_or(0);
+        tracing::warn!(
+            event = "database-clients-ended",
+            product = %self.context.product,
+            count,
+            "{}: what was received is not applied, and this server is to become the master: {count} connections of clients here were ended",
+            self.context.product
+        );
+    }
+
+    /// Writes a transaction, and sees `other` apply it.
+    pub(super) async fn prove(&self, other: &Server, epoch: u64) -> Result<(), String> {
+        let (product, timeout) = (self.context.product.as_str(), self.timeout());
+        let text = |error: ServerError| error.to_string();
+        let beat = self.server.heartbeat(product, epoch, 0, true, timeout * 2);
+        beat.await.map_err(text)?;
+        let position = self.server.position(timeout).await.map_err(text)?;
+        other.wait_has(&position, PROOF).await.map_err(|error| {
+            format!(
+                "it has not applied within {} s what was written on the master just now ({error})",
+                PROOF.as_secs()
+            )
+        })
     }
 
     pub(super) async fn forget(&self) -> Result<(), String> {
@@ -317,6 +396,12 @@ impl LocalServer {
         self.prepare_semi_sync(false).await?;
         let copied = self.server.reseed(upstream, source, &self.progress).await;
         copied.map_err(|error| crate::system::chain(&error))
+    }
+
+    /// Forgets what it wrote itself, which changes nothing.
+    pub(super) async fn forget_idle_writes(&self, upstream: &Server) -> Result<(), String> {
+        let forgotten = self.server.forget_idle_writes(upstream, FOLLOW_LIMIT).await;
+        forgotten.map_err(|error| error.to_string())
     }
 
     /// Leads it to its source.
@@ -365,6 +450,36 @@ impl LocalServer {
             .feed(Duration::from_millis(until))
             .await
             .map_err(|error| error.to_string())
+    }
+
+    /// Puts the gate in place, shut; an error means that there is none.
+    pub(super) async fn shut(&self) -> Result<(), String> {
+        let Some(deadman) = &self.deadman else {
+            return Err("agentd.toml says deadman = \"off\"".to_owned());
+        };
+        deadman.shut().await.map_err(|error| error.to_string())
+    }
+
+    /// Takes over the gate that an earlier agent left, if there is one.
+    pub(super) async fn adopt_gate(&self) -> bool {
+        let Some(deadman) = &self.deadman else {
+            return false;
+        };
+        match deadman.adopt().await {
+            Ok(found) => {
+                if found {
+                    tracing::info!(
+                        event = "database-gate-found",
+                        product = %self.context.product,
+                        "{}: an earlier agent left a dead-man's gate in place: it is taken over",
+                        self.context.product
+                    );
+                }
+                found
+            }
+            // Told where it is to be armed.
+            Err(_) => false,
+        }
     }
 
     pub(super) async fn disarm(&self) {

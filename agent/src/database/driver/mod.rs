@@ -14,8 +14,10 @@
 //! | `audit` | the server's settings and accounts |
 //! | `catchup` | before it opens: what another replica received and this one did not |
 //! | `peers` | the product's other servers: locks, looks at an old master |
+//! | `reach` | whether clients reach the server |
 //! | `failover_record` | the record of a change of master |
 //! | `surplus` | what the master lacks, kept for people |
+//! | `last_seen` | what was last seen of a server |
 //! | `report` | the status of it all: [`crate::report::DatabaseStatus`] |
 
 mod audit;
@@ -26,9 +28,11 @@ mod event_scheduler;
 mod failover_record;
 mod health;
 mod ids;
+mod last_seen;
 mod lease_requests;
 mod local_server;
 mod peers;
+mod reach;
 mod report;
 mod semi_sync;
 mod surplus;
@@ -57,6 +61,8 @@ pub enum OperatorOrder {
     Rejoin {
         /// It is made anew from the master: what it has and the master lacks is given up.
         discard: bool,
+        /// It forgets what it wrote itself, which changes nothing; nothing is copied.
+        accept: bool,
     },
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::local_server::LocalServer;
-use crate::database::protocol::{OldMaster, OwnLock};
-use crate::database::server::{Lock, Place, Server, Source, Target};
+use crate::database::protocol::{OldMaster, OwnLock, PeerAnswer};
+use crate::database::server::{Lock, Place, Server, ServerError, Source, Target};
 use crate::fleet::Name;
 
 /// The other servers, and the lock on the own one.
@@ -74,13 +74,19 @@ impl Peers {
 
 impl Peer {
     /// Holds the lock, and shows that it is held.
-    pub(super) async fn ping(&self, timeout: Duration) -> bool {
-        if let Ok(held) = hold(&self.lock, timeout).await {
-            return held;
+    pub(super) async fn ping(&self, timeout: Duration) -> PeerAnswer {
+        match hold(&self.lock, timeout).await {
+            Ok(true) => PeerAnswer::Held,
+            Ok(false) => PeerAnswer::Silent,
+            Err(error) => {
+                // A session that does not answer may be half open: the next ping begins anew.
+                self.lock.release().await;
+                match error {
+                    ServerError::NoProcess { .. } => PeerAnswer::Down,
+                    _ => PeerAnswer::Silent,
+                }
+            }
         }
-        // A session that does not answer may be half open: the next ping begins anew.
-        self.lock.release().await;
-        false
     }
 
     /// What it is, as an old master.
@@ -108,11 +114,11 @@ impl Peer {
     }
 }
 
-async fn hold(lock: &Lock, timeout: Duration) -> Result<bool, ()> {
-    if lock.ping(timeout).await.map_err(drop)? {
+async fn hold(lock: &Lock, timeout: Duration) -> Result<bool, ServerError> {
+    if lock.ping(timeout).await? {
         return Ok(true);
     }
-    lock.take(timeout).await.map_err(drop)
+    lock.take(timeout).await
 }
 
 /// Takes the lock on the own server, or sees who has it.
@@ -126,7 +132,7 @@ pub(super) async fn take(lock: &Lock, timeout: Duration) -> OwnLock {
             Ok(None) => OwnLock::Taken { silent: 0 },
             Err(_) => OwnLock::Unknown,
         },
-        Err(()) => {
+        Err(_) => {
             lock.release().await;
             OwnLock::Unknown
         }

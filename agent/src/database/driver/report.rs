@@ -7,134 +7,21 @@ use jiff::Timestamp;
 use super::audit::Audit;
 use super::context::Context;
 use super::ids::ServerIds;
+use super::last_seen::LastSeen;
+use super::local_server::now;
 use crate::database::hold::Hold;
 use crate::database::lease::Lease;
-use crate::database::protocol::{Fenced, Machine, Order, Reason, Rules, State, Step, Task};
+use crate::database::protocol::{
+    Fenced, Machine, Ms, Order, Reason, Rules, Servers, State, Step, Task,
+};
 use crate::database::semantics::Semantics;
-use crate::database::server::{Observation, ServerError, Thread, ThreadState};
+use crate::database::server::{Observation, ServerError, ThreadState};
 use crate::fleet::Name;
 use crate::report::{
     BucketVerdict, ChangeStatus, DatabaseServer, DatabaseStatus, FailoverStatus, HoldStatus,
-    LeaseStatus, Part, Place, ServerSeen, Trouble,
+    LeaseStatus, Part, Place, Trouble,
 };
 use crate::system::clock;
-
-/// The last observation of a server, or why there is none.
-#[derive(Debug, Clone)]
-pub(super) struct LastSeen {
-    at: Timestamp,
-    observation: Result<Box<Observation>, String>,
-}
-
-impl LastSeen {
-    pub(super) fn of(seen: &Result<Observation, ServerError>) -> Self {
-        Self {
-            at: clock::now(),
-            observation: match seen {
-                Ok(seen) => Ok(Box::new(seen.clone())),
-                Err(error) => Err(error.to_string()),
-            },
-        }
-    }
-
-    /// For the record of a change.
-    pub(super) fn sentence(&self, server: &str) -> String {
-        match &self.observation {
-            Ok(seen) => format!(
-                "{server} at {} {}, at {}",
-                self.at,
-                if seen.read_only {
-                    "refused writes"
-                } else {
-                    "accepted writes"
-                },
-                seen.executed.tip()
-            ),
-            Err(error) => format!("{server} at {}: {error}", self.at),
-        }
-    }
-
-    /// Why it could not be handed over to now.
-    pub(super) fn why_not(&self) -> Option<String> {
-        let seen = match &self.observation {
-            Ok(seen) => seen,
-            Err(error) => return Some(error.clone()),
-        };
-        let Some(replication) = &seen.replication else {
-            return Some("it does not replicate".to_owned());
-        };
-        if replication.sql.state != ThreadState::Running {
-            return Some(thread_trouble("it does not apply", &replication.sql));
-        }
-        if replication.io.state != ThreadState::Running {
-            return Some(thread_trouble("it does not receive", &replication.io));
-        }
-        if !seen.strict {
-            return Some("it does not keep GTIDs strictly".to_owned());
-        }
-        replication
-            .lag_secs
-            .filter(|&lag| lag > 5)
-            .map(|lag| format!("it is {lag} s behind: wait until it has caught up"))
-    }
-
-    fn row(&self, source: impl Fn(&str) -> Option<String>) -> ServerSeen {
-        match &self.observation {
-            Ok(seen) => {
-                let replication = seen.replication.as_ref();
-                let running = |thread: Option<&Thread>| {
-                    thread.is_some_and(|thread| thread.state == ThreadState::Running)
-                };
-                let error = replication.and_then(|it| {
-                    let error = it.sql.error.as_ref().or(it.io.error.as_ref());
-                    error.map(|(code, text)| format!("error {code}: {text}"))
-                });
-                ServerSeen {
-                    at: self.at,
-                    error: None,
-                    version: seen.version.clone(),
-                    writable: !seen.read_only,
-                    gtid: seen.executed.tip().to_string(),
-                    source: replication
-                        .map(|it| source(&it.host).unwrap_or_else(|| it.host.clone())),
-                    receiving: running(replication.map(|it| &it.io)),
-                    applying: running(replication.map(|it| &it.sql)),
-                    lag_ms: replication
-                        .and_then(|it| it.lag_secs)
-                        .map(|secs| secs.saturating_mul(1000)),
-                    replication_error: error,
-                    clients: Some(u64::from(seen.clients)),
-                    semi_sync: Some(if replication.is_some() {
-                        seen.semi_sync.replica_enabled
-                    } else {
-                        seen.semi_sync.source_active
-                    }),
-                }
-            }
-            Err(error) => ServerSeen {
-                at: self.at,
-                error: Some(error.clone()),
-                version: String::new(),
-                writable: false,
-                gtid: String::new(),
-                source: None,
-                receiving: false,
-                applying: false,
-                lag_ms: None,
-                replication_error: None,
-                clients: None,
-                semi_sync: None,
-            },
-        }
-    }
-}
-
-fn thread_trouble(what: &str, thread: &Thread) -> String {
-    match &thread.error {
-        Some((code, text)) => format!("{what} (error {code}: {text})"),
-        None => what.to_owned(),
-    }
-}
 
 /// What is remembered for telling.
 #[derive(Debug, Default)]
@@ -151,6 +38,14 @@ pub(super) struct Report {
     pub(super) fenced: Option<(Timestamp, Fenced)>,
     pub(super) change: Option<ChangeStatus>,
     pub(super) deadman: Option<String>,
+    /// What this server has and the master lacks changes nothing that people have.
+    pub(super) surplus_is_idle: bool,
+    /// Since when the lock is not held on all candidates.
+    pub(super) unlocked_since: Option<Ms>,
+    /// Why a server to which was to be handed over did not show that it applies.
+    pub(super) unproven: Option<String>,
+    /// Why no client reaches the server, though it takes writes.
+    pub(super) unreached: Option<String>,
     /// `None`: not looked at yet.
     pub(super) audit: Option<Audit>,
     /// Bytes of a copy of the master that were copied, and about how many there are.
@@ -188,6 +83,7 @@ impl Report {
                 }
             }
             Err(why) if matches!(task, Task::Arm { .. }) => self.deadman = Some(why.clone()),
+            Err(why) if matches!(task, Task::Prove(_)) => self.unproven = Some(why.clone()),
             Err(why) => {
                 self.failed.insert(what, why.clone());
             }
@@ -221,14 +117,27 @@ impl Report {
             Part::Snapshots
         };
         let master = master.or(first);
-        let mut alarms = Vec::new();
+        let mut alarms = self.urgent(machine, rules, lease, context);
+        let urgent = alarms.clone();
         let mut notes = Vec::new();
         self.alarms_and_notes(machine, lease, blockers, context, &mut alarms, &mut notes);
-        if quarantined {
+        self.locks(ids, rules, machine, &mut alarms, &mut notes);
+        if quarantined && self.surplus_is_idle {
             alarms.push(format!(
-                "{} has transactions that the master lacks: it is kept out. They are saved under {} and in the bucket; \
+                "{0} has transactions of its own that change nothing, such as FLUSH or ANALYZE typed here: as long as it has them it \
+                 stops at its master's next one. agentctl db rejoin {1} --accept, here, forgets them; nothing is copied",
+                context.me, context.product
+            ));
+        } else if quarantined {
+            alarms.push(format!(
+                "{} has transactions that the master lacks: it is kept out{}. They are saved under {} and in the bucket; \
                  read them, apply by hand what is wanted on the master, then agentctl db rejoin {} --discard",
                 context.me,
+                if machine.is_shut() {
+                    ", and its port is shut to clients"
+                } else {
+                    ""
+                },
                 context.state_dir.join("surplus").display(),
                 context.product
             ));
@@ -254,11 +163,118 @@ impl Report {
                 by: hold.by.clone(),
                 reason: hold.reason.clone(),
                 since: hold.since,
+                maintenance_until: hold.maintenance_until,
             }),
             last_change: self.change.clone(),
             doing: doing(machine, ids, self.copying),
+            urgent,
             alarms,
             notes,
+        }
+    }
+
+    /// What somebody must be woken for.
+    fn urgent(
+        &self,
+        machine: &Machine,
+        rules: &Rules,
+        lease: Option<&Lease>,
+        context: &Context,
+    ) -> Vec<String> {
+        let mut urgent = Vec::new();
+        let mine = lease.is_some_and(|lease| lease.owner == context.me);
+        let said = match &self.observation {
+            Some(Ok(seen)) if !seen.read_only => None,
+            Some(Ok(_)) => Some("refuses writes".to_owned()),
+            Some(Err(error)) => Some(format!("does not answer ({error})")),
+            None => None,
+        };
+        if let Some(said) = said.filter(|_| mine && machine.is_watched_only(rules)) {
+            let why = match &self.hold {
+                Some(hold) => format!("paused on {}", hold.by),
+                None => "failover = \"manual\" in agentd.toml".to_owned(),
+            };
+            urgent.push(format!(
+                "the master, {}, {said}, and nothing is done about it: {why}. To have it opened: agentctl db takeover {}, here or, \
+                 for another master, there",
+                context.me, context.product
+            ));
+        }
+        if machine.is_namesakes() {
+            urgent.push(format!(
+                "the lease is that of another machine which goes by this server's name, {0}: a clone, or a machine with a wrong \
+                 name. This server keeps out as long as that one renews. Stop agentd on the one that is not {0}, and give it \
+                 another name (node in its agentd.toml). If all network cards of {0} were replaced, wait: it goes on when the \
+                 lease has run out",
+                context.me
+            ));
+        }
+        if let Some(why) = &self.unreached {
+            urgent.push(format!(
+                "this master takes writes, and no client reaches it: {why}. See what stands in the way: nft list ruleset, \
+                 iptables-save, bind_address"
+            ));
+        }
+        urgent
+    }
+
+    /// What an absent bucket would do to this master.
+    fn locks(
+        &self,
+        ids: &ServerIds,
+        rules: &Rules,
+        machine: &Machine,
+        alarms: &mut Vec<String>,
+        notes: &mut Vec<String>,
+    ) {
+        if !matches!(machine.state(), State::Serving) {
+            return;
+        }
+        let at = now();
+        let names = |servers: Servers| {
+            let named = ids.list(servers);
+            named
+                .iter()
+                .map(Name::as_str)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let apart = machine.unlocked(rules, at);
+        let locked = machine.locked_until(rules, at).is_some();
+        if machine.goes_by_locks(rules, at) {
+            let why = self.trouble.as_ref().map_or("", |trouble| &trouble.why);
+            alarms.push(format!(
+                "the bucket takes no renewal of the lease: {why}. This master goes on, for by its locks nobody can take over; \
+                 nothing can change by itself meanwhile, and if another lock is lost it closes"
+            ));
+        }
+        // A session that has to be made anew is no news.
+        let patience = rules.timing.renew * 3 + rules.timing.timeout;
+        let lasts = |since: Ms| at.saturating_sub(since) >= patience;
+        if apart.is_empty() || !self.unlocked_since.is_some_and(lasts) {
+            return;
+        }
+        let why: Vec<_> = ids
+            .list(apart)
+            .iter()
+            .map(|name| {
+                let seen = self.others.get(name).and_then(LastSeen::why_not);
+                let why = seen.unwrap_or_else(|| "the lock could not be taken there".to_owned());
+                format!("{name}: {why}")
+            })
+            .collect();
+        let (list, why) = (names(apart), why.join("; "));
+        if locked {
+            notes.push(format!(
+                "the lock is not held on {list} ({why}): an absent bucket would not close this master even so, but {list} cannot \
+                 take over by itself until it is held there again"
+            ));
+        } else {
+            alarms.push(format!(
+                "the lock is not held on {list} ({why}): if the bucket were away now, or let nobody in, this master would close \
+                 after {} s, for {list} could take over unseen",
+                rules.timing.stop_serving.div_ceil(1_000)
+            ));
         }
     }
 
@@ -301,18 +317,35 @@ impl Report {
                 reasons(blockers).unwrap_or_default()
             ));
         }
+        let lives = blockers
+            .iter()
+            .any(|reason| matches!(reason, Reason::Fresh { .. }));
         let stuck = blockers.iter().filter(|reason| {
-            matches!(
-                reason,
-                Reason::OldOpen
-                    | Reason::OldUnreachable
-                    | Reason::LeaseGone
-                    | Reason::Regressed
-                    | Reason::DrainFailed
-                    | Reason::Unknown
-            )
+            // A master that lives lists it again within seconds.
+            let passes = lives && matches!(reason, Reason::Unknown);
+            !passes
+                && matches!(
+                    reason,
+                    Reason::OldOpen
+                        | Reason::OldUnreachable
+                        | Reason::LeaseGone
+                        | Reason::Regressed
+                        | Reason::DrainFailed
+                        | Reason::Unknown
+                )
         });
         alarms.extend(stuck.map(|reason| format!("no takeover by {}: {reason}", context.me)));
+        if let Some(Ok(seen)) = &self.observation
+            && let Some(replication) = &seen.replication
+            && let Some((code, text)) = &replication.io.error
+            && replication.io.state != ThreadState::Running
+            && lives
+        {
+            alarms.push(format!(
+                "this replica receives nothing from {}: error {code}: {text}",
+                replication.host
+            ));
+        }
         if let Some(audit) = &self.audit {
             let (grave, other) = audit.alarms_and_notes();
             alarms.extend(grave);
@@ -368,7 +401,9 @@ impl Report {
                 place,
                 seen: seen.map(|seen| seen.row(source)),
                 obstacles: match place {
-                    Place::Replica if mine && !machine.state().owns() => Some(lasting(blockers)),
+                    Place::Replica if mine && !machine.state().owns() => {
+                        Some(self.own_obstacles(blockers))
+                    }
                     Place::Replica if !mine => {
                         seen.map(|seen| seen.why_not().into_iter().collect())
                     }
@@ -379,6 +414,19 @@ impl Report {
             }
         };
         context.members().map(|member| row(&member.name)).collect()
+    }
+
+    /// What stands against a takeover by this server. That it receives nothing counts as long as there is a master to receive
+    /// from: it would come to the takeover without what was written since.
+    fn own_obstacles(&self, blockers: &[Reason]) -> Vec<String> {
+        let obstacles = lasting(blockers);
+        let lives = blockers
+            .iter()
+            .any(|reason| matches!(reason, Reason::Fresh { .. } | Reason::MastersLock));
+        match self.own.as_ref().and_then(LastSeen::why_not) {
+            Some(why) if obstacles.is_empty() && lives => vec![why],
+            _ => obstacles,
+        }
     }
 
     fn failover(
@@ -397,6 +445,9 @@ impl Report {
         if self.hold.is_some() {
             obstacles.push(Reason::Held.to_string());
         }
+        if blockers.contains(&Reason::Observed) {
+            obstacles.push(Reason::Observed.to_string());
+        }
         let right = match &self.semantics {
             Some(Semantics::Right) => Some(true),
             Some(Semantics::Wrong(_)) => Some(false),
@@ -408,7 +459,7 @@ impl Report {
         let owner = machine.lease().map(|(view, _)| view.owner);
         let fit = |name: &Name| {
             if *name == context.me {
-                lasting(blockers).is_empty()
+                self.own_obstacles(blockers).is_empty()
             } else {
                 let seen = self.others.get(name);
                 seen.is_some_and(|seen| seen.why_not().is_none())
@@ -447,7 +498,10 @@ impl Report {
 /// failover as a whole, and says nothing of this server.
 fn lasting(blockers: &[Reason]) -> Vec<String> {
     let waits = |reason: &&Reason| {
-        let other = matches!(reason, Reason::MastersLock | Reason::Held | Reason::Manual);
+        let other = matches!(
+            reason,
+            Reason::MastersLock | Reason::Held | Reason::Manual | Reason::Observed
+        );
         reason.passes() || other
     };
     let lasting = blockers.iter().filter(|reason| !waits(reason));
@@ -473,6 +527,7 @@ fn task_name(task: Task) -> &'static str {
         Task::Forget => "forgetting the source",
         Task::Open { .. } => "opening the server",
         Task::Follow(_) => FOLLOWING,
+        Task::Prove(_) => "seeing the other server apply",
         Task::Start => "starting replication",
         Task::SaveSurplus => "saving what the master lacks",
         Task::Rejoin(_) => REJOINING,

@@ -8,7 +8,7 @@ use super::context::Context;
 use super::local_server::LocalServer;
 use super::peers::Peer;
 use crate::bucket::Bucket;
-use crate::database::server::surplus;
+use crate::database::server::{idle_writes, surplus};
 
 /// The most bytes of a surplus that go into the bucket; a longer one stays on the machine.
 const LIMIT: u64 = 256 * 1024 * 1024;
@@ -22,13 +22,13 @@ const TOOLS: [&str; 3] = [
     "/usr/local/bin/mysqlbinlog",
 ];
 
-/// Saves what `peer`, the master of `epoch`, lacks.
+/// Saves what `peer`, the master of `epoch`, lacks. Whether it changes nothing that people have.
 pub(super) async fn keep(
     local: &LocalServer,
     peer: &Peer,
     context: &Context,
     epoch: u64,
-) -> Result<(), String> {
+) -> Result<bool, String> {
     let text = |error: &dyn std::error::Error| crate::system::chain(error);
     let seen = peer.server.observe(Duration::from_secs(10)).await;
     let other = seen.map_err(|error| text(&error))?;
@@ -57,8 +57,9 @@ pub(super) async fn keep(
         context.product,
         file.display()
     );
+    let idle = idle_writes::change_nothing(&file).map_err(|error| error.to_string())?;
     if length > LIMIT {
-        return Ok(());
+        return Ok(idle);
     }
     let bytes = std::fs::read(&file).map_err(|error| error.to_string())?;
     let key = format!("surplus/{}/{epoch}-{}.sql", context.product, context.me);
@@ -67,5 +68,5 @@ pub(super) async fn keep(
     s3.timeout = PATIENCE;
     let bucket = Bucket::open(&context.bucket, &s3).await;
     let put = bucket.put(&key, bytes, None).await;
-    put.map(drop).map_err(|error| text(&error))
+    put.map(|_| idle).map_err(|error| text(&error))
 }

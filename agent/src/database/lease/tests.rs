@@ -14,6 +14,7 @@ pub(crate) fn lease(product: &str, owner: &str) -> Lease {
         product: name(product),
         epoch: 1,
         owner: name(owner),
+        machine: vec!["0123456789ab".into()],
         seq: 1,
         nonce: Nonce::of([7; 16]),
         state: LeaseState::Serving,
@@ -26,6 +27,8 @@ pub(crate) fn lease(product: &str, owner: &str) -> Lease {
         ttl_ms: 10_000,
         planned: false,
         opening: false,
+        observed: false,
+        unopened: false,
         previous: None,
     }
 }
@@ -66,7 +69,11 @@ fn the_object_as_it_stands_in_the_bucket() {
 
 #[test]
 fn what_is_no_lease_is_told() {
-    let cases: [(&str, Value); 22] = [
+    let cases: [(&str, Value); 23] = [
+        (
+            "a machine's mark that is none",
+            with(|v| v["machine"] = json!(["0123456789AB"])),
+        ),
         ("no object", json!([1, "shop"])),
         ("a later format", json!({ "format": 2, "chosen": "db-1" })),
         ("another product", with(|v| v["product"] = json!("video"))),
@@ -158,6 +165,9 @@ fn a_lease_that_could_not_be_read_back_is_not_written() {
     wrong.to = Some(name("db-2"));
     assert!(wrong.bytes().is_ok());
     wrong.opening = true;
+    assert!(wrong.bytes().is_err());
+    wrong.opening = false;
+    wrong.unopened = true;
     assert!(wrong.bytes().is_err());
 }
 

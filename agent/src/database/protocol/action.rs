@@ -27,6 +27,10 @@ pub struct Proposal {
     pub opening: bool,
     /// The epoch began with all that its last owner had.
     pub complete: bool,
+    /// Its owner is only watched.
+    pub observed: bool,
+    /// Released, and no write was taken in this epoch.
+    pub unopened: bool,
 }
 
 /// What a machine wants done.
@@ -59,8 +63,11 @@ pub enum Action {
         /// When it closes.
         until: Ms,
     },
-    /// No dead-man: the server is closed by itself, or is nobody's master. Not answered.
+    /// No dead-man: the server replicates, and whoever reads there is welcome. Not answered.
     Disarm,
+    /// The gate put in place, and shut: whoever writes in spite of `read_only` is kept out. Not answered;
+    /// [`super::Event::Armed`] where it cannot.
+    Shut,
     /// A person's order was not carried out and will not be: tell why. Not answered.
     Refuse(Order),
 }

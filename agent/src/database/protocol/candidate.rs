@@ -1,8 +1,8 @@
 //! The conditions under which a server takes a lease over. All are named, so that a person can be told which is missing.
 
 use super::{
-    Action, Bucket, Health, History, Life, Machine, Ms, OldMaster, Order, Proposal, Reason, Rules,
-    SeenLease, Servers, State,
+    Action, Bucket, Health, History, Holding, Life, Machine, Ms, OldMaster, Order, Proposal,
+    Reason, Rules, SeenLease, ServerId, Servers, State,
 };
 use crate::database::lease::LeaseState;
 
@@ -65,13 +65,16 @@ impl Machine {
         if ordered {
             return;
         }
-        // An owner that goes on changes nothing.
-        let mine = seen.view.owner == rules.me;
+        // An owner that goes on changes nothing; nor does one that was given another machine, once the lease has run out.
+        let mine = rules.is_own_name(seen.view.owner);
         if rules.never.contains(rules.me) && !mine {
             reasons.push(Reason::Never);
         }
-        if self.held && !mine {
+        if self.held != Holding::Free && !mine {
             reasons.push(Reason::Held);
+        }
+        if seen.view.observed && !mine {
+            reasons.push(Reason::Observed);
         }
         if !rules.automatic && !mine {
             reasons.push(Reason::Manual);
@@ -79,14 +82,10 @@ impl Machine {
         if self.drain_failed {
             reasons.push(Reason::DrainFailed);
         }
-        // The first epoch follows no change, and one by order is not a failure.
-        if seen.view.epoch > 1 && !seen.view.planned && seen.view.owner != rules.me {
-            let by_wall = seen.view.age.saturating_add(now.saturating_sub(seen.since));
-            let age = by_wall.max(now.saturating_sub(seen.epoch_since));
-            let left = rules.timing.cooldown.saturating_sub(age);
-            if left > 0 {
-                reasons.push(Reason::Cooldown { left });
-            }
+        // The first epoch follows no change, one by order is no failure, and in one that was given back nothing happened.
+        let left = seen.cools(rules, now);
+        if left > 0 && !mine {
+            reasons.push(Reason::Cooldown { left });
         }
     }
 
@@ -112,18 +111,25 @@ impl Machine {
         if fresh > 0 {
             reasons.push(Reason::Fresh { left: fresh });
         }
+        let listed = seen.view.held;
+        // Who is not listed does not act by himself, and has no turn.
+        let acts = |server: &ServerId| listed.is_empty() || listed.contains(*server);
+        let mut candidates = rules.candidates(seen.view.owner).filter(acts);
         let turns = if seen.view.owner == rules.me {
-            rules.candidates(rules.me).count()
+            candidates.count()
         } else {
-            rules
-                .candidates(seen.view.owner)
+            candidates
                 .position(|server| server == rules.me)
                 .unwrap_or(rules.chain.len())
         };
         let ordered = self.takes_over_by_order();
-        // Where nobody takes over by himself, nobody is waited for.
-        let alone = seen.view.owner == rules.me && (self.held || !rules.automatic);
-        if turns > 0 && !ordered && !alone {
+        // Where nobody takes over by himself, nobody is waited for: not while people do not want it, and not so soon after a
+        // failover.
+        let held = self.held != Holding::Free || !rules.automatic;
+        let alone = seen.view.owner == rules.me && (held || seen.cools(rules, now) > 0);
+        // Who has applied everything does not wait for one who may not have: that is what the lease was given back for.
+        let given_back = seen.view.unopened && seen.view.owner != rules.me;
+        if turns > 0 && !ordered && !alone && !given_back {
             let wait = rules
                 .timing
                 .second_wait
@@ -136,7 +142,8 @@ impl Machine {
         if seen.view.state == LeaseState::Released || rules.omit.candidates_lock {
             return;
         }
-        if !seen.view.held.is_empty() && !seen.view.held.contains(rules.me) {
+        let unlisted = !listed.is_empty() && !listed.contains(rules.me);
+        if unlisted && !rules.omit.listed {
             if self.order() != Some(Order::TakeOver { off: true }) {
                 reasons.push(Reason::Unknown);
             }
@@ -170,13 +177,18 @@ impl Machine {
         if !health.read_only {
             reasons.push(Reason::Open);
         }
-        if !health.sane {
+        // An owner that goes on is what it was.
+        let mine = seen.is_some_and(|seen| seen.view.owner == rules.me);
+        if !health.sane && !mine {
             reasons.push(Reason::Unfit);
         }
-        let mine = seen.is_some_and(|seen| seen.view.owner == rules.me);
         let ordered = self.takes_over_by_order();
         match health.replica {
             None if mine || ordered && health.history != History::Blank => {}
+            // It lacks nothing that the machine of its name has said that it has.
+            None if seen.is_some_and(|seen| seen.view.owner == ServerId::NAMESAKE)
+                && health.history != History::Blank
+                && health.missing == 0 => {}
             None if health.history == History::Contained
                 && (rules.omit.given || seen.is_some_and(|seen| seen.view.complete)) => {}
             None => reasons.push(Reason::NoReplica),
@@ -194,8 +206,13 @@ impl Machine {
         }
         // Who hands over and dies before anybody took over is dead like any other, once his time is over.
         let switched = seen.is_some_and(|seen| seen.switches(rules, now));
-        let limit = match (switched || mine, ordered) {
-            // A planned change loses nothing; an owner that lost something must not hide it.
+        let given_back = seen.is_some_and(|seen| seen.view.unopened) && !mine;
+        if (switched || given_back) && !ordered && !health.applied {
+            reasons.push(Reason::Unapplied);
+        }
+        let limit = match (switched || mine || given_back, ordered) {
+            // A planned change loses nothing; an owner that lost something must not hide it; one that gives the lease back may
+            // have what this server lacks.
             (true, false) => 0,
             (_, true) => u64::MAX,
             (false, false) => rules.timing.max_lost,
@@ -262,6 +279,8 @@ impl Machine {
             planned: complete || self.takes_over_by_order(),
             opening: false,
             complete,
+            observed: false,
+            unopened: false,
         };
         self.write(rules, now, proposal, out);
     }
@@ -275,7 +294,9 @@ impl Machine {
             .saturating_add(rules.timing.timeout);
         let quiet = now.saturating_sub(seen.since) >= patience;
         let may = rules.chain.contains(&rules.me)
-            && (seen.view.held.is_empty() || seen.view.held.contains(rules.me));
+            && (seen.view.held.is_empty()
+                || seen.view.held.contains(rules.me)
+                || rules.omit.listed);
         if quiet && may {
             self.take_lock(rules, now, out);
         }
@@ -331,6 +352,8 @@ impl Machine {
                 planned: true,
                 opening: false,
                 complete: false,
+                observed: open && self.is_watched_only(rules),
+                unopened: false,
             };
             self.write(rules, now, proposal, out);
         }
@@ -349,8 +372,15 @@ impl Machine {
         if self.known_epoch > 0 && !ordered {
             reasons.push(Reason::LeaseGone);
         }
-        if self.held && !ordered {
+        if self.held != Holding::Free && !ordered {
             reasons.push(Reason::Held);
+        }
+        // Only a server that takes writes already is one that is only watched.
+        let closed = self
+            .answers(rules, now)
+            .is_none_or(|health| health.read_only);
+        if !rules.automatic && closed && !ordered {
+            reasons.push(Reason::Manual);
         }
         self.founding_proofs(rules, now, &mut reasons);
         match self.answers(rules, now) {
@@ -402,6 +432,16 @@ impl SeenLease {
     /// The owner's time to live or this server's, whichever is longer.
     pub(super) fn ttl(&self, rules: &Rules) -> Ms {
         self.view.ttl.max(rules.timing.ttl)
+    }
+
+    /// How long yet no candidate takes over by himself, for the last failover was too recent.
+    fn cools(&self, rules: &Rules, now: Ms) -> Ms {
+        if self.view.epoch <= 1 || self.view.planned || self.view.unopened {
+            return 0;
+        }
+        let by_wall = self.view.age.saturating_add(now.saturating_sub(self.since));
+        let age = by_wall.max(now.saturating_sub(self.epoch_since));
+        rules.timing.cooldown.saturating_sub(age)
     }
 
     /// Whether a change by a person's order is under way that loses nothing.

@@ -36,6 +36,10 @@ pub struct View {
     pub opening: bool,
     /// The epoch began with all that its last owner had, who had closed his server before: nothing was lost.
     pub complete: bool,
+    /// Its owner is only watched: nothing closes it when renewals stop, and nobody takes over by himself.
+    pub observed: bool,
+    /// Released by an owner who took no writes in this epoch: nothing has changed since the one before.
+    pub unopened: bool,
 }
 
 impl View {
@@ -65,10 +69,9 @@ pub enum BucketAnswer {
     Refused,
     /// A write: surely not done, and what it was to replace still stands there.
     NotDone,
-    /// No answer, or one that says to come again: the bucket is away. A write may have been done, or be done later.
+    /// No answer, or one that says nothing of the lease: the bucket is away, lets nobody in, or holds something else under
+    /// that name. A write may have been done, or be done later.
     Away,
-    /// An answer that makes no sense, or none that waiting helps. A write may have been done.
-    Broken,
 }
 
 /// Whether a database server lives.
@@ -97,6 +100,8 @@ pub struct Health {
     pub replica: Option<Replica>,
     /// Transactions of the lease's position that it neither has nor has received.
     pub missing: u64,
+    /// It has applied all that it received.
+    pub applied: bool,
     /// Transactions that it has and its master never had.
     pub errant: u64,
     /// It is set up as a server must be that may become master: binary log, strict GTIDs.
@@ -129,6 +134,8 @@ pub struct Replica {
     pub applies: bool,
     /// One of the two stopped by an error that starting again does not cure.
     pub broken: bool,
+    /// Its source does not let it in, or it is configured with other credentials than it should be.
+    pub locked_out: bool,
 }
 
 /// What became of the old master, as far as a candidate can see.
@@ -140,6 +147,17 @@ pub enum OldMaster {
     Open,
     /// It cannot be asked.
     Unreachable,
+}
+
+/// What came of a ping to a peer's server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PeerAnswer {
+    /// The lock is held there.
+    Held,
+    /// Its machine says that no database server listens there.
+    Down,
+    /// No answer, or none that shows that the lock is held.
+    Silent,
 }
 
 /// The lock on this server's own database, tried from here.
@@ -154,6 +172,18 @@ pub enum OwnLock {
     },
     /// The server could not be asked: if it was held, it is not any more.
     Unknown,
+}
+
+/// Whether people want nothing to change by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Holding {
+    /// They have not said so.
+    #[default]
+    Free,
+    /// Nobody else takes over while somebody works on the servers; the master goes on by itself as soon as it can.
+    Maintenance,
+    /// Nothing is done by itself at all: it is only watched.
+    Paused,
 }
 
 /// A person's word.
@@ -185,15 +215,16 @@ pub enum Event {
     /// The task under way has ended: whether it was done.
     Did(Task, bool),
     /// The answer to [`super::Action::Ping`]: whether the lock is held on that peer's server.
-    Peer(ServerId, bool),
+    Peer(ServerId, PeerAnswer),
     /// The answer to [`super::Action::TakeLock`].
     OwnLock(OwnLock),
     /// The answer to [`super::Action::LookAtOld`].
     Old(OldMaster),
-    /// Whether something outside the agent closes the server.
+    /// Whether something outside the agent closes the server. True is said of what an earlier agent left behind, and taken
+    /// for shut.
     Armed(bool),
-    /// Whether a person wants nothing to change by itself.
-    Hold(bool),
+    /// Whether people want nothing to change by itself.
+    Hold(Holding),
     /// A person's word.
     Order(Order),
 }

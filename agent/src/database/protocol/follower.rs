@@ -1,8 +1,8 @@
 //! What a server does that is not the master: refuse writes, replicate from the right source, rejoin or wait for a person.
 
 use super::{
-    Action, Fenced, Health, Life, Machine, Ms, Order, Proposal, Rules, SeenLease, Servers, State,
-    Task,
+    Action, Fenced, Health, History, Holding, Life, Machine, Ms, Order, Proposal, Rules, SeenLease,
+    ServerId, Servers, State, Task,
 };
 use crate::database::lease::LeaseState;
 
@@ -47,6 +47,13 @@ impl Machine {
             self.observe(out);
             return;
         };
+        // Whether it is to be opened is not known before people's holds are.
+        let unsure = seen.view.observed && !self.hold_known;
+        let open = health.life == Life::Answers && !health.read_only;
+        let alone = self.is_watched_only(rules) && !open && self.order.is_none();
+        if (unsure || alone) && seen.view.state != LeaseState::Switching {
+            return;
+        }
         match (seen.view.state, health.life) {
             (LeaseState::Switching, _) => {
                 if let Some(to) = seen.view.to {
@@ -60,7 +67,9 @@ impl Machine {
                 }
             }
             // Another candidate may be able to do what this one could not.
-            (_, Life::Answers) if (self.drain_failed || self.sick) && self.order.is_none() => {
+            (_, Life::Answers)
+                if (self.drain_failed || self.sick || self.yields) && self.order.is_none() =>
+            {
                 self.release(rules, now, seen, out);
             }
             (_, Life::Answers) => {
@@ -89,6 +98,10 @@ impl Machine {
             planned: seen.view.planned,
             opening: false,
             complete: seen.view.complete,
+            observed: false,
+            // A server opens only under a lease that says so.
+            unopened: seen.view.unopened
+                || seen.view.state == LeaseState::Promoting && !seen.view.opening,
         };
         self.write(rules, now, proposal, out);
     }
@@ -104,12 +117,13 @@ impl Machine {
             && (whole || ordered)
     }
 
-    fn begin_claim(&mut self, now: Ms) {
+    pub(super) fn begin_claim(&mut self, now: Ms) {
         if self.takes_over_by_order() {
             self.order = None;
             self.drain_failed = false;
         }
         self.sick = false;
+        self.yields = false;
         self.missed = false;
         self.confirmed = None;
         self.next_ask = now;
@@ -119,7 +133,7 @@ impl Machine {
     /// Another server owns the lease.
     fn others(&mut self, rules: &Rules, now: Ms, seen: &SeenLease, out: &mut Vec<Action>) {
         let health = self.answers(rules, now);
-        if health.is_some_and(|health| !health.read_only) {
+        if health.is_some_and(|health| !health.read_only) && !self.is_watched_only(rules) {
             self.begin_fencing(now, Fenced::NotOwner, out);
             return;
         }
@@ -127,11 +141,8 @@ impl Machine {
             // Only a master hands over.
             self.refuse_order(out);
         }
-        if self.armed && health.is_some() {
-            // Readers of a replica are welcome.
-            self.armed = false;
-            self.fed = None;
-            out.push(Action::Disarm);
+        if let Some(health) = health {
+            self.gate(rules, now, &health, out);
         }
         self.watch(rules, now, out);
         if self.state != State::Following {
@@ -139,6 +150,37 @@ impl Machine {
         }
         if let Some(health) = health {
             self.replicate(rules, now, seen, &health, out);
+        }
+    }
+
+    /// The gate of a server that is not the master: shut until it follows another epoch, and then taken away.
+    fn gate(&mut self, rules: &Rules, now: Ms, health: &Health, out: &mut Vec<Action>) {
+        let follows = health
+            .replica
+            .is_some_and(|replica| replica.source.is_some() && replica.receives);
+        if follows || self.is_watched_only(rules) {
+            // Readers of a replica are welcome.
+            self.open_gate(out);
+        } else if !self.armed
+            && health.replica.is_none()
+            && health.history != History::Blank
+            && now >= self.next_gate
+        {
+            // It was a master once and has come back, or somebody has removed its gate.
+            self.next_gate = now.saturating_add(rules.timing.renew.saturating_mul(10));
+            self.armed = true;
+            self.shut = true;
+            out.push(Action::Shut);
+        }
+    }
+
+    /// Takes the gate away, where it is in place.
+    pub(super) fn open_gate(&mut self, out: &mut Vec<Action>) {
+        if self.armed {
+            self.armed = false;
+            self.shut = false;
+            self.fed = None;
+            out.push(Action::Disarm);
         }
     }
 
@@ -151,7 +193,9 @@ impl Machine {
         health: &Health,
         out: &mut Vec<Action>,
     ) {
-        if seen.view.state != LeaseState::Serving || now < self.next_task {
+        // Its own name leads to nobody else: whom to follow is not known.
+        let somebody = seen.view.owner != ServerId::NAMESAKE;
+        if !somebody || seen.view.state != LeaseState::Serving || now < self.next_task {
             return;
         }
         if !self.judged {
@@ -195,9 +239,13 @@ impl Machine {
         let works = !self.direct && health.replica.is_some_and(|replica| replica.receives);
         let fits = follows == Some(wanted)
             || (works && follows.is_some_and(|source| rules.is_before(source, owner)));
-        if fits {
+        let locked_out = health.replica.is_some_and(|replica| replica.locked_out);
+        if fits && locked_out && now >= self.next_entry && self.task.is_none() {
+            self.next_entry = now.saturating_add(rules.timing.renew.saturating_mul(30));
+            self.work(Task::Follow(follows.unwrap_or(wanted)), out);
+        } else if fits {
             self.start_again(health, out);
-        } else if !self.held {
+        } else if self.held == Holding::Free {
             self.work(Task::Follow(wanted), out);
         }
     }
@@ -219,8 +267,13 @@ impl Machine {
 }
 
 impl Rules {
+    /// Whether a lease of `owner` goes by this server's own name.
+    pub(super) fn is_own_name(&self, owner: ServerId) -> bool {
+        owner == self.me || owner == ServerId::NAMESAKE
+    }
+
     /// Whether `source` stands before this server, as long as `owner` is the master.
-    fn is_before(&self, source: super::ServerId, owner: super::ServerId) -> bool {
+    fn is_before(&self, source: ServerId, owner: ServerId) -> bool {
         let mut before = self
             .chain
             .iter()

@@ -2,7 +2,7 @@
 
 use super::{
     Action, Beat, Bucket, BucketAnswer, BucketRequest, Event, Fenced, Health, Life, Machine, Ms,
-    Order, OwnLock, OwnLockState, Rules, SeenLease, State, Step, Task, View,
+    Order, OwnLock, OwnLockState, PeerAnswer, Rules, SeenLease, ServerId, State, Step, Task, View,
 };
 use crate::database::lease::LeaseState;
 
@@ -24,7 +24,7 @@ impl Machine {
             Event::Health(health) => self.on_health(now, health),
             Event::Beat(beat) => {
                 if let Some(sent) = self.beating.take() {
-                    self.on_heartbeat(now, sent, beat, out);
+                    self.on_heartbeat(rules, now, sent, beat, out);
                 }
             }
             Event::Did(task, done) => {
@@ -33,18 +33,7 @@ impl Machine {
                     self.on_task_ended(rules, now, task, done);
                 }
             }
-            Event::Peer(id, held) => {
-                let alive = self.beat_is_fresh(rules, now);
-                if let Some(peer) = self.peers.get_mut(&id) {
-                    let sent = peer.asked.take();
-                    match sent {
-                        // A server whose disk hangs must not be kept a master by its network.
-                        Some(sent) if held && alive => peer.held = Some(sent),
-                        _ if held => {}
-                        _ => peer.held = None,
-                    }
-                }
-            }
+            Event::Peer(id, answer) => self.on_peer_answer(rules, now, id, answer),
             Event::OwnLock(lock) => self.on_own_lock(rules, now, lock),
             Event::Old(old) => {
                 self.looking = false;
@@ -52,11 +41,15 @@ impl Machine {
             }
             Event::Armed(armed) => {
                 self.armed = armed;
+                self.shut = armed;
                 if !armed {
                     self.fed = None;
                 }
             }
-            Event::Hold(held) => self.held = held,
+            Event::Hold(held) => {
+                self.held = held;
+                self.hold_known = true;
+            }
             Event::Order(order) => {
                 self.refuse_order(out);
                 self.order = Some((order, now));
@@ -83,14 +76,10 @@ impl Machine {
         };
         self.bucket = match answer {
             BucketAnswer::Away => Bucket::Away,
-            BucketAnswer::Broken => Bucket::Broken,
             _ => Bucket::There,
         };
         match answer {
-            BucketAnswer::Unchanged
-            | BucketAnswer::NotDone
-            | BucketAnswer::Away
-            | BucketAnswer::Broken => {}
+            BucketAnswer::Unchanged | BucketAnswer::NotDone | BucketAnswer::Away => {}
             BucketAnswer::Absent => {
                 self.absent_since.get_or_insert(now);
             }
@@ -100,35 +89,37 @@ impl Machine {
                 if !closes {
                     let sent = if rules.omit.sent_time { now } else { ask.sent };
                     self.confirmed = Some(self.confirmed.unwrap_or(0).max(sent));
-                    self.pledged = !view.held.is_empty();
+                    self.pledge = Some(view.held).filter(|held| !held.is_empty());
+                    self.observed = view.observed;
                 }
             }
             BucketAnswer::Lease(view) => {
                 self.learn(rules, now, view, out);
                 if wrote && view.owner == rules.me {
                     // An earlier write of ours came through late. How old it is, nobody knows: the next one will tell.
-                    self.pledged = false;
+                    self.pledge = None;
+                    self.observed = false;
                     self.next_ask = now;
                 }
             }
             BucketAnswer::Refused => {
-                if wrote && self.state.owns() {
+                // One that is only watched is told by whom when that can be read.
+                if wrote && self.state.owns() && !self.is_left_alone(rules) {
                     self.begin_fencing(now, Fenced::Refused, out);
                 }
             }
         }
         if let (State::Starting { .. }, false) = (
             self.state,
-            matches!(
-                answer,
-                BucketAnswer::Away | BucketAnswer::Broken | BucketAnswer::NotDone
-            ),
+            matches!(answer, BucketAnswer::Away | BucketAnswer::NotDone),
         ) {
             self.enter(State::Following);
         }
         if self.state == State::Bidding {
             self.next_ask = now;
-            if matches!(answer, BucketAnswer::Done(_)) {
+            if matches!(answer, BucketAnswer::Done(_)) && self.takes_as_it_is(rules, now) {
+                self.enter(State::Serving);
+            } else if matches!(answer, BucketAnswer::Done(_)) {
                 self.next_task = now;
                 self.enter(State::Promoting {
                     since: now,
@@ -160,6 +151,8 @@ impl Machine {
         });
         if same_epoch.is_none() {
             self.drain_failed = false;
+            self.yields = false;
+            self.yielded = false;
             self.sick = false;
             self.direct = false;
             self.saved = false;
@@ -201,10 +194,18 @@ impl Machine {
         };
     }
 
-    fn on_heartbeat(&mut self, now: Ms, sent: Ms, beat: Beat, out: &mut Vec<Action>) {
+    fn on_heartbeat(
+        &mut self,
+        rules: &Rules,
+        now: Ms,
+        sent: Ms,
+        beat: Beat,
+        out: &mut Vec<Action>,
+    ) {
         self.missed = beat == Beat::Failed;
         match beat {
             Beat::Done | Beat::Full => self.beat = Some(sent),
+            Beat::Gone | Beat::ReadOnly if self.is_left_alone(rules) => {}
             Beat::Gone if self.state.owns() => self.begin_fencing(now, Fenced::Gone, out),
             // Somebody closed it: it is opened again, by the way that checks everything.
             Beat::ReadOnly => {
@@ -217,6 +218,29 @@ impl Machine {
                 }
             }
             Beat::Gone | Beat::Failed => {}
+        }
+    }
+
+    fn on_peer_answer(&mut self, rules: &Rules, now: Ms, id: ServerId, answer: PeerAnswer) {
+        let alive = self.beat_is_fresh(rules, now);
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let sent = peer.asked.take();
+        if answer == PeerAnswer::Held {
+            // A server whose disk hangs must not be kept a master by its network.
+            if let Some(sent) = sent.filter(|_| alive) {
+                peer.held = Some(sent);
+                peer.lost = None;
+            }
+        } else {
+            peer.held = None;
+            peer.lost.get_or_insert(now);
+        }
+        if answer == PeerAnswer::Down {
+            peer.down.get_or_insert(now);
+        } else {
+            peer.down = None;
         }
     }
 
@@ -254,10 +278,12 @@ impl Machine {
             Task::Drain if !done => self.drain_failed = true,
             Task::Arm { until } if done => {
                 self.armed = true;
+                self.shut = false;
                 self.fed = Some(until);
             }
             Task::Arm { .. } => self.armed = false,
             Task::SaveSurplus => self.saved |= done,
+            Task::Prove(_) => self.proven = done,
             Task::Rejoin(_) if self.order() == Some(Order::Rejoin) => self.order = None,
             _ => {}
         }

@@ -25,7 +25,10 @@ impl Machine {
             return false;
         }
         self.next_ask = now;
+        self.proven = false;
         self.enter(State::Announcing { to, since: now });
+        // While it is announced: a server that does not apply is found out before anything closes.
+        self.work(Task::Prove(to), out);
         true
     }
 
@@ -45,10 +48,16 @@ impl Machine {
             self.enter(State::Serving);
             return;
         }
+        if self.task.is_none() && !self.proven {
+            self.refuse_order(out);
+            self.enter(State::Serving);
+            return;
+        }
         let wait = rules.timing.renew.saturating_add(rules.timing.timeout);
         let announced = self.seen.is_some_and(|seen| seen.view.to == Some(to))
             && self.confirmed.is_some_and(|sent| sent >= since);
         if announced && now.saturating_sub(since) >= wait && self.task.is_none() {
+            self.shut = true;
             self.enter(State::Closing { to, since: now });
             self.work(Task::Close, out);
             return;

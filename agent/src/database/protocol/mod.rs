@@ -24,11 +24,12 @@
 //! `TTL·(1−ρ) ≥ (L+F)·(1+ρ)` makes the first the earlier one whatever the requests' delays were. The bucket's
 //! compare-and-swap arbitrates between candidates, and between a candidate and a renewal that comes late.
 //!
-//! While the bucket is away, locks stand for renewals. The lease lists (`held`) the servers on which the owner held the
-//! lock, all of those on which he must or none. Only if it lists some may he go on without renewals, for L after he
-//! *sent* the oldest of the last pings answered there. A candidate in that list must have seen the owner's
-//! session silent for L+F, or hold the lock itself for TTL; one that is not in it must not take over at all. An owner
-//! that stopped goes on only by a renewal, never by a lock.
+//! While the bucket is away, or lets the owner write no longer, for whatever reason, locks stand for renewals. The lease
+//! lists (`held`) the servers on which the owner held the lock. Only if it lists some may he go on without renewals, for L
+//! after he *sent* the oldest of the last pings answered on all that it lists, or may list by writes of which nobody knows
+//! what became. A candidate in that list must have seen the owner's session silent for L+F, or hold the lock itself for TTL;
+//! one that is not in it must not take over at all. So the owner may leave out who is down: that one cannot take over, and
+//! when it is back it is listed again by a renewal. An owner that stopped goes on only by a renewal, never by a lock.
 //!
 //! Whoever says by the lease that his server is closed (`switching`, `released`) opens it again only after a later
 //! write was confirmed: one that is still on its way is void from then on.
@@ -54,7 +55,8 @@ pub use crate::settings::{Ms, Timing, UnfitTiming};
 
 pub use action::{Action, Proposal};
 pub use event::{
-    Beat, BucketAnswer, Event, Health, History, Life, OldMaster, Order, OwnLock, Replica, Tag, View,
+    Beat, BucketAnswer, Event, Health, History, Holding, Life, OldMaster, Order, OwnLock,
+    PeerAnswer, Replica, Tag, View,
 };
 pub use reason::{Fenced, Reason};
 pub use rules::{Omissions, Rules};
@@ -86,10 +88,8 @@ struct BucketRequest {
 enum Bucket {
     /// It answers, or was not asked yet.
     There,
-    /// It did not answer the last request.
+    /// It did not answer the last request, or not with what says anything of the lease.
     Away,
-    /// The last answer made no sense.
-    Broken,
 }
 
 /// The lock on a peer's server.
@@ -99,6 +99,10 @@ struct PeerLock {
     asked: Option<Ms>,
     /// The lock is held; the last ping that showed it was sent then.
     held: Option<Ms>,
+    /// Since when no ping has shown that it is held.
+    lost: Option<Ms>,
+    /// Since when its machine says that no server listens there.
+    down: Option<Ms>,
 }
 
 /// What a candidate knows of the lock on its own server.
@@ -130,8 +134,8 @@ pub struct Machine {
     next_ask: Ms,
     /// As the owner: when the last write that was confirmed was sent.
     confirmed: Option<Ms>,
-    /// Each write since and including the last confirmed one said that the locks are held.
-    pledged: bool,
+    /// All servers that the lease may list: by the last confirmed write and by every one since. `None`: it may list nobody.
+    pledge: Option<Servers>,
     health: Option<(Health, Ms)>,
     /// The last look at the server was at this version of the lease.
     judged: bool,
@@ -154,7 +158,12 @@ pub struct Machine {
     looking: bool,
     /// The old master was told to refuse writes; it is not told again for this version of the lease.
     told_old: bool,
+    /// The gate of the dead-man is in place.
     armed: bool,
+    /// It was shut, or found in place: it stays as it is until it is armed anew or taken away.
+    shut: bool,
+    /// The gate is not shut again before.
+    next_gate: Ms,
     /// Until when the dead-man was last told to wait.
     fed: Option<Ms>,
     task: Option<Task>,
@@ -163,13 +172,25 @@ pub struct Machine {
     closed: bool,
     /// The task that kills the server has been handed out in this fencing.
     killing: bool,
-    held: bool,
+    held: Holding,
+    /// People's holds were read, be it that there is none.
+    hold_known: bool,
+    /// Every lease of this owner's that may stand in the bucket says that it is only watched.
+    observed: bool,
     /// A person's word, and when it was given.
     order: Option<(Order, Ms)>,
     /// A promotion failed in this epoch.
     drain_failed: bool,
+    /// It gives the lease back for somebody who has applied what it has not.
+    yields: bool,
+    /// It has done so in this epoch: once.
+    yielded: bool,
+    /// The server to which is handed over has shown that it applies.
+    proven: bool,
     /// It replicates straight from the owner, because the one between did not work.
     direct: bool,
+    /// It is not given its credentials anew before.
+    next_entry: Ms,
     /// Since when it has not received what the lease says that the master has.
     unreceived: Option<Ms>,
     saved: bool,
@@ -188,7 +209,7 @@ impl Machine {
             ask: None,
             next_ask: now,
             confirmed: None,
-            pledged: false,
+            pledge: None,
             health: None,
             judged: false,
             observing: false,
@@ -205,15 +226,23 @@ impl Machine {
             looking: false,
             told_old: false,
             armed: false,
+            shut: false,
+            next_gate: now,
             fed: None,
             task: None,
             next_task: now,
             closed: false,
             killing: false,
-            held: false,
+            held: Holding::Free,
+            hold_known: false,
+            observed: false,
             order: None,
             drain_failed: false,
+            yields: false,
+            yielded: false,
+            proven: false,
             direct: false,
+            next_entry: now,
             unreceived: None,
             saved: false,
         }
@@ -273,6 +302,11 @@ impl Machine {
         self.armed
     }
 
+    /// Whether the gate is in place and not known to be open: clients are kept out.
+    pub const fn is_shut(&self) -> bool {
+        self.armed && self.shut
+    }
+
     /// Whether the bucket answered the last request.
     pub fn bucket_answers(&self) -> bool {
         self.bucket == Bucket::There
@@ -296,6 +330,16 @@ impl Machine {
             self.state
         );
         self.state = next;
+    }
+
+    /// Whether people want nothing to be done by itself: not closed, opened, killed, taken over.
+    pub fn is_watched_only(&self, rules: &Rules) -> bool {
+        self.held == Holding::Paused || !rules.automatic
+    }
+
+    /// Whether this owner is left alone: nobody takes over from it, for its lease says so.
+    fn is_left_alone(&self, rules: &Rules) -> bool {
+        self.observed && self.is_watched_only(rules)
     }
 
     /// Whether a person wants this server to take over.
@@ -329,6 +373,12 @@ impl Machine {
     /// Whether the lease, as far as known, is this server's.
     fn is_mine(&self, rules: &Rules) -> bool {
         self.seen.is_some_and(|seen| seen.view.owner == rules.me)
+    }
+
+    /// Whether the lease goes by this server's name, and is that of another machine.
+    pub fn is_namesakes(&self) -> bool {
+        self.seen
+            .is_some_and(|seen| seen.view.owner == ServerId::NAMESAKE)
     }
 
     fn lease_state(&self) -> Option<LeaseState> {
@@ -383,9 +433,11 @@ impl Machine {
         if self.ask.is_some() {
             return;
         }
-        if proposal.held.is_empty() {
-            self.pledged = false;
-        }
+        self.pledge = self
+            .pledge
+            .filter(|_| !proposal.held.is_empty())
+            .map(|pledge| pledge.and(proposal.held));
+        self.observed &= proposal.observed;
         self.ask = Some(BucketRequest {
             write: Some(proposal),
             sent: now,
@@ -417,7 +469,13 @@ impl Machine {
             older(at);
         }
         for peer in self.peers.values_mut() {
-            peer.asked.iter_mut().chain(&mut peer.held).for_each(older);
+            let moments = [
+                &mut peer.asked,
+                &mut peer.held,
+                &mut peer.lost,
+                &mut peer.down,
+            ];
+            moments.into_iter().flatten().for_each(older);
         }
         if let Some(Task::Arm { until } | Task::Open { until }) = &mut self.task {
             older(until);
@@ -428,6 +486,8 @@ impl Machine {
             &mut self.next_ping,
             &mut self.next_lock,
             &mut self.next_task,
+            &mut self.next_gate,
+            &mut self.next_entry,
         ]
         .into_iter()
         .chain(&mut self.absent_since)

@@ -29,17 +29,13 @@ impl Machine {
         if rules.omit.masters_locks && self.bucket == Bucket::Away {
             return self.beat;
         }
-        let held = self.seen?.view.held;
-        if !self.pledged
-            || self.bucket == Bucket::Broken
-            || held.is_empty()
-            || !held.covers(rules.eligible())
-            || !self.is_mine(rules)
-            || !self.beat_is_fresh(rules, now)
-        {
+        // Whoever the lease does not list does not take over, be it that he is down or that he is new.
+        let listed = self.pledge?;
+        if !self.is_mine(rules) || !self.beat_is_fresh(rules, now) {
             return None;
         }
-        held.iter()
+        listed
+            .iter()
             .map(|id| {
                 if id == rules.me {
                     self.beat
@@ -63,6 +59,8 @@ impl Machine {
         }
         let why = if !self.is_mine(rules) {
             Fenced::Taken
+        } else if self.is_left_alone(rules) {
+            return false;
         } else if self
             .valid_until(rules, now)
             .is_none_or(|until| now >= until)
@@ -87,8 +85,10 @@ impl Machine {
         }
         self.enter(State::Fencing { since: now, why });
         self.confirmed = None;
-        self.pledged = false;
+        self.pledge = None;
+        self.observed = false;
         self.closed = false;
+        self.shut = true;
         self.killing = why == Fenced::Gone;
         self.refuse_order(out);
         self.drop_peers(out);
@@ -112,10 +112,11 @@ impl Machine {
         if self.closed {
             self.task = None;
             self.next_ask = now;
-            if self.armed {
-                out.push(Action::Disarm);
+            // The gate stays shut: accounts that write in spite of `read_only` would go on beside another master.
+            if self.armed && rules.omit.gate {
                 self.armed = false;
-                self.fed = None;
+                self.shut = false;
+                out.push(Action::Disarm);
             }
             self.enter(State::Following);
             return;
@@ -136,6 +137,18 @@ impl Machine {
     pub(super) fn serve(&mut self, rules: &Rules, now: Ms, out: &mut Vec<Action>) {
         self.beat(rules, now, out);
         self.ping(rules, now, out);
+        if self.is_left_alone(rules) {
+            self.open_gate(out);
+            if self.takes_over_by_order() && self.task.is_none() {
+                // A person wants it opened: by the way that has the lease confirmed first, for it may have run out.
+                self.begin_claim(now);
+                return;
+            }
+            if !self.obey_switchover(rules, now, out) {
+                self.renew(rules, now, LeaseState::Serving, None, out);
+            }
+            return;
+        }
         self.feed(rules, now, out);
         if self
             .answers(rules, now)
@@ -175,8 +188,8 @@ impl Machine {
             return;
         }
         self.next_ping = now.saturating_add(rules.timing.renew);
-        let named = self.seen.map_or(Servers::default(), |seen| seen.view.held);
-        for id in rules.eligible().iter().chain(named.iter()) {
+        let listed = self.pledge.unwrap_or_default();
+        for id in rules.eligible().and(listed).iter() {
             if id == rules.me {
                 continue;
             }
@@ -191,7 +204,7 @@ impl Machine {
     /// Tells the dead-man until when the server may stay open.
     pub(super) fn feed(&mut self, rules: &Rules, now: Ms, out: &mut Vec<Action>) {
         let until = self.valid_until(rules, now);
-        if self.armed && until.is_some() && until > self.fed {
+        if self.armed && !self.shut && until.is_some() && until > self.fed {
             self.fed = until;
             out.extend(until.map(|until| Action::Feed { until }));
         }
@@ -249,22 +262,72 @@ impl Machine {
             // Who may be open does not say that he is not before he has been closed.
             opening: state == LeaseState::Promoting && !view.is_closed(),
             complete: view.complete && !anew,
+            observed: state == LeaseState::Serving && self.is_watched_only(rules),
+            unopened: false,
         })
     }
 
-    /// All servers on which the lock must be held, if it is held on all of them.
+    /// The servers that the lease is to list: who alone may take over, and only by the lock. Nobody: everybody may, without it.
+    ///
+    /// Who is not listed does not take over by himself, so he is left out only where that costs little: he is down, or has
+    /// been away for the lease's time to live, and another one is listed. Where there is no other one he must be down for
+    /// that long: a master that dies while its only replica is started anew is to have a successor.
     fn held_now(&self, rules: &Rules, now: Ms) -> Servers {
         let wanted = rules.eligible();
-        let limit = rules.timing.stop_serving;
-        let all = wanted.iter().all(|id| {
-            id == rules.me
-                || self
-                    .peers
-                    .get(&id)
-                    .and_then(|peer| peer.held)
-                    .is_some_and(|at| now.saturating_sub(at) < limit)
+        let apart = self.unlocked(rules, now);
+        let held = wanted.without(apart);
+        let long = |since: Option<Ms>| {
+            since.is_some_and(|since| now.saturating_sub(since) >= rules.timing.ttl)
+        };
+        let spared = apart.iter().all(|id| {
+            self.peers.get(&id).is_some_and(|peer| {
+                if held.is_empty() {
+                    long(peer.down)
+                } else {
+                    peer.down.is_some() || long(peer.lost)
+                }
+            })
         });
-        if all { wanted } else { Servers::default() }
+        match (spared, held.is_empty()) {
+            (false, _) => Servers::default(),
+            (true, false) => held,
+            (true, true) => Servers::of(rules.me),
+        }
+    }
+
+    /// The candidates on whose servers this one, as the owner, does not hold the lock.
+    pub fn unlocked(&self, rules: &Rules, now: Ms) -> Servers {
+        let holds = |id: &super::ServerId| {
+            let held = self.peers.get(id).and_then(|peer| peer.held);
+            *id == rules.me
+                || held.is_some_and(|at| now.saturating_sub(at) < rules.timing.stop_serving)
+        };
+        let wanted = rules.eligible().iter();
+        wanted.filter(|id| !holds(id)).collect()
+    }
+
+    /// Until when this owner would go on by its locks if the bucket took no renewal from now on. `None`: not by them.
+    pub fn locked_until(&self, rules: &Rules, now: Ms) -> Option<Ms> {
+        let until = self
+            .locked_since(rules, now)?
+            .saturating_add(rules.timing.stop_serving);
+        Some(until).filter(|&until| until > now)
+    }
+
+    /// Whether this owner goes on by its locks alone: the bucket has confirmed no renewal for so long.
+    pub fn goes_by_locks(&self, rules: &Rules, now: Ms) -> bool {
+        self.state.owns()
+            && self
+                .confirmed
+                .is_some_and(|at| now.saturating_sub(at) >= rules.timing.stop_serving)
+    }
+
+    /// Whether an owner that was just confirmed is a master already, and is only to be watched.
+    pub(super) fn takes_as_it_is(&self, rules: &Rules, now: Ms) -> bool {
+        self.is_left_alone(rules)
+            && self
+                .answers(rules, now)
+                .is_some_and(|health| !health.read_only)
     }
 
     /// Has started: waits for the bucket's first answer, but not for ever with an open server.
@@ -273,7 +336,8 @@ impl Machine {
         let open = self
             .answers(rules, now)
             .is_some_and(|health| !health.read_only);
-        if self.known_epoch > 0 && open && now.saturating_sub(since) >= rules.timing.stop_serving {
+        let late = now.saturating_sub(since) >= rules.timing.stop_serving;
+        if self.known_epoch > 0 && open && late && !self.is_watched_only(rules) {
             self.begin_fencing(now, Fenced::Unconfirmed, out);
         }
     }
@@ -285,6 +349,10 @@ impl Machine {
             return;
         }
         if self.confirmed.is_some_and(|at| at >= since) {
+            if self.takes_as_it_is(rules, now) {
+                self.enter(State::Serving);
+                return;
+            }
             self.next_task = now;
             self.enter(State::Promoting {
                 since: now,
@@ -296,7 +364,8 @@ impl Machine {
             self.enter(State::Following);
             return;
         };
-        if !health.read_only && now.saturating_sub(since) >= rules.timing.stop_serving {
+        let late = now.saturating_sub(since) >= rules.timing.stop_serving;
+        if !health.read_only && late && !self.is_watched_only(rules) {
             self.begin_fencing(now, Fenced::Unconfirmed, out);
             return;
         }

@@ -13,6 +13,7 @@ impl Machine {
         step: Step,
         out: &mut Vec<Action>,
     ) {
+        // Not before it was armed in this promotion: till then it may stand as it was left, shut.
         self.feed(rules, now, out);
         let state = match self.lease_state() {
             // A server that was open when its agent started stays what it was.
@@ -28,6 +29,15 @@ impl Machine {
         if self.drain_failed || now.saturating_sub(since) >= rules.timing.drain {
             self.drain_failed = true;
             self.begin_fencing(now, Fenced::DrainFailed, out);
+            return;
+        }
+        let late = now.saturating_sub(since) >= rules.timing.apply;
+        let others = rules.candidates(rules.me).next().is_some();
+        if step == Step::Drain && state == LeaseState::Promoting && late && others && !self.yielded
+        {
+            self.yielded = true;
+            self.yields = true;
+            self.begin_fencing(now, Fenced::Yields, out);
             return;
         }
         if self.task.is_some() || now < self.next_task {

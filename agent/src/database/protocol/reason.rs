@@ -21,6 +21,8 @@ pub enum Fenced {
     NotOwner,
     /// What it had received could not be applied in time.
     DrainFailed,
+    /// What it had received was not applied within seconds, and somebody else may have.
+    Yields,
 }
 
 impl fmt::Display for Fenced {
@@ -33,6 +35,9 @@ impl fmt::Display for Fenced {
             Self::Unconfirmed => "the agent started, and the bucket did not confirm the lease",
             Self::NotOwner => "it accepted writes without being the master",
             Self::DrainFailed => "what it had received could not be applied",
+            Self::Yields => {
+                "what it had received was not applied within seconds: the lease is given back for a server that has"
+            }
         })
     }
 }
@@ -56,6 +61,8 @@ pub enum Reason {
     Bucket,
     /// A person wants nothing to change by itself.
     Held,
+    /// The master is only watched, and nothing has closed it.
+    Observed,
     /// The settings say that masters change by a person's order only.
     Manual,
     /// The lease has changed less than its time to live ago.
@@ -67,7 +74,7 @@ pub enum Reason {
     Lock,
     /// The master holds the lock on this server: it lives, though it does not reach the bucket.
     MastersLock,
-    /// The master held locks, and not here: it does not know this server as a candidate.
+    /// The master held locks, and not here: this server was down or out of his reach, or he does not know it as a candidate.
     Unknown,
     /// Its own server does not answer.
     Dead,
@@ -109,6 +116,8 @@ pub enum Reason {
     DrainFailed,
     /// Other work on its server is under way.
     Busy,
+    /// It has not applied all that it received.
+    Unapplied,
     /// Its position was not compared with the lease as it is now.
     Unjudged,
 }
@@ -123,6 +132,7 @@ impl Reason {
                 | Self::Turn { .. }
                 | Self::Looking
                 | Self::Busy
+                | Self::Unapplied
                 | Self::Unjudged
         )
     }
@@ -146,6 +156,9 @@ impl fmt::Display for Reason {
                 "the bucket's conditional writes are not known to be what leases need",
             ),
             Self::Held => out.write_str("failover is paused, until agentctl db resume PRODUCT"),
+            Self::Observed => out.write_str(
+                "the master was only watched (a pause, or failover = \"manual\" there), so that nothing has closed it: order it, if it must be",
+            ),
             Self::Manual => out.write_str("failover is manual by agentd.toml"),
             Self::Fresh { left } => write!(out, "the lease is fresh ({} s left)", secs(left)),
             Self::Lock => out.write_str("it waits for the product's lock on its own server"),
@@ -153,7 +166,8 @@ impl fmt::Display for Reason {
                 out.write_str("the master lives: it holds the product's lock on this server")
             }
             Self::Unknown => out.write_str(
-                "the master did not know it as a candidate: order it, if the master is surely dead",
+                "the master's last lease does not list it: it was down or not reached then, or is new; wait for the master, or \
+                 order it with --old-master-is-off, if the master is surely dead",
             ),
             Self::Dead => out.write_str("its server does not answer"),
             Self::Open => out.write_str("its server accepts writes"),
@@ -165,7 +179,9 @@ impl fmt::Display for Reason {
             Self::Errant { errant } => {
                 write!(out, "it has {errant} transactions that its master never had")
             }
-            Self::Unfit => out.write_str("its server lacks settings that a master must have"),
+            Self::Unfit => out.write_str(
+                "its settings, filters or tables are not those of a master: the alarms name them",
+            ),
             Self::Cooldown { left } => write!(
                 out,
                 "the last change of master is too recent ({} s left): order it, if it must be",
@@ -185,6 +201,7 @@ impl fmt::Display for Reason {
                 out.write_str("what it had received could not be applied: see its SQL thread's error")
             }
             Self::Busy => out.write_str("other work on its server is under way"),
+            Self::Unapplied => out.write_str("it has not applied all that it received yet"),
             Self::Unjudged => out.write_str("its position is being compared with the lease"),
         }
     }

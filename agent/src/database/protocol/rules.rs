@@ -37,6 +37,8 @@ pub struct Omissions {
     pub masters_locks: bool,
     /// A candidate takes over without asking for the lock on its own server.
     pub candidates_lock: bool,
+    /// A candidate takes over though the lease lists others, and not him.
+    pub listed: bool,
     /// What was received is not applied before the source is forgotten.
     pub drain: bool,
     /// A master that cannot be reached is taken for closed although nothing outside its agent closes it.
@@ -45,6 +47,8 @@ pub struct Omissions {
     pub recheck: bool,
     /// A server that replicates from nobody is taken for one that has all that the last owner had.
     pub given: bool,
+    /// The gate is taken away as soon as the server is closed.
+    pub gate: bool,
 }
 
 impl Rules {
@@ -56,7 +60,7 @@ impl Rules {
             .filter(move |&server| server != owner && !self.never.contains(server))
     }
 
-    /// On which servers this one, as the owner, must hold locks to go on without the bucket. Itself where there is no
+    /// On which servers this one, as the owner, wants locks to go on without the bucket. Itself where there is no
     /// candidate: then nobody may take over who is added later, before the owner knows of him.
     pub fn eligible(&self) -> Servers {
         let others: Servers = self.candidates(self.me).collect();

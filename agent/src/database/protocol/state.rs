@@ -96,8 +96,12 @@ impl State {
             | (Self::Starting { .. } | Self::Fencing { .. }, Self::Following)
             | (Self::Following, Self::Claiming { .. } | Self::Bidding | Self::Handed { .. })
             | (Self::Claiming { .. } | Self::Bidding, Self::Following | Self::Promoting { .. })
-            | (Self::Promoting { .. }, Self::Serving)
-            | (Self::Serving, Self::Announcing { .. } | Self::Promoting { .. })
+            // The latter two without any work, where people want that it is only watched.
+            | (Self::Promoting { .. } | Self::Claiming { .. } | Self::Bidding, Self::Serving)
+            | (
+                Self::Serving,
+                Self::Announcing { .. } | Self::Promoting { .. } | Self::Claiming { .. },
+            )
             | (
                 Self::Announcing { .. },
                 Self::Closing { .. } | Self::Serving | Self::Promoting { .. },

@@ -27,6 +27,8 @@ pub enum Task {
         /// When it must not be done any more.
         until: Ms,
     },
+    /// See that this server applies what is written here now. Done: it has applied a transaction that was written for that.
+    Prove(ServerId),
     /// Replicate from this server. Done only if its history contains this server's.
     Follow(ServerId),
     /// Start replication: first apply what was received before a crash, then receive.

@@ -1,3 +1,5 @@
+mod operators;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -24,10 +26,23 @@ fn healthy(read_only: bool) -> Event {
         read_only,
         replica: None,
         missing: 0,
+        applied: true,
         errant: 0,
         sane: true,
         history: History::Unknown,
     })
+}
+
+/// A server that replicates from the other one.
+fn follows() -> Replica {
+    Replica {
+        source: Some(OTHER),
+        receives: true,
+        stopped: false,
+        applies: true,
+        broken: false,
+        locked_out: false,
+    }
 }
 
 fn view(proposal: &Proposal, tag: u64) -> View {
@@ -44,6 +59,8 @@ fn view(proposal: &Proposal, tag: u64) -> View {
         planned: proposal.planned,
         opening: proposal.opening,
         complete: proposal.complete,
+        observed: proposal.observed,
+        unopened: proposal.unopened,
     }
 }
 
@@ -58,6 +75,13 @@ struct World {
     stuck: bool,
     last: Option<View>,
     bucket: Option<BucketAnswer>,
+    peers: PeerAnswer,
+    /// How often it was closed, killed or opened.
+    closed_or_opened: u32,
+    /// What was received is never applied.
+    stalls: bool,
+    /// The other one applies what is written.
+    proves: bool,
 }
 
 impl World {
@@ -71,6 +95,10 @@ impl World {
             stuck: false,
             last: None,
             bucket: None,
+            peers: PeerAnswer::Held,
+            closed_or_opened: 0,
+            stalls: false,
+            proves: true,
         };
         world.tell(healthy(true));
         world.pass(5_000);
@@ -99,7 +127,7 @@ impl World {
                 self.last = Some(view);
                 BucketAnswer::Done(view)
             })),
-            Action::Observe => healthy(!self.open),
+            Action::Observe => self.health(),
             Action::Beat => Event::Beat(if self.open && self.stuck {
                 Beat::Failed
             } else if self.open {
@@ -108,23 +136,39 @@ impl World {
                 Beat::ReadOnly
             }),
             Action::Do(task) => {
+                if matches!(task, Task::Open { .. } | Task::Close | Task::Kill) {
+                    self.closed_or_opened += 1;
+                }
                 match task {
                     Task::Open { .. } => self.open = true,
                     Task::Close | Task::Kill => self.open = false,
+                    Task::Drain if self.stalls => return None,
                     _ => {}
                 }
-                Event::Did(task, true)
+                Event::Did(task, self.proves || !matches!(task, Task::Prove(_)))
             }
-            Action::Ping(id) => Event::Peer(id, true),
+            Action::Ping(id) => Event::Peer(id, self.peers),
             Action::TakeLock => Event::OwnLock(OwnLock::Held),
             _ => return None,
+        })
+    }
+
+    fn health(&self) -> Event {
+        let Event::Health(health) = healthy(!self.open) else {
+            unreachable!()
+        };
+        Event::Health(Health {
+            replica: self.stalls.then(follows),
+            applied: !self.stalls,
+            ..health
         })
     }
 
     fn pass(&mut self, span: Ms) {
         for _ in 0..span / 100 {
             self.now += 100;
-            self.tell(healthy(!self.open));
+            let health = self.health();
+            self.tell(health);
             self.tell(Event::Tick);
         }
     }
@@ -149,7 +193,7 @@ fn without_the_bucket_a_master_goes_on_by_its_locks() {
 #[test]
 fn without_the_bucket_and_a_lock_a_master_stops_in_time() {
     let mut world = World::master();
-    world.rules.chain.push(ServerId(2));
+    world.peers = PeerAnswer::Silent;
     world.bucket = Some(BucketAnswer::Away);
     world.pass(4_000);
     assert!(world.open);
@@ -185,25 +229,6 @@ fn a_master_that_cannot_commit_lets_others_have_their_turn() {
     world.stuck = false;
     world.pass(10_000);
     assert!(world.open);
-}
-
-#[test]
-fn a_master_whose_server_was_started_anew_goes_on_also_where_masters_change_by_hand_only() {
-    let mut world = World::master();
-    world.rules.automatic = false;
-    world.tell(Event::Beat(Beat::Gone));
-    world.tell(Event::Health(Health {
-        life: Life::Gone,
-        read_only: true,
-        replica: None,
-        missing: 0,
-        errant: 0,
-        sane: true,
-        history: History::Blank,
-    }));
-    world.open = false;
-    world.pass(3_000);
-    assert_eq!(world.machine.state(), State::Serving);
 }
 
 #[test]
@@ -246,6 +271,8 @@ fn others(tag: u64, epoch: u64, state: LeaseState) -> View {
         planned: true,
         opening: false,
         complete: false,
+        observed: false,
+        unopened: false,
     }
 }
 
@@ -281,6 +308,7 @@ fn closed(history: History, replica: Option<Replica>) -> Health {
         read_only: true,
         replica,
         missing: 0,
+        applied: true,
         errant: 0,
         sane: true,
         history,
@@ -327,6 +355,7 @@ fn an_order_that_cannot_be_carried_out_ends_and_is_told() {
         stopped: false,
         applies: true,
         broken: false,
+        locked_out: false,
     };
     let order = Order::TakeOver { off: true };
     let mut machine = Machine::new(0, 1);
@@ -380,6 +409,8 @@ fn any_view() -> impl Strategy<Value = View> {
                 planned,
                 opening,
                 complete,
+                observed: false,
+                unopened: false,
             },
         )
 }
@@ -403,8 +434,10 @@ fn any_event() -> impl Strategy<Value = Event> {
                     stopped: !applies,
                     applies,
                     broken: false,
+                    locked_out: false,
                 }),
                 missing,
+                applied: applies,
                 errant,
                 sane: true,
                 history: if contained {
@@ -441,12 +474,13 @@ fn any_event() -> impl Strategy<Value = Event> {
         OwnLock::Taken { silent: 9_000 },
         OwnLock::Unknown,
     ]);
+    let peer = prop::sample::select(vec![PeerAnswer::Held, PeerAnswer::Down, PeerAnswer::Silent]);
     prop_oneof![
         4 => Just(Event::Tick),
         4 => answer.prop_map(Event::Bucket),
         4 => health,
         2 => beat.prop_map(Event::Beat),
-        1 => (1..3_u8, any::<bool>()).prop_map(|(id, held)| Event::Peer(ServerId(id), held)),
+        1 => (1..3_u8, peer).prop_map(|(id, answer)| Event::Peer(ServerId(id), answer)),
         1 => lock.prop_map(Event::OwnLock),
         1 => prop::sample::select(vec![OldMaster::Closed, OldMaster::Open, OldMaster::Unreachable])
             .prop_map(Event::Old),
@@ -522,6 +556,7 @@ fn who_hangs_on_a_server_that_the_master_has_left_behind_turns_to_the_master() {
                 stopped: false,
                 applies: true,
                 broken: false,
+                locked_out: false,
             });
             let lease = View {
                 tag: Tag(beat / 10 + 1),
@@ -539,6 +574,8 @@ fn who_hangs_on_a_server_that_the_master_has_left_behind_turns_to_the_master() {
                         planned: false,
                         opening: false,
                         complete: false,
+                        observed: false,
+                        unopened: false,
                     },
                     beat / 10 + 1,
                 )

@@ -34,8 +34,14 @@ pub fn database(status: &DatabaseStatus, now: Timestamp, paint: Paint) -> String
     failover(&mut out, status, paint);
     if let Some(hold) = &status.hold {
         let reason = hold.reason.as_deref().unwrap_or("no reason given");
-        let text = format!("by {} {}: {reason}", hold.by, ago(hold.since, now));
-        row(&mut out, paint, "paused", &text);
+        let by = format!("by {} {}: {reason}", hold.by, ago(hold.since, now));
+        match hold.maintenance_until {
+            None => row(&mut out, paint, "paused", &by),
+            Some(until) => {
+                let text = format!("nobody takes over until {}; {by}", moment(until));
+                row(&mut out, paint, "work", &text);
+            }
+        }
     }
     if let Some(change) = &status.last_change {
         row(&mut out, paint, "last", &change_line(change, now));
@@ -70,10 +76,10 @@ pub fn database_line(status: &DatabaseStatus, now: Timestamp) -> String {
                 ago(trouble.since, now)
             )
         });
-    let paused = if status.hold.is_some() {
-        "; paused"
-    } else {
-        ""
+    let paused = match &status.hold {
+        None => "",
+        Some(hold) if hold.maintenance_until.is_some() => "; under maintenance",
+        Some(_) => "; paused",
     };
     format!("{}: {master}{part}{trouble}{paused}", status.product)
 }
@@ -332,6 +338,7 @@ fn change_line(change: &ChangeStatus, now: Timestamp) -> String {
     let why = match change.cause.as_str() {
         "first" => "the first lease",
         "expired" => "its renewals had stopped",
+        "anew" => "the lease had been deleted",
         "released" => "its server was down",
         "switchover" => "a person asked for it",
         other => other,

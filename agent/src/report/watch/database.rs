@@ -71,6 +71,20 @@ static ALARMS: What = What {
     covered_by: &[],
 };
 
+static URGENT: What = What {
+    area: Area::Database,
+    name: "db_urgent",
+    metric: "database_urgent_alarms",
+    kind: Kind::Gauge,
+    unit: Unit::None,
+    graph: &super::run::TROUBLES,
+    label: "urgent alarms of the database",
+    help: "What somebody is to be woken for at this product's database",
+    says: |it| of_product!(it, "{}", it.first("the database needs a person now")),
+    todo: "agentctl db status, now",
+    covered_by: &[],
+};
+
 static WRITABLE: What = What {
     area: Area::Database,
     name: "db_writable",
@@ -199,10 +213,18 @@ fn of(database: &DatabaseStatus, own: Option<&Name>) -> Vec<Reading> {
         .quarantined()
         .map(|(server, why)| format!("{}: {why}", server.name))
         .collect();
+    let alarms = database.alarms.iter();
+    let alarms: Vec<_> = alarms
+        .filter(|alarm| !database.urgent.contains(alarm))
+        .cloned()
+        .collect();
     let mut readings = vec![
-        Reading::count(&ALARMS, Some(database.alarms.len() as u64))
+        Reading::count(&URGENT, Some(database.urgent.len() as u64))
+            .alarms(Range::at_most(0.0))
+            .because(database.urgent.clone()),
+        Reading::count(&ALARMS, Some(alarms.len() as u64))
             .warns(Range::at_most(0.0))
-            .because(database.alarms.clone()),
+            .because(alarms),
         Reading::moment(&LEASE, lease.map(|lease| lease.renewed))
             .warns(Range::at_most(LEASE_WARNING))
             .alarms(Range::at_most(LEASE_CRITICAL)),

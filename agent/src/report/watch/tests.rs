@@ -160,6 +160,7 @@ fn database() -> DatabaseStatus {
             by: "db-1".parse().unwrap(),
             reason: None,
             since: at("2026-11-23T02:00:00Z"),
+            maintenance_until: None,
         }),
         last_change: Some(ChangeStatus {
             epoch: 4,
@@ -171,6 +172,7 @@ fn database() -> DatabaseStatus {
             lost_none: true,
         }),
         doing: None,
+        urgent: vec![],
         alarms: vec![],
         notes: vec![],
     }
@@ -438,6 +440,15 @@ pub(in crate::report) fn boxes() -> Vec<(&'static str, Option<Status>, Option<bo
                     if let Some(seen) = &mut seen.seen {
                         seen.writable = true;
                     }
+                }
+            }),
+        ),
+        runs(
+            "two machines of one name",
+            degraded(|status| {
+                for database in &mut status.databases {
+                    database.urgent = vec!["another machine goes by the name db-1".into()];
+                    database.alarms = database.urgent.clone();
                 }
             }),
         ),

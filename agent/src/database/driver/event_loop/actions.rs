@@ -11,7 +11,7 @@ use crate::database::driver::catchup::catch_up;
 use crate::database::driver::lease_requests::LeaseReply;
 use crate::database::driver::{lease_requests, peers, surplus};
 use crate::database::lease::LeaseState;
-use crate::database::protocol::{Action, Beat, Event, Order, Proposal, Task};
+use crate::database::protocol::{Action, Beat, Event, Order, PeerAnswer, Proposal, Task};
 use crate::fleet::Name;
 use crate::system::clock;
 
@@ -41,11 +41,11 @@ impl DriverLoop {
             Action::Ping(id) => {
                 let peer = self.ids.name(id).and_then(|name| self.peers.get(name));
                 tokio::spawn(async move {
-                    let held = match peer {
+                    let answer = match peer {
                         Some(peer) => peer.ping(timeout).await,
-                        None => false,
+                        None => PeerAnswer::Silent,
                     };
-                    let _ = tell.send(WorkResult::Event(Event::Peer(id, held)));
+                    let _ = tell.send(WorkResult::Event(Event::Peer(id, answer)));
                 });
             }
             Action::DropPeers => self.peers.drop_locks(),
@@ -78,6 +78,12 @@ impl DriverLoop {
                 let local = Arc::clone(&self.local);
                 tokio::spawn(async move { local.disarm().await });
             }
+            Action::Shut => {
+                let local = Arc::clone(&self.local);
+                tokio::spawn(async move {
+                    let _ = tell.send(WorkResult::GateShut(local.shut().await));
+                });
+            }
             Action::Refuse(order) => self.refused(order),
         }
     }
@@ -90,8 +96,10 @@ impl DriverLoop {
                     "switchover to {}",
                     self.ids.name(to).map_or("another server", Name::as_str)
                 ),
-                "it did not take over in time, or this server could not be closed, or it is not the master any more"
-                    .to_owned(),
+                self.report.unproven.take().unwrap_or_else(|| {
+                    "it did not take over in time, or this server could not be closed, or it is not the master any more"
+                        .to_owned()
+                }),
             ),
             Order::TakeOver { .. } => ("takeover".to_owned(), {
                 let reasons: Vec<_> = self.blockers().iter().map(ToString::to_string).collect();
@@ -207,7 +215,7 @@ impl DriverLoop {
             _ => Duration::from_secs(15),
         };
         let upstream = match task {
-            Task::Follow(id) | Task::Rejoin(id) => self.ids.name(id).cloned(),
+            Task::Follow(id) | Task::Rejoin(id) | Task::Prove(id) => self.ids.name(id).cloned(),
             Task::Start => self.source_name(),
             Task::SaveSurplus => self.versions.last().map(|lease| lease.owner.clone()),
             _ => None,
@@ -218,6 +226,7 @@ impl DriverLoop {
             .and_then(|name| peers::source(&context, name));
         let epoch = self.machine.known_epoch();
         let discard = self.discard && matches!(task, Task::Rejoin(_));
+        let accept = self.accept && matches!(task, Task::Rejoin(_));
         // The old master has its own way of telling: it is closed, or dead.
         let old = self
             .versions
@@ -247,15 +256,21 @@ impl DriverLoop {
                 Task::Open { until } => local.open(until).await,
                 Task::Follow(_) | Task::Rejoin(_) => {
                     let (peer, source) = (peer.ok_or_else(nobody)?, source.ok_or_else(nobody)?);
+                    if accept {
+                        return local.forget_idle_writes(&peer.server).await;
+                    }
                     if discard {
                         return local.reseed(&peer.server, &source).await;
                     }
                     local.follow(&peer.server, &source).await
                 }
+                Task::Prove(_) => local.prove(&peer.ok_or_else(nobody)?.server, epoch).await,
                 Task::Start => local.start(&peer.ok_or_else(nobody)?.server).await,
                 Task::SaveSurplus => {
                     let peer = peer.ok_or_else(nobody)?;
-                    surplus::keep(&local, &peer, &context, epoch).await
+                    let idle = surplus::keep(&local, &peer, &context, epoch).await?;
+                    let _ = progress_tell.send(WorkResult::SurplusSaved(idle));
+                    Ok(())
                 }
             }
         };

@@ -21,6 +21,7 @@ use super::ids::{LeaseVersions, ServerIds};
 use super::lease_requests::LeaseReply;
 use super::local_server::{LocalServer, now};
 use super::peers::Peers;
+use super::reach;
 use super::report::Report;
 use super::{Message, OperatorOrder};
 use crate::bucket::Bucket;
@@ -40,6 +41,8 @@ use crate::system::clock;
 const TICK: Duration = Duration::from_millis(50);
 /// Between two looks at an operator's hold, and at the other servers.
 const PEERS_INTERVAL: Duration = Duration::from_secs(5);
+/// Between two tries to reach a master as its clients do.
+const REACH_INTERVAL: Duration = Duration::from_secs(30);
 /// Between two looks at the server's settings and accounts.
 const AUDIT_INTERVAL: Duration = Duration::from_mins(1);
 /// How often an event is tried to be written, while the bucket is away: for an hour.
@@ -59,8 +62,13 @@ pub(super) enum WorkResult {
         Result<Observation, ServerError>,
     ),
     DeadmanFed(Result<(), String>),
+    GateShut(Result<(), String>),
+    /// A client's way to the server was tried.
+    Reached(Result<(), String>),
     Semantics(Semantics),
     Note(String),
+    /// What the master lacks was saved; whether it changes nothing.
+    SurplusSaved(bool),
     /// The server's settings and accounts; `None`: it did not answer.
     Audited(Option<Audit>),
     /// Semi-synchronous replication was switched.
@@ -79,7 +87,7 @@ pub(super) struct PositionBefore {
 }
 
 /// Writes an event, again and again while the bucket is away.
-async fn write_record(
+pub(super) async fn write_record(
     record: Record,
     bucket: Arc<Bucket>,
     tell: mpsc::UnboundedSender<WorkResult>,
@@ -141,11 +149,11 @@ pub(super) struct DriverLoop {
     pub(super) versions: LeaseVersions,
     pub(super) rules: Rules,
     pub(super) machine: Machine,
-    bucket: Arc<Bucket>,
+    pub(super) bucket: Arc<Bucket>,
     store: Arc<LeaseStore>,
     local: Arc<LocalServer>,
     peers: Peers,
-    tell: mpsc::UnboundedSender<WorkResult>,
+    pub(super) tell: mpsc::UnboundedSender<WorkResult>,
     /// The task under way, by its number.
     task: Option<(u64, AbortHandle)>,
     tasks: u64,
@@ -159,6 +167,9 @@ pub(super) struct DriverLoop {
     next_peers: u64,
     next_audit: u64,
     next_check: u64,
+    next_reach: u64,
+    /// A client's way to the server is being tried.
+    reaching: bool,
     feeding: Option<u64>,
     feed_next: Option<u64>,
     /// Transactions that the master lacks, by the last comparison with it.
@@ -169,6 +180,8 @@ pub(super) struct DriverLoop {
     semi_wanted: bool,
     /// It is being switched.
     switching: bool,
+    /// A person lets go of what this server wrote itself, for it changes nothing.
+    accept: bool,
     /// A person has given up what this server has and the master lacks.
     discard: bool,
     semantics: Option<Semantics>,
@@ -211,12 +224,15 @@ impl DriverLoop {
             next_peers: 0,
             next_audit: 0,
             next_check: 0,
+            next_reach: 0,
+            reaching: false,
             feeding: None,
             feed_next: None,
             errant: 0,
             local_writes: 0,
             semi_wanted: false,
             switching: false,
+            accept: false,
             discard: false,
             semantics: None,
             epoch_at_start: known_epoch,
@@ -229,9 +245,8 @@ impl DriverLoop {
     }
 
     async fn begin(&mut self) {
-        if let Some(armed) = self.local.is_armed().await {
-            self.step(Event::Armed(armed));
-        }
+        let found = self.local.adopt_gate().await;
+        self.step(Event::Armed(found));
         self.probe();
         self.observe();
         tracing::info!(
@@ -267,9 +282,15 @@ impl DriverLoop {
         self.peers = Peers::new(&self.context);
         // Work that is under way goes on with what it has.
         self.local = Arc::new(LocalServer::new(&self.context));
-        if rearm {
+        if rearm && self.machine.state().owns() {
             // The new one lets other peers through: it is armed anew.
             self.step(Event::Armed(false));
+        } else if rearm {
+            let (local, tell) = (Arc::clone(&self.local), self.tell.clone());
+            tokio::spawn(async move {
+                let found = local.adopt_gate().await;
+                let _ = tell.send(WorkResult::Event(Event::Armed(found)));
+            });
         }
         self.observe();
     }
@@ -312,6 +333,18 @@ impl DriverLoop {
                 if local.is_armed().await == Some(false) {
                     let _ = tell.send(WorkResult::Event(Event::Armed(false)));
                 }
+            });
+        }
+        let apart = matches!(self.machine.state(), State::Serving)
+            && !self.machine.unlocked(&self.rules, at).is_empty();
+        self.report.unlocked_since = self.report.unlocked_since.or(Some(at)).filter(|_| apart);
+        if at >= self.next_reach && !self.reaching && matches!(self.machine.state(), State::Serving)
+        {
+            self.next_reach = at + u64::try_from(REACH_INTERVAL.as_millis()).unwrap_or(30_000);
+            self.reaching = true;
+            let (context, tell) = (Arc::clone(&self.context), self.tell.clone());
+            tokio::spawn(async move {
+                let _ = tell.send(WorkResult::Reached(reach::as_client(&context).await));
             });
         }
         self.step(Event::Tick);
@@ -444,6 +477,7 @@ impl DriverLoop {
             self.failover_record.resume(lease);
         }
         if matches!(after, State::Serving) && matches!(before, State::Promoting { .. }) {
+            self.next_reach = now() + self.rules.timing.renew;
             if let Some(Ok(seen)) = &self.report.observation {
                 let position = seen.executed.tip().to_string();
                 self.failover_record.position(seen.flavour, position);
@@ -488,7 +522,7 @@ impl DriverLoop {
         )));
     }
 
-    fn blockers(&self) -> Vec<Reason> {
+    pub(super) fn blockers(&self) -> Vec<Reason> {
         if self.machine.state().owns() {
             return Vec::new();
         }

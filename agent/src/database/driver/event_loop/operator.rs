@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 use super::{DriverLoop, WorkResult};
 use crate::database::driver::OperatorOrder;
-use crate::database::driver::report::LastSeen;
-use crate::database::protocol::{Event, Order, State};
+use crate::database::driver::last_seen::LastSeen;
+use crate::database::protocol::{Event, Order, Reason, State};
 use crate::database::server::ThreadState;
 use crate::fleet::Name;
 
@@ -71,8 +71,11 @@ impl DriverLoop {
                 Ok(format!("{} hands over to {to}", self.context.me))
             }
             OperatorOrder::TakeOver { off } => {
+                // One that is only watched may have been closed by a person, or by a start of its server.
+                let closed = matches!(&self.report.observation, Some(Ok(seen)) if seen.read_only);
                 if owner.as_ref() == Some(&self.context.me)
                     && matches!(self.machine.state(), State::Serving)
+                    && !closed
                 {
                     return Err(format!("{} is the master of {product}", self.context.me));
                 }
@@ -83,22 +86,33 @@ impl DriverLoop {
                     self.rules.timing.order.div_ceil(1_000)
                 ))
             }
-            OperatorOrder::Rejoin { discard } => {
+            OperatorOrder::Rejoin { discard, accept } => {
                 let me = &self.context.me;
                 if owner.is_none() || owner.as_ref() == Some(me) {
                     return Err(format!("{me} has no other master of {product} to follow"));
                 }
                 // Also a new server, and one whose copy broke off: it has nothing that the master lacks.
                 let empty = *discard && !self.replicates();
-                if !self.machine.is_quarantined(&self.rules) && !empty {
+                // One that left things out lacks them for good.
+                let unfit = *discard && self.blockers().contains(&Reason::Unfit);
+                if !self.machine.is_quarantined(&self.rules) && !empty && !unfit {
                     return Err(format!("{me} is not kept out of {product}"));
                 }
-                let said = if *discard {
+                if *accept && !self.report.surplus_is_idle {
+                    return Err(format!(
+                        "what {me} has and the master lacks changes rows, or was not looked at yet: read it under {}, then --discard",
+                        self.context.state_dir.join("surplus").display()
+                    ));
+                }
+                let said = if *accept {
+                    format!("{me} forgets what it wrote itself")
+                } else if *discard {
                     format!("{me} is made anew from the master")
                 } else {
                     format!("{me} joins if the master has all that it has")
                 };
                 self.discard = *discard;
+                self.accept = *accept;
                 self.step(Event::Order(Order::Rejoin));
                 Ok(said)
             }

@@ -3,19 +3,23 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{DriverLoop, PositionBefore, WorkResult};
+use super::{DriverLoop, PositionBefore, WorkResult, write_record};
 use crate::database::driver::audit::Audit;
 use crate::database::driver::catchup::Fetched;
+use crate::database::driver::failover_record::of_epoch_without_change;
+use crate::database::driver::last_seen::LastSeen;
 use crate::database::driver::lease_requests::LeaseReply;
 use crate::database::driver::local_server::now;
-use crate::database::driver::report::LastSeen;
 use crate::database::driver::{health, lease_requests};
 use crate::database::gtid::Containment;
 use crate::database::hold::{Hold, HoldError};
 use crate::database::lease::LeaseState;
-use crate::database::protocol::{BucketAnswer, Event, Health, History, ServerId, State, Task};
+use crate::database::protocol::{
+    BucketAnswer, Event, Health, History, Holding, ServerId, State, Task,
+};
 use crate::database::semantics::Semantics;
 use crate::database::server::{Observation, ServerError, ThreadState};
+use crate::database::store::Written;
 use crate::fleet::Name;
 use crate::system::clock;
 
@@ -29,8 +33,11 @@ impl DriverLoop {
             WorkResult::Hold(hold) => self.on_hold(hold),
             WorkResult::Peer(name, had, seen) => self.on_peer(name, had.as_ref(), &seen),
             WorkResult::DeadmanFed(result) => self.on_deadman_fed(result),
+            WorkResult::GateShut(result) => self.on_gate_shut(result),
+            WorkResult::Reached(result) => self.on_reached(result),
             WorkResult::Semantics(semantics) => self.on_semantics(semantics),
             WorkResult::Note(trouble) => self.report.note(trouble),
+            WorkResult::SurplusSaved(idle) => self.report.surplus_is_idle = idle,
             WorkResult::Audited(audit) => self.on_audited(audit),
             WorkResult::SemiSyncSwitched(done) => self.on_semi_sync_switched(done),
             WorkResult::CaughtUp(fetched) => self.on_caught_up(&fetched),
@@ -41,8 +48,19 @@ impl DriverLoop {
     }
 
     fn on_lease_reply(&mut self, reply: LeaseReply) {
-        if matches!(reply, LeaseReply::Held) {
-            self.step(Event::Hold(true));
+        if let LeaseReply::Held(holding) = reply {
+            self.step(Event::Hold(holding));
+        }
+        if let LeaseReply::Written(Written::Lost(Some(there)), _) = &reply {
+            self.ids.note_refusal(&there.lease, self.versions.last());
+        }
+        if let (LeaseReply::Written(Written::Done(_), lease), Some(last)) =
+            (&reply, self.versions.last())
+            && last.epoch + 1 == lease.epoch
+            && let Some(record) = of_epoch_without_change(last, lease)
+        {
+            let (bucket, tell) = (Arc::clone(&self.bucket), self.tell.clone());
+            tokio::spawn(write_record(record, bucket, tell));
         }
         let (answer, trouble) = lease_requests::interpret(reply, &mut self.ids, &mut self.versions);
         self.report.bucket_answered(trouble);
@@ -172,7 +190,8 @@ impl DriverLoop {
                 .find(|(of, _)| *of == address)
                 .map(|(_, id)| *id)
         };
-        let mut health = health::health(seen, self.versions.last(), source, errant);
+        let account = &context.credentials.replication().user;
+        let mut health = health::health(seen, self.versions.last(), source, account, errant);
         // Nothing is staked on a server that was not looked at.
         health.sane &= self
             .report
@@ -212,6 +231,7 @@ impl DriverLoop {
         self.failover_record.task_ended(task, result.is_ok());
         if matches!(task, Task::Rejoin(_)) {
             self.discard = false;
+            self.accept = false;
         }
         if matches!(task, Task::Follow(_) | Task::Rejoin(_)) {
             // It was compared before it was led there; why it was refused is counted against the master itself.
@@ -251,12 +271,12 @@ impl DriverLoop {
     fn on_hold(&mut self, hold: Result<Option<Hold>, HoldError>) {
         match hold {
             Ok(hold) => {
-                let held = hold.as_ref().is_some_and(|hold| hold.held);
-                self.report.hold = hold.filter(|hold| hold.held);
-                self.step(Event::Hold(held));
+                let holding = hold.as_ref().map_or(Holding::Free, Hold::holding);
+                self.report.hold = hold.filter(Hold::is_in_force);
+                self.step(Event::Hold(holding));
             }
             // A person meant something by it.
-            Err(HoldError::Wrong { .. }) => self.step(Event::Hold(true)),
+            Err(HoldError::Wrong { .. }) => self.step(Event::Hold(Holding::Paused)),
             Err(_) => {}
         }
     }
@@ -305,6 +325,59 @@ impl DriverLoop {
         }
         if let Some(until) = self.feed_next.take() {
             self.feed(until);
+        }
+    }
+
+    fn on_gate_shut(&mut self, result: Result<(), String>) {
+        match result {
+            Ok(()) => {
+                self.report.deadman = None;
+                tracing::info!(
+                    event = "database-gate-shut",
+                    product = %self.context.product,
+                    "{}: clients are kept from this server until it follows the master: it was one itself",
+                    self.context.product
+                );
+            }
+            Err(why) => {
+                self.report.deadman = Some(why);
+                self.step(Event::Armed(false));
+            }
+        }
+    }
+
+    /// Whether clients reach the server, as far as it should take writes at all.
+    fn on_reached(&mut self, result: Result<(), String>) {
+        self.reaching = false;
+        if !matches!(self.machine.state(), State::Serving) {
+            self.report.unreached = None;
+            return;
+        }
+        match result {
+            Ok(()) => {
+                if self.report.unreached.take().is_some() {
+                    tracing::info!(
+                        event = "database-clients-pass",
+                        product = %self.context.product,
+                        "{}: clients reach this server again",
+                        self.context.product
+                    );
+                }
+            }
+            Err(why) => {
+                // Looked at again soon.
+                self.next_reach = now() + 2 * self.rules.timing.renew;
+                if self.report.unreached.is_none() {
+                    tracing::error!(
+                        event = "database-clients-refused",
+                        product = %self.context.product,
+                        error = %why,
+                        "{}: this server takes writes, and no client reaches it: {why}",
+                        self.context.product
+                    );
+                }
+                self.report.unreached = Some(why);
+            }
         }
     }
 

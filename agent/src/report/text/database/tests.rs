@@ -112,6 +112,7 @@ fn healthy() -> DatabaseStatus {
             lost_none: false,
         }),
         doing: None,
+        urgent: vec![],
         alarms: vec![],
         notes: vec![],
     }
@@ -177,6 +178,7 @@ fn a_bad_night() {
         by: name("db-1"),
         reason: Some("new disks \x1b[31m".into()),
         since: at("2026-11-23T02:57:00Z"),
+        maintenance_until: None,
     });
     status.servers[0].quarantined = Some("it has 2 transactions that db-2 lacks".into());
     let first = status.servers[0].seen.as_mut().unwrap();
@@ -211,6 +213,7 @@ fn one_line_each() {
         by: name("db-1"),
         reason: None,
         since: now(),
+        maintenance_until: None,
     });
     let mut none = followed();
     none.master = None;
