@@ -26,6 +26,8 @@ mod shape;
 pub mod signing;
 mod site;
 pub(crate) mod strict;
+mod take_over;
+mod text_edit;
 mod tls;
 mod tree;
 mod walk;
@@ -41,8 +43,8 @@ pub use envelope::{Signature, sealed, signed_part, unsealed};
 pub use file::FileEntry;
 pub use findings::{Mistake, OtherPlace};
 pub use model::{
-    Aliases, Cache, CacheList, CronJob, Database, Fleet, ListFormat, MEMCACHED, Product, Role,
-    Server, ServerState, Snapshots, WEB,
+    Aliases, Cache, CacheList, CronJob, Database, Fleet, ListFormat, MEMCACHED, MONITOR, Product,
+    Role, Server, ServerState, Snapshots, WEB,
 };
 pub use names::Name;
 pub use package::Package;
@@ -54,4 +56,6 @@ pub use schema::schema;
 pub use secret::SecretSource;
 pub use service::{AtBoot, Service};
 pub use site::{BasicAuth, DirectoryOption, Override, Redirect, Satisfy, Scheme, Site};
+pub use take_over::take_over;
+pub use text_edit::{Edit, EditError};
 pub use tls::{Tls, TlsKey};

@@ -27,6 +27,8 @@ use super::strict;
 pub const WEB: &str = "web";
 /// The role whose servers run memcached.
 pub const MEMCACHED: &str = "memcached";
+/// The role whose servers watch the fleet.
+pub const MONITOR: &str = "monitor";
 
 /// What the fleet should be: the operator's intent, one version of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
