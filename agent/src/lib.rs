@@ -8,7 +8,7 @@
 //! | doors | `bin/agentd.rs`, `bin/agentctl.rs`; [`manual`] (their manual pages, for the packages) |
 //! | 6 | [`daemon`] (triggers, the loop), [`ctl`] (`agentctl`, one module a subcommand) |
 //! | 5 | [`converge`] (a run: transaction, ledger, journal, quarantine) |
-//! | 4 | [`resource`] (what each part of the document means on a box), [`database`] (leases, failover), [`dns`] (this box's own records) |
+//! | 4 | [`resource`] (what each part of the document means on a box), [`database`] (leases, failover), [`dns`] (this box's own records), [`overview`] (what all machines say) |
 //! | 3 | [`node`], [`identity`], [`bucket`], [`control`], [`settings`] |
 //! | 2 | [`fleet`] (the document), [`report`] (what people and monitors see) |
 //! | 1 | [`system`] (files, commands, clock, platform: the only place with system calls) |
@@ -26,6 +26,7 @@ pub mod fleet;
 pub mod identity;
 pub mod manual;
 pub mod node;
+pub mod overview;
 pub mod report;
 pub mod resource;
 pub mod settings;

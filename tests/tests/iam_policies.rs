@@ -18,7 +18,7 @@ const SERVER: &str = "box-1";
 const ADMIN: &str = "arn:aws:iam::123456789012:role/Admin";
 
 /// Every kind of key that there is, of this holder and of another one, and some that are nobody's.
-const KEYS: [&str; 31] = [
+const KEYS: [&str; 32] = [
     "prod/fleet.json",
     "prod/fleet.json.old",
     "prod/trust/3.json",
@@ -37,6 +37,7 @@ const KEYS: [&str; 31] = [
     "prod/nodes/box-1.json",
     "prod/nodes/box-2.json",
     "prod/nodes/unknown/i-0a11.json",
+    "prod/summaries/nodes.json.zst",
     "prod/probes/box-1/lease.json",
     "prod/probes/box-2/lease.json",
     "prod/releases/shop/r1.tar.zst",
@@ -155,15 +156,17 @@ fn table(role: &str) -> Vec<(&'static str, &'static [&'static str])> {
                     "prod/holds/video.json",
                     "prod/events/shop/7.json",
                     "prod/events/video/7.json",
+                    "prod/summaries/nodes.json.zst",
                 ],
             ),
+            (PUT, &["prod/summaries/nodes.json.zst"]),
             (LIST, &[""]),
             FLEET,
             OWN_REPORT,
             ROLLOUT,
         ],
         "operator" => {
-            let (all, _) = KEYS.split_at(27);
+            let (all, _) = KEYS.split_at(28);
             vec![
                 (GET, all),
                 ("s3:GetObjectVersion", all),

@@ -22,6 +22,7 @@ use super::dns_keeper::DnsKeeper;
 use super::document_request::{DocumentRequest, response};
 use super::drift::DriftWatch;
 use super::flapping::Flapping;
+use super::fleet_summary::FleetSummary;
 use super::lease_watch::{self, LeaseWatch};
 use super::operator;
 use super::readiness::{self, Readiness};
@@ -61,6 +62,7 @@ pub(super) struct EventLoop {
     pub(super) report_upload: Option<ReportUpload>,
     /// `None`: this machine puts no reports, and takes no part in rollouts but by waiting.
     pub(super) rollout_watch: Option<RolloutWatch>,
+    pub(super) fleet_summary: FleetSummary,
     pub(super) next_poll: Instant,
     pub(super) next_check: Instant,
     pub(super) next_write: Instant,

@@ -15,6 +15,7 @@ use super::dns_keeper::DnsKeeper;
 use super::drift::DriftWatch;
 use super::event_loop::EventLoop;
 use super::flapping::Flapping;
+use super::fleet_summary::FleetSummary;
 use super::lease_watch::LeaseWatch;
 use super::publish_status::HEARTBEAT;
 use super::readiness::Readiness;
@@ -114,6 +115,7 @@ pub(super) async fn run_until_stopped(settings: Settings) -> Result<u8, Box<dyn 
             .settings
             .reports
             .then(|| RolloutWatch::start(Arc::clone(&session.bucket))),
+        fleet_summary: FleetSummary::default(),
         next_poll: now,
         next_check: now + FIRST_POLL,
         next_write: now + HEARTBEAT,

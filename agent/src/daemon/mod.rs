@@ -9,6 +9,7 @@ mod document_request;
 mod drift;
 mod event_loop;
 mod flapping;
+mod fleet_summary;
 mod job_watch;
 mod lease_watch;
 mod lifecycle;

@@ -148,7 +148,7 @@ impl EventLoop {
     }
 
     /// Has the bucket know of it, once this machine has found out what it is.
-    fn report(&self, status: &Status) {
+    fn report(&mut self, status: &Status) {
         let Some(upload) = &self.report_upload else {
             return;
         };
@@ -158,10 +158,15 @@ impl EventLoop {
         }
         let machine = upload.machine(&self.session.clues);
         let accepted = self.session.intake.accepted();
-        let zone = status.node.name.as_ref().and_then(|name| {
+        let server = status.node.name.as_ref().and_then(|name| {
             let servers = &accepted?.document.fleet.servers;
-            servers.get(name)?.zone.clone()
+            servers.get(name)
         });
+        let zone = server.and_then(|server| server.zone.clone());
+        if let Some(name) = &status.node.name {
+            let bucket = &self.session.bucket;
+            self.fleet_summary.keep(bucket, name, server);
+        }
         upload.offer(NodeReport::of(status, machine, zone));
     }
 

@@ -2,6 +2,8 @@
 
 mod database;
 mod dns;
+pub mod fleet_status;
+pub mod html;
 mod jobs;
 pub mod munin;
 pub mod nagios;

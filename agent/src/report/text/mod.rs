@@ -4,6 +4,7 @@
 //! file must not drive the terminal of whoever looks at its diff.
 
 mod database;
+mod fleet;
 mod plan;
 mod run;
 mod status;
@@ -14,6 +15,7 @@ mod words;
 mod tests;
 
 pub use database::{database, database_line};
+pub use fleet::{fleet, source};
 pub use plan::{PlanFor, Row, plan, table};
 pub use run::{history, key_names, run, run_line, signed_by, summary};
 pub use status::{Heard, status};
