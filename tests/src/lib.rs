@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod bind;
+pub mod browser;
 pub mod database;
 pub mod desk;
 pub mod documents;

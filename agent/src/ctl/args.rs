@@ -16,7 +16,10 @@ use crate::report::watch::Area;
 use crate::settings::CONFIG_FILE;
 
 pub use db::DbCommand;
-pub use fleet::{FleetArgs, FleetCommand, KeyCommand, PublishArgs, RolloutCommand, RotateArgs};
+pub use fleet::{
+    DeskArgs, FleetArgs, FleetCommand, KeyCommand, PanelArgs, PublishArgs, RolloutCommand,
+    RotateArgs, StatusArgs,
+};
 pub use job::JobArgs;
 pub use limit::Limit;
 pub use order::{OrderArgs, UndoArgs};
@@ -385,6 +388,19 @@ pub enum Command {
         after_help = "Examples:\n  agentctl fleet get fleet.json && editor fleet.json && agentctl fleet publish fleet.json\n  agentctl fleet edit\n  agentctl fleet log\n  agentctl fleet rollback 41"
     )]
     Fleet(FleetArgs),
+
+    /// At a desk: the fleet in a browser, with a draft to edit, plan, sign and publish
+    #[command(
+        long_about = "At a desk: the fleet in a browser, with a draft to edit, plan, sign and publish.\n\n\
+            Listens on this machine alone and prints a link, which works once and begins a session of that browser. Pages show what \
+            `agentctl fleet status` shows, each server, each product, machines that no document names, and the published versions. \
+            Forms and the document's text change a draft, a file at the desk, and nothing else; it is planned for every server, signed \
+            and published by the code of `agentctl fleet publish`, which asks for a passphrase or a touch in this terminal. The bucket \
+            is asked only while somebody looks. Ctrl-C ends it; machines do not notice.",
+        after_help = "Examples:\n  agentctl panel\n  agentctl panel --read-only --listen 127.0.0.1:9000\n  \
+            ssh -L 8788:127.0.0.1:8788 desk agentctl panel    # from elsewhere: open the printed link here"
+    )]
+    Panel(PanelArgs),
 
     /// Have this box forget who signs, and go by the keys of agentd.toml again: where too many keys are lost
     #[command(

@@ -16,6 +16,7 @@ mod local_status;
 mod metrics;
 mod munin;
 mod order;
+mod panel;
 mod place;
 mod plan;
 mod release;
@@ -36,8 +37,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 pub use args::{
-    ApplyArgs, Args, CheckArgs, Color, Command, DbCommand, FleetArgs, FleetCommand, Format,
-    JobArgs, KeyCommand, MuninAsk, OrderArgs, ReleaseCommand, UndoArgs,
+    ApplyArgs, Args, CheckArgs, Color, Command, DbCommand, DeskArgs, FleetArgs, FleetCommand,
+    Format, JobArgs, KeyCommand, MuninAsk, OrderArgs, PanelArgs, ReleaseCommand, StatusArgs,
+    UndoArgs,
 };
 use console::Console;
 use failure::Failure;
@@ -96,6 +98,7 @@ fn run(args: &Args, console: Console) -> Result<u8, Failure> {
         Command::Metrics { write } => metrics::metrics(global, write.as_deref(), console),
         Command::Db { command } => db::db(global, command, console),
         Command::Fleet(wanted) => fleet::fleet(global, wanted, console),
+        Command::Panel(wanted) => panel::panel(global, wanted, console),
         Command::TrustReset { forget_version } => {
             trust_reset::trust_reset(global, *forget_version, console)
         }

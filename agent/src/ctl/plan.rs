@@ -201,7 +201,8 @@ impl Desk {
         Ok(text::table(&rows, &self.document.id, &self.basis, paint))
     }
 
-    fn plan(&self, server: &Name) -> Result<Plan, Failure> {
+    /// What a run would change on one server.
+    pub fn plan(&self, server: &Name) -> Result<Plan, Failure> {
         let intent = Intent {
             document: self.document.clone(),
             node: server.clone(),

@@ -178,7 +178,7 @@ fn good(
 }
 
 /// All that is worth a second look.
-fn warnings(fleet: &Fleet, now: Timestamp) -> Vec<String> {
+pub fn warnings(fleet: &Fleet, now: Timestamp) -> Vec<String> {
     let mut warnings = pressing(fleet, now);
     let advice = advice(fleet).into_iter();
     warnings.extend(advice.map(|advice| format!("{}: {}", advice.pointer, advice.message)));

@@ -1,5 +1,6 @@
 //! The command line of `agentctl fleet`, and its help.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -7,9 +8,9 @@ use clap::{Args, Subcommand};
 use crate::fleet::Name;
 use crate::fleet::names::ReleaseVersion;
 
-/// What `agentctl fleet` takes before or after its commands.
+/// Which desk it is: what `agentctl fleet` takes before or after its commands, and `agentctl panel`.
 #[derive(Debug, Clone, Args)]
-pub struct FleetArgs {
+pub struct DeskArgs {
     /// The desk's settings [default: ~/.config/node-agent/desk.toml]
     #[arg(long, value_name = "FILE", global = true, env = "NODE_AGENT_DESK")]
     pub desk: Option<PathBuf>,
@@ -19,9 +20,37 @@ pub struct FleetArgs {
     /// The key to sign with: a private key's file, or a .pub file whose key ssh-agent or a token has [default: `key` in desk.toml]
     #[arg(long, value_name = "FILE", global = true, env = "NODE_AGENT_KEY")]
     pub key: Option<PathBuf>,
+}
+
+/// What `agentctl fleet` takes.
+#[derive(Debug, Clone, Args)]
+pub struct FleetArgs {
+    /// Which desk it is.
+    #[command(flatten)]
+    pub at: DeskArgs,
     /// What to do
     #[command(subcommand)]
     pub command: FleetCommand,
+}
+
+/// What `agentctl panel` takes.
+#[derive(Debug, Clone, Args)]
+pub struct PanelArgs {
+    /// Which desk it is.
+    #[command(flatten)]
+    pub at: DeskArgs,
+    /// Where it listens: an address of this machine alone; port 0: any free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8788")]
+    pub listen: SocketAddr,
+    /// Only show: no form, no draft, no publication
+    #[arg(long)]
+    pub read_only: bool,
+    /// The file that is edited [default: draft-FLEET.json beside the desk's settings]
+    #[arg(long, value_name = "FILE")]
+    pub draft: Option<PathBuf>,
+    /// Read the machines' own reports, not the summary that a monitor machine makes of them
+    #[arg(long)]
+    pub direct: bool,
 }
 
 /// What publishing commands have in common.
@@ -89,6 +118,33 @@ pub struct RotateArgs {
     /// Have machines and monitors say so when it is older: 365d [default: never]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub valid_for: Option<std::time::Duration>,
+}
+
+/// What of a fleet is shown, and how.
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    /// Show it again and again, each 10s or so often as this says
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "10s", require_equals = true,
+        value_parser = humantime::parse_duration)]
+    pub watch: Option<std::time::Duration>,
+    /// Write a page for a browser to this file, which needs nothing beside it, instead of printing
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// List only servers that somebody should look at
+    #[arg(long)]
+    pub problems: bool,
+    /// Only servers with this product
+    #[arg(long, value_name = "NAME")]
+    pub product: Option<Name>,
+    /// Only servers of this role
+    #[arg(long, value_name = "NAME")]
+    pub role: Option<Name>,
+    /// Only servers in this zone
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<String>,
+    /// Read the machines' own reports, not the summary that a monitor machine makes of them
+    #[arg(long)]
+    pub direct: bool,
 }
 
 /// The commands of `agentctl fleet key`.
@@ -169,6 +225,24 @@ pub enum FleetCommand {
         /// The public keys that may sign, each a .pub file; the first is signed with [default: one is made]
         #[arg(long, value_name = "FILE")]
         signing_key: Vec<PathBuf>,
+    },
+
+    /// Show the whole fleet at a glance: who is well, who is not and why, who is silent, what remains if a zone is lost
+    #[command(
+        long_about = "Show the whole fleet at a glance: who is well, who is not and why, who is silent, what remains if a zone is lost.\n\n\
+            Compares the published document with what each machine last said of itself in the bucket (nodes/SERVER.json, put at each \
+            news and every 15 minutes). A machine that has said nothing for 30 minutes is silent, whatever it said before. Problems \
+            stand first, the worst of them first. Machines that the document does not name are listed too. Where a machine of the \
+            role `monitor` puts all reports into one object, that one is read while it is fresh.",
+        after_help = "Exit code: 0 all servers are well; 1 somebody should look at one, or it could not be seen.\n\n\
+            Examples:\n  agentctl fleet status\n  agentctl fleet status --problems --watch\n  agentctl fleet status --product shop --role web\n  \
+            agentctl fleet status --html status.html --watch=1m    # for a screen on the wall\n  \
+            agentctl fleet status --output json | jq '.servers[] | select(.health == \"silent\") | .server'"
+    )]
+    Status {
+        /// What is shown
+        #[command(flatten)]
+        wanted: StatusArgs,
     },
 
     /// Print the document that is published now, verified, or write it to a file

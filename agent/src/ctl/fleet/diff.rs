@@ -38,7 +38,7 @@ pub(super) async fn diff(
             (older(desk, version).await?, after)
         }
     };
-    let text = unified(&before, &after);
+    let text = unified(&before.bytes, &after.bytes);
     let summary = summary(&before.bytes, &after.bytes);
     let output = serde_json::json!({
         "format": 1, "before": before.name, "after": after.name, "summary": summary, "diff": text,
@@ -109,10 +109,27 @@ fn version_of(bytes: &[u8]) -> Option<u64> {
     signed.get("version")?.as_u64()
 }
 
-fn unified(before: &Side, after: &Side) -> String {
-    let text = |side: &Side| {
-        let signed = signed_part(&side.bytes).unwrap_or_default();
-        format!("{signed}\n")
+/// A version as it was published.
+pub(in crate::ctl) async fn version_bytes(desk: &Desk, version: u64) -> Result<Vec<u8>, Failure> {
+    Ok(side(desk, &version.to_string()).await?.bytes)
+}
+
+/// What a version changed: what the one before it is called, and the difference.
+pub(in crate::ctl) async fn changes_of(
+    desk: &Desk,
+    version: u64,
+) -> Result<(String, String), Failure> {
+    let after = side(desk, &version.to_string()).await?;
+    let before = older(desk, version).await?;
+    let text = unified(&before.bytes, &after.bytes);
+    Ok((before.name, text))
+}
+
+/// How two documents differ, line by line; what is none is compared as the text that it is.
+pub(in crate::ctl) fn unified(before: &[u8], after: &[u8]) -> String {
+    let text = |bytes: &[u8]| match signed_part(bytes) {
+        Some(signed) => format!("{signed}\n"),
+        None => String::from_utf8_lossy(bytes).into_owned(),
     };
     let (before, after) = (text(before), text(after));
     TextDiff::from_lines(before.as_str(), after.as_str())

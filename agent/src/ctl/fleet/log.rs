@@ -17,14 +17,14 @@ use crate::system::clock;
 const MOST_MISSING: u64 = 100;
 
 #[derive(Serialize)]
-struct Entry {
-    version: u64,
-    issued: Option<Timestamp>,
-    signers: Vec<KeyName>,
+pub(in crate::ctl) struct Entry {
+    pub(in crate::ctl) version: u64,
+    pub(in crate::ctl) issued: Option<Timestamp>,
+    pub(in crate::ctl) signers: Vec<KeyName>,
     /// What changed since the version before.
-    summary: String,
+    pub(in crate::ctl) summary: String,
     /// Why machines would not take it.
-    refused: Option<String>,
+    pub(in crate::ctl) refused: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -33,8 +33,11 @@ struct Log<'a> {
     versions: &'a [Entry],
 }
 
-/// Lists the last versions, the newest first.
-pub(super) async fn log(desk: &Desk, number: usize) -> Result<u8, Failure> {
+/// The last versions, the newest first.
+pub(in crate::ctl) async fn version_entries(
+    desk: &Desk,
+    number: usize,
+) -> Result<Vec<Entry>, Failure> {
     let now = desk.published().await?;
     let newest = now.good("what is published")?.id.version;
     let bucket = desk.bucket().await?;
@@ -52,7 +55,7 @@ pub(super) async fn log(desk: &Desk, number: usize) -> Result<u8, Failure> {
             None => missing += 1,
         }
     }
-    let entries: Vec<Entry> = found
+    Ok(found
         .iter()
         .enumerate()
         .take(number)
@@ -60,7 +63,12 @@ pub(super) async fn log(desk: &Desk, number: usize) -> Result<u8, Failure> {
             let before = found.get(index + 1).map(|(_, before)| before);
             entry(*version, published, before)
         })
-        .collect();
+        .collect())
+}
+
+/// Lists the last versions, the newest first.
+pub(super) async fn log(desk: &Desk, number: usize) -> Result<u8, Failure> {
+    let entries = version_entries(desk, number).await?;
     let output = Log {
         format: 1,
         versions: &entries,

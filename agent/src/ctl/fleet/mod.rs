@@ -4,6 +4,7 @@ mod ask;
 mod desk;
 mod diff;
 mod edit;
+mod glance;
 mod init;
 mod key;
 mod log;
@@ -13,6 +14,7 @@ mod published;
 mod release;
 mod rollout;
 mod signer;
+mod status;
 mod verify;
 mod walk;
 mod waves;
@@ -21,7 +23,14 @@ use super::args::{FleetArgs, FleetCommand, Global};
 use super::console::Console;
 use super::failure::Failure;
 use super::place;
-use desk::Desk;
+
+pub(super) use desk::{Desk, LIMIT};
+pub(super) use diff::{changes_of, unified, version_bytes};
+pub(super) use glance::Glance;
+pub(super) use log::version_entries;
+pub(super) use plan::of as planned;
+pub(super) use publish::{Basis, publish_quietly, write};
+pub(super) use published::described;
 
 /// Does what is asked at a desk.
 pub fn fleet(global: &Global, args: &FleetArgs, console: Console) -> Result<u8, Failure> {
@@ -32,7 +41,11 @@ pub fn fleet(global: &Global, args: &FleetArgs, console: Console) -> Result<u8, 
         )
         .hint("name the bucket with --fleet, and the desk's settings with --desk"));
     }
-    let mut desk = Desk::open(args, console)?;
+    let mut desk = Desk::open(
+        &args.at,
+        matches!(args.command, FleetCommand::Init { .. }),
+        console,
+    )?;
     place::block_on(async {
         match &args.command {
             FleetCommand::Init { .. } => {}
@@ -51,6 +64,7 @@ async fn run(desk: &Desk, command: &FleetCommand) -> Result<u8, Failure> {
             document,
             signing_key,
         } => init::init(desk, name, document.as_deref(), signing_key).await,
+        FleetCommand::Status { wanted } => status::status(desk, wanted).await,
         FleetCommand::Get { file } => verify::get(desk, file.as_deref()).await,
         FleetCommand::Edit { how } => edit::edit(desk, how).await,
         FleetCommand::Validate { file } => verify::validate(desk, file).await,

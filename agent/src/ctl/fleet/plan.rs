@@ -29,7 +29,7 @@ pub(super) async fn plan(desk: &Desk, file: &Path, platform: FamilyName) -> Resu
 }
 
 /// A plan for all servers.
-pub(super) fn of(
+pub(in crate::ctl) fn of(
     name: &str,
     document: Document,
     before: Option<Document>,

@@ -38,7 +38,7 @@ struct PublishedOutput<'a> {
 
 /// Why a document is published that is not simply the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Basis {
+pub(in crate::ctl) enum Basis {
     /// It was edited from the version that its own text names.
     ItsVersion,
     /// Its version says nothing.
@@ -116,7 +116,7 @@ pub(super) async fn publish(
 }
 
 /// Publishes a document and prints nothing but messages; returns which it was.
-pub(super) async fn publish_quietly(
+pub(in crate::ctl) async fn publish_quietly(
     desk: &Desk,
     name: &str,
     bytes: &[u8],
@@ -229,7 +229,7 @@ fn said_enough(desk: &Desk, signed: &Next, file: &Path) {
 }
 
 /// A file that a person named, replaced whole.
-pub(super) fn write(file: &Path, text: &str) -> Result<(), Failure> {
+pub(in crate::ctl) fn write(file: &Path, text: &str) -> Result<(), Failure> {
     let absolute = std::path::absolute(file)
         .map_err(|error| Failure::because(format!("cannot write {}", file.display()), error))?;
     Files::new(Root::machine()).write(&absolute, text.as_bytes(), MODE)?;

@@ -10,20 +10,23 @@ use crate::report::text;
 use crate::settings::Trust;
 
 /// An object of the bucket that is a document.
-pub(super) struct Published {
-    pub(super) bytes: Vec<u8>,
-    pub(super) tag: Tag,
+pub(in crate::ctl) struct Published {
+    pub(in crate::ctl) bytes: Vec<u8>,
+    pub(in crate::ctl) tag: Tag,
     /// What it says and who signed it; or why it is no document to go by.
-    pub(super) document: Result<Document, Refused>,
+    pub(in crate::ctl) document: Result<Document, Refused>,
 }
 
 /// The key of a version.
-pub(super) fn version_key(version: u64) -> String {
+pub(in crate::ctl) fn version_key(version: u64) -> String {
     format!("versions/{version}.json")
 }
 
 /// Gets an object; `None` where there is none.
-pub(super) async fn get(bucket: &Bucket, key: &str) -> Result<Option<(Vec<u8>, Tag)>, Failure> {
+pub(in crate::ctl) async fn get(
+    bucket: &Bucket,
+    key: &str,
+) -> Result<Option<(Vec<u8>, Tag)>, Failure> {
     match bucket.get(key, None, LIMIT).await {
         Ok(Fetched::Object { bytes, tag }) => Ok(Some((bytes, tag))),
         // Only an answer to a tag could say so, and none was given.
@@ -34,7 +37,7 @@ pub(super) async fn get(bucket: &Bucket, key: &str) -> Result<Option<(Vec<u8>, T
 }
 
 /// An error of the bucket, for a person at a desk.
-pub(super) fn told(error: BucketError) -> Failure {
+pub(in crate::ctl) fn told(error: BucketError) -> Failure {
     let hint = match error.kind {
         BucketErrorKind::MissingBucket => "create it, or correct `fleet`",
         BucketErrorKind::Denied => {
@@ -51,12 +54,15 @@ pub(super) fn told(error: BucketError) -> Failure {
 
 impl Published {
     /// The document that is published now.
-    pub(super) async fn now(bucket: &Bucket, trust: &Trust) -> Result<Option<Self>, Failure> {
+    pub(in crate::ctl) async fn now(
+        bucket: &Bucket,
+        trust: &Trust,
+    ) -> Result<Option<Self>, Failure> {
         Self::at(bucket, KEY, trust).await
     }
 
     /// The document under a key. It was accepted when it was published: rules that came later do not count.
-    pub(super) async fn at(
+    pub(in crate::ctl) async fn at(
         bucket: &Bucket,
         key: &str,
         trust: &Trust,
@@ -68,8 +74,26 @@ impl Published {
         }))
     }
 
+    /// The document that is published now, read only if it is another one than this; `None`: there is none any more.
+    pub(in crate::ctl) async fn again(
+        self,
+        bucket: &Bucket,
+        trust: &Trust,
+    ) -> Result<Option<Self>, Failure> {
+        match bucket.get(KEY, Some(&self.tag), LIMIT).await {
+            Ok(Fetched::Unchanged) => Ok(Some(self)),
+            Ok(Fetched::Object { bytes, tag }) => Ok(Some(Self {
+                document: Document::read_accepted_trusted(&bytes, trust),
+                bytes,
+                tag,
+            })),
+            Err(error) if error.kind == BucketErrorKind::Missing => Ok(None),
+            Err(error) => Err(told(error)),
+        }
+    }
+
     /// The document, which must be one that machines take.
-    pub(super) fn good(&self, what: &str) -> Result<&Document, Failure> {
+    pub(in crate::ctl) fn good(&self, what: &str) -> Result<&Document, Failure> {
         self.document.as_ref().map_err(|refused| {
             Failure::new(format!("{what} is none that machines take"))
                 .hint(refused.reasons().join("\n"))
@@ -78,7 +102,7 @@ impl Published {
 }
 
 /// `version 42, signed by alice`.
-pub(super) fn described(version: u64, signers: &[KeyName]) -> String {
+pub(in crate::ctl) fn described(version: u64, signers: &[KeyName]) -> String {
     match text::signed_by(signers) {
         Some(signed) => format!("version {version}, {signed}"),
         None => format!("version {version}"),
@@ -87,7 +111,7 @@ pub(super) fn described(version: u64, signers: &[KeyName]) -> String {
 
 impl Desk {
     /// The document that is published now, which must be one that machines take.
-    pub(super) async fn published(&self) -> Result<Published, Failure> {
+    pub(in crate::ctl) async fn published(&self) -> Result<Published, Failure> {
         let bucket = self.bucket().await?;
         let published = Published::now(&bucket, self.trust()?).await?;
         let published = published.ok_or_else(|| {

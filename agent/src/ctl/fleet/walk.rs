@@ -7,7 +7,7 @@ use crate::fleet::signing::{Generation, Trust};
 
 impl Desk {
     /// Finds who signs now, as machines do: from the keys of the settings, one `trust/N.json` after the other.
-    pub(super) async fn walk(&mut self) -> Result<(), Failure> {
+    pub(in crate::ctl) async fn walk(&mut self) -> Result<(), Failure> {
         let bucket = self.bucket().await?;
         while let Some(Trust::Keys(keyring)) = &self.settings.trust {
             let number = self.trust_number().saturating_add(1);
