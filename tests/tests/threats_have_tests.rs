@@ -19,11 +19,11 @@ fn tests_below(dir: &Path, found: &mut BTreeSet<String>) {
                 let function = line.strip_prefix("async ").unwrap_or(line);
                 if line == "#[test]" || line.starts_with("#[tokio::test") {
                     is_test = true;
-                } else if let Some(rest) = function.strip_prefix("fn ") {
-                    if std::mem::take(&mut is_test) {
-                        let name = rest.split('(').next().unwrap_or_default();
-                        found.insert(name.to_owned());
-                    }
+                } else if let Some(rest) = function.strip_prefix("fn ")
+                    && std::mem::take(&mut is_test)
+                {
+                    let name = rest.split('(').next().unwrap_or_default();
+                    found.insert(name.to_owned());
                 }
             }
         }
