@@ -105,16 +105,13 @@ mod tests {
     #[test]
     fn products_and_roles_that_go_from_most_servers_count_too() {
         let none = r#""roles": ["web"], "products": []"#;
-        let gone = fleet(&vec![none; 5], "");
+        let gone = fleet(&[none; 5], "");
         assert!(sweeping(&all(5), &gone).is_some());
         let other = r#""roles": [], "products": ["shop"]"#;
-        let renamed = fleet(&vec![other; 5], r#""shop": {}"#);
+        let renamed = fleet(&[other; 5], r#""shop": {}"#);
         assert!(sweeping(&all(5), &renamed).is_some());
         // One of three parts.
         let one = r#""roles": ["web"], "products": ["shop"]"#;
-        assert_eq!(
-            sweeping(&all(5), &fleet(&vec![one; 5], r#""shop": {}"#)),
-            None
-        );
+        assert_eq!(sweeping(&all(5), &fleet(&[one; 5], r#""shop": {}"#)), None);
     }
 }
