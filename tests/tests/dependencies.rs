@@ -37,6 +37,10 @@ fn strings<'t>(rules: &'t toml::Table, section: &str, list: &str, field: &str) -
 }
 
 /// All crates that some program or test of this workspace is made of.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo reads what is on the disk, and asks no network"
+)]
 fn crates() -> Vec<Crate> {
     // Not `cargo metadata`: that lists what optional features would bring, too.
     let output = Command::new(env!("CARGO"))
