@@ -60,6 +60,25 @@ impl std::fmt::Display for CommandLine {
     }
 }
 
+/// The same command, which gives way to whatever else wants the processor or the disk.
+pub fn in_the_background(line: CommandLine) -> CommandLine {
+    const WAYS: [&[&str]; 2] = [
+        &["/usr/bin/nice", "-n", "19"],
+        // As the last of those who are served, so that it comes to its end; what cannot be set is left.
+        &["/usr/bin/ionice", "-c", "2", "-n", "7", "-t"],
+    ];
+    let there = |way: &&[&str]| {
+        let program = way.first().copied().unwrap_or_default();
+        std::path::Path::new(program).exists()
+    };
+    let before = WAYS.iter().copied().filter(there).flatten();
+    let argv = before.map(|&word| word.to_owned()).chain(line.argv);
+    CommandLine {
+        argv: argv.collect(),
+        deadline_ms: line.deadline_ms,
+    }
+}
+
 /// What a command that ended by itself, in time, left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {

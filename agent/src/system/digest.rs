@@ -25,6 +25,11 @@ impl Sha256 {
         self.0.update(piece);
     }
 
+    /// The digest of all pieces.
+    pub fn finish(self) -> [u8; SHA256_OUTPUT_LEN] {
+        copied(&self.0.finish())
+    }
+
     /// The digest of all pieces: 64 lower-case hexadecimal digits.
     pub fn finish_hex(self) -> String {
         hex::encode(self.0.finish())
@@ -33,14 +38,15 @@ impl Sha256 {
 
 /// SHA-256 of `bytes`.
 pub fn sha256(bytes: &[u8]) -> [u8; SHA256_OUTPUT_LEN] {
-    let mut digest = [0; SHA256_OUTPUT_LEN];
-    for (to, from) in digest
-        .iter_mut()
-        .zip(digest::digest(&SHA256, bytes).as_ref())
-    {
+    copied(&digest::digest(&SHA256, bytes))
+}
+
+fn copied(digest: &digest::Digest) -> [u8; SHA256_OUTPUT_LEN] {
+    let mut bytes = [0; SHA256_OUTPUT_LEN];
+    for (to, from) in bytes.iter_mut().zip(digest.as_ref()) {
         *to = *from;
     }
-    digest
+    bytes
 }
 
 /// SHA-256 of `bytes`: 64 lower-case hexadecimal digits.

@@ -44,6 +44,31 @@ pub async fn run(command: &CommandLine, environment: &[&str]) -> Result<Output, 
     command::run(&CommandLine { argv, deadline_ms }).await
 }
 
+/// The same command as a child in a scope of its own, with so much memory at most, in bytes: not out of the unit's allowance.
+/// Where this process is in no unit's sandbox, it is the command as it is.
+pub fn in_scope(line: CommandLine, memory: u64) -> CommandLine {
+    let is_confined = prctl::get_no_new_privs().unwrap_or(false);
+    if is_confined && Path::new(SYSTEMD).exists() {
+        as_scope(line, memory)
+    } else {
+        line
+    }
+}
+
+/// `systemd-run` becomes the command: it stays our child, within the sandbox.
+fn as_scope(line: CommandLine, memory: u64) -> CommandLine {
+    let mut argv = [SYSTEMD_RUN, "--quiet", "--scope"]
+        .map(str::to_owned)
+        .to_vec();
+    argv.push(format!("--property=MemoryMax={memory}"));
+    argv.push("--".to_owned());
+    argv.extend(line.argv);
+    CommandLine {
+        argv,
+        deadline_ms: line.deadline_ms,
+    }
+}
+
 fn as_unit(command: &CommandLine, environment: &[&str]) -> CommandLine {
     let deadline = Duration::from_millis(command.deadline_ms);
     let mut argv: Vec<String> = [SYSTEMD_RUN, "--quiet", "--pipe", "--wait", "--collect"]
@@ -83,6 +108,14 @@ mod tests {
         let unit = as_unit(&command, &["DEBIAN_FRONTEND=noninteractive"]);
         insta::assert_snapshot!(unit.to_string(), @"/usr/bin/systemd-run --quiet --pipe --wait --collect --property=RuntimeMaxSec=60 --setenv=PATH=/usr/sbin:/usr/bin:/sbin:/bin --setenv=LANG=C.UTF-8 --setenv=LC_ALL=C --setenv=DEBIAN_FRONTEND=noninteractive -- /usr/sbin/usermod --comment a $$HOME b deploy");
         assert_eq!(unit.deadline_ms, 70_000);
+    }
+
+    #[test]
+    fn a_scope_changes_no_word_of_the_command() {
+        let line = CommandLine::new(["/usr/bin/env", "a $HOME b"], Duration::from_mins(1));
+        let scope = as_scope(line, 1 << 30);
+        insta::assert_snapshot!(scope.to_string(), @"/usr/bin/systemd-run --quiet --scope --property=MemoryMax=1073741824 -- /usr/bin/env a $HOME b");
+        assert_eq!(scope.deadline_ms, 60_000);
     }
 
     #[tokio::test]

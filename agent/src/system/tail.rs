@@ -42,6 +42,19 @@ impl Tail {
     }
 }
 
+/// The last bytes of a log. Nothing where it cannot be read.
+pub fn last(path: &Path, bytes: u64) -> String {
+    let read = || {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(bytes)))?;
+        let mut end = Vec::new();
+        file.take(bytes).read_to_end(&mut end)?;
+        Ok::<_, std::io::Error>(String::from_utf8_lossy(&end).into_owned())
+    };
+    read().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

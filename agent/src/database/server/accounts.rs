@@ -40,36 +40,51 @@ pub(super) async fn copy(
         let drop = format!("DROP {kind} {}", account.quoted_name());
         to.tell(&Statement::new(drop), patience).await?;
     }
-    let wanted = list(from, ours, patience).await?;
-    for account in &wanted {
-        let make = if account.role {
-            Statement::new(format!("CREATE ROLE {}", account.quoted_name()))
-        } else {
-            let question = format!("SHOW CREATE USER {}", account.quoted_name());
-            let rows = from.ask(&Statement::new(question), patience).await?;
-            let Some(sql) = rows.first().and_then(super::Row::only) else {
-                continue;
-            };
-            hidden(sql, account)
-        };
-        to.tell(&make, patience).await?;
-    }
-    // Last: a grant may be of a role.
-    for account in &wanted {
-        let question = format!("SHOW GRANTS FOR {}", account.quoted_name());
-        let rows = from.ask(&Statement::new(question), patience).await?;
-        for sql in rows.iter().filter_map(super::Row::only) {
-            to.tell(&hidden(sql, account), patience).await?;
+    for (account, statements) in statements(from, ours, patience).await? {
+        for sql in statements {
+            to.tell(&hidden(&sql, &account), patience).await?;
         }
     }
     Ok(())
 }
 
+/// The statements that make the accounts and roles at `from` anew, account by account, in an order in which they can be run.
+/// Without the system's accounts and those of the users named in `ours`.
+pub(in crate::database) async fn statements(
+    from: &Session,
+    ours: &[&str],
+    patience: Duration,
+) -> Result<Vec<(String, Vec<String>)>, ServerError> {
+    let wanted = list(from, ours, patience).await?;
+    let mut all = Vec::new();
+    for account in &wanted {
+        let name = account.quoted_name();
+        let make = if account.role {
+            Some(format!("CREATE ROLE {name}"))
+        } else {
+            let question = format!("SHOW CREATE USER {name}");
+            let rows = from.ask(&Statement::new(question), patience).await?;
+            let sql = rows.first().and_then(super::Row::only);
+            sql.map(str::to_owned)
+        };
+        all.push((name, make.into_iter().collect()));
+    }
+    // Last: a grant may be of a role.
+    for account in &wanted {
+        let name = account.quoted_name();
+        let question = format!("SHOW GRANTS FOR {name}");
+        let rows = from.ask(&Statement::new(question), patience).await?;
+        let grants = rows.iter().filter_map(super::Row::only).map(str::to_owned);
+        all.push((name, grants.collect()));
+    }
+    Ok(all)
+}
+
 /// A statement that may hold a password's digest.
-fn hidden(sql: &str, account: &ServerAccount) -> Statement {
+pub(in crate::database) fn hidden(sql: &str, account: &str) -> Statement {
     Statement::secret(
         sql.to_owned(),
-        format!("the account {} as its source has it", account.quoted_name()),
+        format!("the account {account} as its source has it"),
     )
 }
 

@@ -16,10 +16,11 @@
 //! It decides nothing: what is done when stands in `protocol`. Whatever it refuses, it refuses because the server's own
 //! behaviour would lose or mix transactions; the error says what a person can do.
 
-mod accounts;
+pub(in crate::database) mod accounts;
 pub mod audit;
 pub mod credentials;
 mod dialect;
+pub(in crate::database) mod dump;
 mod error;
 pub mod idle_writes;
 mod instance;

@@ -9,34 +9,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::super::gtid::{Containment, Flavour, Gtids};
-use super::credentials::Account;
 use super::dialect::{Source, quoted};
+use super::dump::{
+    HEAD, LONG, OWN_SCHEMAS, client, coordinates, dump, head, names, not_of_one_moment, secret,
+    ticked,
+};
 use super::error::ServerError;
 use super::instance::Server;
 use super::observation::{Observation, ThreadState};
-use super::session::{Place, Session, Statement, Target};
-use crate::system::command::{CommandError, CommandLine, End, Running};
+use super::session::{Session, Statement};
+use crate::system::command::{CommandError, End, Running};
 use crate::system::disk;
 
 /// One statement, where nothing large is done.
 const SHORT: Duration = Duration::from_secs(10);
-/// One statement that may be long, and one step of a copy without any progress.
-const LONG: Duration = Duration::from_mins(10);
-/// So much of a dump is looked through for its position.
-const HEAD: usize = 64 * 1024;
 /// Room that is left beside the data: logs.
 const SPARE: u64 = 256 * 1024 * 1024;
 
 /// What a source's account needs for a copy, beside what it has for replication.
 const RIGHTS: [&str; 4] = ["SELECT", "SHOW VIEW", "TRIGGER", "EVENT"];
-
-/// What is each server's own, and no part of a copy.
-pub(super) const OWN_SCHEMAS: &str =
-    "'mysql', 'information_schema', 'performance_schema', 'sys', 'agentd_local'";
-
-/// The tools, by their new names and the old ones.
-const DUMP: [&str; 2] = ["/usr/bin/mariadb-dump", "/usr/bin/mysqldump"];
-const CLIENT: [&str; 2] = ["/usr/bin/mariadb", "/usr/bin/mysql"];
 
 /// How far a copy is, for whoever looks.
 #[derive(Debug, Default)]
@@ -149,13 +140,7 @@ impl Server {
                 lacks.join(", ")
             ));
         }
-        let others = names(
-            session,
-            "CONCAT(TABLE_SCHEMA, '.', TABLE_NAME)",
-            "TABLES",
-            "TABLE_TYPE = 'BASE TABLE' AND COALESCE(ENGINE, '') <> 'InnoDB'",
-        )
-        .await?;
+        let others = not_of_one_moment(session).await?;
         if !others.is_empty() {
             return refuse(format!(
                 "what is not in InnoDB cannot be copied as of one moment while it is written: {}; copy it with \
@@ -202,18 +187,19 @@ impl Server {
         progress: &Progress,
     ) -> Result<(), ReseedError> {
         let databases = names(there, "SCHEMA_NAME", "SCHEMATA", "TRUE").await?;
-        let line = dump(upstream.admin().place(), &databases)?;
-        let secret = secret(&upstream.admin().place().account);
-        let mut dump = Running::start(line, End::Output, secret).map_err(ReseedError::Dump)?;
-        let head = head(&mut dump).await?;
+        let line =
+            dump(upstream.admin().place(), &databases, true).map_err(ReseedError::Refused)?;
+        let of_upstream = secret(&upstream.admin().place().account);
+        let mut dump = Running::start(line, End::Output, of_upstream).map_err(ReseedError::Dump)?;
+        let head = head(&mut dump).await.map_err(ReseedError::Dump)?;
         let position = position(upstream, &head).await?;
         // It reads; from here on this server is changed.
         let quiet = self.quiet();
         let scheduler = self.empty(&quiet).await?;
         let place = self.admin().place();
-        let line = client(place)?;
-        let secret = self::secret(&place.account);
-        let mut client = Running::start(line, End::Input, secret).map_err(ReseedError::Copy)?;
+        let line = client(place).map_err(ReseedError::Refused)?;
+        let own = secret(&place.account);
+        let mut client = Running::start(line, End::Input, own).map_err(ReseedError::Copy)?;
         let total = progress.get().map_or(1, |(_, total)| total);
         let mut done = 0;
         let mut chunk = head;
@@ -297,170 +283,22 @@ impl Server {
     }
 }
 
-/// The names in a table of `information_schema`, without what is each server's own.
-async fn names(
-    session: &Session,
-    column: &str,
-    table: &str,
-    condition: &str,
-) -> Result<Vec<String>, ServerError> {
-    let schema = if table == "SCHEMATA" {
-        "SCHEMA_NAME"
-    } else {
-        "TABLE_SCHEMA"
-    };
-    let question = Statement::new(format!(
-        "SELECT {column} AS name FROM information_schema.{table} WHERE {schema} NOT IN ({OWN_SCHEMAS}) AND {condition} \
-         ORDER BY 1"
-    ));
-    let rows = session.ask(&question, LONG).await?;
-    let names = rows.iter().filter_map(|row| row.get("name"));
-    Ok(names.map(str::to_owned).collect())
-}
-
-/// A name as statements have it.
-pub(super) fn ticked(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
-}
-
-fn tool(names: [&str; 2]) -> Result<String, ReseedError> {
-    let found = names.into_iter().find(|path| Path::new(path).exists());
-    found
-        .map(str::to_owned)
-        .ok_or_else(|| ReseedError::Refused(format!("neither {} is there", names.join(" nor "))))
-}
-
-fn secret(account: &Account) -> Option<(&str, &str)> {
-    let password = account.password.reveal();
-    (!password.is_empty()).then_some(("MYSQL_PWD", password))
-}
-
-/// How a tool reaches a server. No option file of the machine has a say.
-fn reach(place: &Place) -> Vec<String> {
-    let mut words = vec!["--no-defaults".to_owned()];
-    match &place.target {
-        Target::Socket(path) => {
-            words.push("--protocol=socket".to_owned());
-            words.push(format!("--socket={}", path.display()));
-        }
-        Target::Tcp(address) => {
-            words.push("--protocol=tcp".to_owned());
-            words.push(format!("--host={}", address.ip()));
-            words.push(format!("--port={}", address.port()));
-            if let Some(tls) = &place.tls {
-                // Servers are known by address, which database certificates rarely name.
-                words.push(format!("--ssl-ca={}", tls.ca.display()));
-                words.push("--ssl".to_owned());
-                words.push("--skip-ssl-verify-server-cert".to_owned());
-            }
-        }
-    }
-    words.push(format!("--user={}", place.account.user));
-    words.push("--default-character-set=utf8mb4".to_owned());
-    words.push("--max-allowed-packet=1G".to_owned());
-    words
-}
-
-fn dump(place: &Place, databases: &[String]) -> Result<CommandLine, ReseedError> {
-    if databases.is_empty() {
-        return Err(ReseedError::Refused(
-            "the master has no databases: there is nothing to copy".to_owned(),
-        ));
-    }
-    let mut words = vec![tool(DUMP)?];
-    words.extend(reach(place));
-    let how = [
-        "--single-transaction",
-        "--quick",
-        "--master-data=2",
-        "--routines",
-        "--triggers",
-        "--events",
-        "--hex-blob",
-        "--databases",
-        "--",
-    ];
-    words.extend(how.map(str::to_owned));
-    words.extend(databases.iter().cloned());
-    Ok(CommandLine::new(words, LONG))
-}
-
-fn client(place: &Place) -> Result<CommandLine, ReseedError> {
-    let mut words = vec![tool(CLIENT)?];
-    words.extend(reach(place));
-    let how = [
-        "--batch",
-        // Or it would change line ends within routines.
-        "--binary-mode",
-        "--init-command=SET SESSION sql_log_bin = 0",
-    ];
-    words.extend(how.map(str::to_owned));
-    Ok(CommandLine::new(words, LONG))
-}
-
-/// The beginning of a dump, up to the place in the binary log at which it was made.
-async fn head(dump: &mut Running) -> Result<Vec<u8>, ReseedError> {
-    let mut head = Vec::new();
-    let mut chunk = vec![0; HEAD];
-    loop {
-        let count = dump.read(&mut chunk).await.map_err(ReseedError::Dump)?;
-        head.extend(chunk.iter().take(count));
-        if count == 0 || head.len() > HEAD || coordinates(&head).is_some() {
-            return Ok(head);
-        }
-    }
-}
-
-/// The binary log's file and offset at which a dump was made, from its beginning.
-fn coordinates(head: &[u8]) -> Option<(String, u64)> {
-    let text = String::from_utf8_lossy(head);
-    let after = |mark: &str| text.split_once(mark).map(|(_, rest)| rest.to_owned());
-    let rest = after("\n-- CHANGE MASTER TO MASTER_LOG_FILE='")?;
-    let (file, rest) = rest.split_once("', MASTER_LOG_POS=")?;
-    let (offset, _) = rest.split_once(';')?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    let is_name = !file.is_empty() && file.chars().all(plain);
-    is_name
-        .then(|| offset.parse().ok())?
-        .map(|offset| (file.to_owned(), offset))
-}
-
 /// The position at which a dump was made.
 async fn position(upstream: &Server, head: &[u8]) -> Result<Gtids, ReseedError> {
-    let Some((file, offset)) = coordinates(head) else {
+    let Some(place) = coordinates(head) else {
         return Err(ReseedError::Refused(
             "the dump does not say at which place of the binary log it was made".to_owned(),
         ));
     };
-    let question = Statement::new(format!(
-        "SELECT BINLOG_GTID_POS('{file}', {offset}) AS position"
-    ));
-    let rows = upstream.observer().ask(&question, SHORT).await?;
-    let text = rows.first().and_then(|row| row.get("position"));
-    let position = text.and_then(|text| Gtids::parse(Flavour::MariaDb, text).ok());
+    let position = upstream.position_at(&place).await?;
     position
         .filter(|position| !position.is_empty())
         .ok_or_else(|| {
             ReseedError::Refused(format!(
-                "{} does not tell its position at {file}:{offset}",
-                upstream.name()
+                "{} does not tell its position at {}:{}",
+                upstream.name(),
+                place.file,
+                place.offset
             ))
         })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_dump_says_where_it_was_made() {
-        let head = b"-- MariaDB dump\n-- CHANGE MASTER TO MASTER_USE_GTID=slave_pos;\n\n--\n\
-            \n-- CHANGE MASTER TO MASTER_LOG_FILE='binlog.000003', MASTER_LOG_POS=3491;\n\nCREATE";
-        assert_eq!(coordinates(head), Some(("binlog.000003".to_owned(), 3491)));
-        let cut = b"\n-- CHANGE MASTER TO MASTER_LOG_FILE='binlog.000003', MASTER_LOG_POS=34";
-        assert_eq!(coordinates(cut), None);
-        let evil = b"\n-- CHANGE MASTER TO MASTER_LOG_FILE='b', 1); DROP', MASTER_LOG_POS=34;";
-        assert_eq!(coordinates(evil), None);
-        assert_eq!(ticked("a`b"), "`a``b`");
-    }
 }

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use super::super::gtid::Flavour;
 use super::dialect::quoted;
+use super::dump::ticked;
 use super::error::ServerError;
 use super::instance::Server;
-use super::reseed::ticked;
 use super::session::{Row, Statement};
 
 /// The list. A row each, so that only what changes is logged.

@@ -98,6 +98,11 @@ impl Running {
         }
     }
 
+    /// Whether it has ended, well or not, as far as is known without waiting.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Closes our end of it and waits until it has ended well.
     pub async fn finish(mut self) -> Result<(), CommandError> {
         self.stdin = None;
