@@ -361,8 +361,20 @@ pub struct Database {
 pub struct Snapshots {
     /// The snapshot server.
     pub server: Name,
-    /// The time between two snapshots.
+    /// The time between two snapshots, a minute at least.
     pub every: Span,
+    /// The time between two drills, each of which restores the newest snapshot into a server of its own and compares
+    /// (default: 1h).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prove: Option<Span>,
+    /// Which snapshots are kept: one of each stretch of the first length for the second one (default: of 15m for 1d, 1h for 7d,
+    /// 1d for 5w, 30d for 1y).
+    #[serde(
+        default,
+        deserialize_with = "strict::map",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub keep: BTreeMap<Span, Span>,
 }
 
 /// Host names in `/etc/hosts` that follow a database's roles.

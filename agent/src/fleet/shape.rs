@@ -139,8 +139,8 @@ object!(Database,
     later: []);
 object!(Snapshots,
     required: [server, every],
-    optional: [],
-    later: []);
+    optional: [prove, keep],
+    later: ["archive"]);
 object!(Aliases,
     required: [],
     optional: [master, replica],

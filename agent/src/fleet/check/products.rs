@@ -1,12 +1,13 @@
 //! Products, each by itself: its database and the names that follow it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::dns::DnsNames;
 use super::sites::Claims;
 use super::{Check, PRODUCTS, RESERVED_HOSTS, SERVERS};
 use crate::fleet::bundle::Bundle;
-use crate::fleet::model::{Aliases, Database, Product, ServerState};
+use crate::fleet::model::{Aliases, Database, Product, ServerState, Snapshots};
 use crate::fleet::names::{HostAlias, Name};
 use crate::fleet::pointer::Place;
 
@@ -99,6 +100,7 @@ impl<'f> Check<'f> {
         }
         if let Some(snapshots) = &database.snapshots {
             let snapshot = at.then("snapshots");
+            self.snapshot_times(snapshots, &snapshot);
             let at = snapshot.then("server");
             let server = &snapshots.server;
             self.database_server(product, server, &at);
@@ -111,6 +113,29 @@ impl<'f> Check<'f> {
             }
         }
         self.aliases(&database.aliases, &at.then("aliases"));
+    }
+
+    fn snapshot_times(&mut self, snapshots: &Snapshots, at: &Place<'_>) {
+        let least = Duration::from_mins(1);
+        let times = [("every", Some(snapshots.every)), ("prove", snapshots.prove)];
+        for (name, span) in times {
+            let place = at.then(name);
+            if let Some(span) = span.filter(|span| span.duration() < least)
+                && !self.findings.is_doubtful(&place)
+            {
+                self.findings
+                    .add(&place, || format!("expected 1m or more; found {span}"));
+            }
+        }
+        let keep = at.then("keep");
+        for (stretch, long) in &snapshots.keep {
+            if long.duration() < stretch.duration() {
+                let stretch = stretch.to_string();
+                self.findings.add(&keep.then(&stretch), || {
+                    format!("one of each {stretch} is to be kept for {long}, which is shorter")
+                });
+            }
+        }
     }
 
     fn database_server(&mut self, product: &Name, name: &Name, at: &Place<'_>) {

@@ -676,7 +676,7 @@ fn lengths_of_time() {
             "-1s",
             "+1s",
             "01s",
-            "1w",
+            "1W",
             "15 m",
             "367d",
             "99999999999999999999d",
@@ -685,6 +685,9 @@ fn lengths_of_time() {
     );
     assert_eq!("90s".parse::<Span>().unwrap().to_string(), "90s");
     assert_eq!("7200s".parse::<Span>().unwrap().to_string(), "2h");
+    assert_eq!("5w".parse::<Span>().unwrap().to_string(), "35d");
+    assert_eq!("1y".parse::<Span>().unwrap().to_string(), "365d");
+    assert!("2y".parse::<Span>().is_err());
 }
 
 #[test]
@@ -772,7 +775,7 @@ proptest! {
         any in ".{0,12}",
         name in "[-a-z0-9.\n]{0,8}",
         path in "/?[a./%\n]{0,8}",
-        amount in "[-+0-9.]{0,4}[MGsmhd ]{0,2}",
+        amount in "[-+0-9.]{0,4}[MGsmhdwy ]{0,2}",
         network in "[0-9a-f.:]{0,9}(/[0-9]{0,3})?",
         moment in "20[0-9]{2}-[01][0-9]-[0-3][0-9][Tt ][0-2][0-9]:[0-5][0-9](:[0-5][0-9])?[.0-9]{0,2}[Zz+0:]{0,6}",
     ) {

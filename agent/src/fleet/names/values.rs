@@ -148,7 +148,7 @@ impl fmt::Display for ByteSize {
 
 text_form!(ByteSize, pattern: "^[1-9][0-9]{0,6}[MG]$", expected: "an amount of memory such as 64M or 2G (at most 1024G)");
 
-/// A length of time in whole seconds, written `30s`, `15m`, `2h` or `7d`.
+/// A length of time in whole seconds, written `30s`, `15m`, `2h`, `7d`, `5w` or `1y`, which is 365 days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
     secs: u64,
@@ -173,6 +173,8 @@ impl FromStr for Span {
             "m" => 60,
             "h" => 3_600,
             "d" => 86_400,
+            "w" => 7 * 86_400,
+            "y" => 365 * 86_400,
             _ => return Err(Self::wrong()),
         };
         if digits.starts_with('0') || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -203,7 +205,7 @@ impl fmt::Display for Span {
     }
 }
 
-text_form!(Span, pattern: "^[1-9][0-9]*[smhd]$", expected: "a length of time such as 30s, 15m, 2h or 7d (at most 366d)");
+text_form!(Span, pattern: "^[1-9][0-9]*[smhdwy]$", expected: "a length of time such as 30s, 15m, 2h or 7d (at most 366d)");
 
 /// A moment in UTC, written as RFC 3339 has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
