@@ -7,10 +7,17 @@ use super::mistakes::Mistakes;
 use super::section::Section;
 use super::timing::Timing;
 use super::values::Span;
-use crate::fleet::names::AbsolutePath;
+use crate::fleet::names::{AbsolutePath, ByteSize, UserName};
 
 /// No machine's clock runs so wrong: the share by which its rate may be off.
 const WORST_CLOCK: f64 = 0.2;
+
+fn bytes(size: ByteSize) -> u64 {
+    u64::from(size.mebibytes()) << 20
+}
+
+/// The smallest buffer pool that the server takes, in bytes.
+const LEAST_MEMORY: u64 = 8 * 1024 * 1024;
 
 /// How this box takes part in keeping its products' databases.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +42,38 @@ pub struct DatabaseSettings {
     pub max_lost: u64,
     /// How much longer than the first candidate each further one waits.
     pub second_wait: Duration,
+    /// How snapshots are taken, where this box takes them.
+    pub snapshots: SnapshotSettings,
+}
+
+/// How snapshots are taken and drills are made. When, and of what, the document says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotSettings {
+    /// A server that is farther behind its master takes none.
+    pub max_lag: Duration,
+    /// So many bytes a second at most go into the bucket; `None`: as many as there is room for.
+    pub upload_limit: Option<u64>,
+    /// Where drills restore to.
+    pub drill_dir: PathBuf,
+    /// The account that the drills' servers run as; `None`: `mysql`, where there is one.
+    pub drill_account: Option<String>,
+    /// The buffer pool of the drills' servers, in bytes.
+    pub drill_memory: u64,
+    /// A drill that takes longer is given up.
+    pub drill_timeout: Duration,
+}
+
+impl Default for SnapshotSettings {
+    fn default() -> Self {
+        Self {
+            max_lag: Duration::from_mins(5),
+            upload_limit: None,
+            drill_dir: PathBuf::from("/var/lib/agentd-drills"),
+            drill_account: None,
+            drill_memory: 128 * 1024 * 1024,
+            drill_timeout: Duration::from_hours(6),
+        }
+    }
 }
 
 /// The times of the protocol.
@@ -139,6 +178,49 @@ pub(super) struct Said {
     cooldown: Option<Span<0, 86_400_000>>,
     max_lost: Option<usize>,
     second_wait: Option<Span<0, 600_000>>,
+    snapshots: SaidOfSnapshots,
+}
+
+/// What it says of snapshots.
+#[derive(Debug, Default)]
+struct SaidOfSnapshots {
+    max_lag: Option<Span<1000, 86_400_000>>,
+    upload_limit: Option<ByteSize>,
+    drill_dir: Option<AbsolutePath>,
+    drill_account: Option<UserName>,
+    drill_memory: Option<ByteSize>,
+    drill_timeout: Option<Span<60_000, 604_800_000>>,
+}
+
+impl SaidOfSnapshots {
+    fn read(section: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Self {
+        Self {
+            max_lag: section.parsed("snapshot_max_lag", mistakes),
+            upload_limit: section.parsed("snapshot_upload_limit", mistakes),
+            drill_dir: section.parsed("drill_dir", mistakes),
+            drill_account: section.parsed("drill_account", mistakes),
+            drill_memory: section.parsed("drill_memory", mistakes),
+            drill_timeout: section.parsed("drill_timeout", mistakes),
+        }
+    }
+
+    fn complete(self) -> SnapshotSettings {
+        let usual = SnapshotSettings::default();
+        let path = |path: AbsolutePath| PathBuf::from(path.as_str());
+        SnapshotSettings {
+            max_lag: self.max_lag.map_or(usual.max_lag, |span| span.0),
+            upload_limit: self.upload_limit.map(bytes),
+            drill_dir: self.drill_dir.map_or(usual.drill_dir, path),
+            drill_account: self.drill_account.map(|name| name.to_string()),
+            // Less is no server.
+            drill_memory: self
+                .drill_memory
+                .map_or(usual.drill_memory, |size| bytes(size).max(LEAST_MEMORY)),
+            drill_timeout: self
+                .drill_timeout
+                .map_or(usual.drill_timeout, |span| span.0),
+        }
+    }
 }
 
 impl Said {
@@ -179,6 +261,7 @@ impl Said {
             cooldown: section.parsed("cooldown", mistakes),
             max_lost: section.number("max_lost", (0, 1_000_000_000), mistakes),
             second_wait: section.parsed("second_wait", mistakes),
+            snapshots: SaidOfSnapshots::read(&mut section, mistakes),
         };
         section.finish(mistakes);
         if said.clock_error.is_some_and(|error| error > WORST_CLOCK) {
@@ -234,6 +317,7 @@ impl Said {
             second_wait: self
                 .second_wait
                 .map_or(Duration::from_millis(defaults.second_wait), |span| span.0),
+            snapshots: self.snapshots.complete(),
         }
     }
 }

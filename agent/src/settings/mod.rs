@@ -25,7 +25,9 @@ use crate::system::package_manager::Patience;
 use crate::system::platform::Platform;
 use crate::system::root::Root;
 
-pub use database::{AddressUse, DatabaseSettings, DeadmanUse, FailoverUse, Times};
+pub use database::{
+    AddressUse, DatabaseSettings, DeadmanUse, FailoverUse, SnapshotSettings, Times,
+};
 pub use desk::{DeskOverrides, DeskSettings, Signer};
 pub use load::{Overrides, root_of};
 pub use mistakes::{Mistake, Place, SettingsError};

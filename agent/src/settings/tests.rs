@@ -87,6 +87,11 @@ fn the_sample_is_read_and_says_the_defaults() {
     let default = DatabaseSettings {
         credentials: None,
         socket: None,
+        snapshots: SnapshotSettings {
+            upload_limit: None,
+            drill_account: None,
+            ..shown.database.snapshots.clone()
+        },
         ..shown.database.clone()
     };
     assert_eq!(default, written.database);
