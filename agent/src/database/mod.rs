@@ -13,6 +13,7 @@
 //! | [`hold`] | a person's word that nothing changes by itself for now |
 //! | [`gtid`] | positions in the stream of transactions: read, compared, counted |
 //! | [`deadman`] | what closes a server to its clients when its agent no longer says that it may serve |
+//! | [`snapshot`] | copies of the databases in the bucket: taken, restored, shown to be restorable |
 //! | [`server`] | database servers: what is asked of one and done to it, `MariaDB`'s way and `MySQL`'s |
 //!
 //! What a machine without the database does with leases, following them, stands in [`crate::node`] (what it means)
@@ -28,4 +29,5 @@ pub mod lease;
 pub mod protocol;
 pub mod semantics;
 pub mod server;
+pub mod snapshot;
 pub mod store;

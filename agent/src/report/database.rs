@@ -35,6 +35,9 @@ pub struct DatabaseStatus {
     /// Those of the alarms for which somebody is to be woken.
     #[serde(default)]
     pub urgent: Vec<String>,
+    /// The snapshots, where this machine takes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<SnapshotStatus>,
     /// What a person should do something about, a sentence or two each. Each makes the machine degraded.
     pub alarms: Vec<String>,
     /// What a person should know.
@@ -213,6 +216,95 @@ pub struct HoldStatus {
     pub maintenance_until: Option<Timestamp>,
 }
 
+/// How a product's snapshots are, as the machine that takes them knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotStatus {
+    /// Since when this agent has taken them.
+    pub since: Timestamp,
+    /// The time between two of them, in seconds.
+    pub every_secs: u64,
+    /// The time between two drills, in seconds.
+    pub prove_secs: u64,
+    /// The newest one; `None`: there is none, or the bucket was not heard of yet.
+    pub newest: Option<SnapshotSeen>,
+    /// The newest one that a drill has restored and compared.
+    pub restorable: Option<SnapshotSeen>,
+    /// How many there are.
+    pub count: u64,
+    /// What they take of the bucket, in bytes.
+    pub bytes: u64,
+    /// When the next one is due.
+    pub next: Option<Timestamp>,
+    /// What is being done now: taking one, a drill.
+    #[serde(default)]
+    pub doing: Vec<String>,
+    /// Why the last try took none.
+    #[serde(default)]
+    pub failure: Option<Trouble>,
+    /// Why the last drill showed nothing, or what it showed to be of no use.
+    #[serde(default)]
+    pub drill_failure: Option<Trouble>,
+    /// What a drill showed to be of no use, until a newer one was restored.
+    #[serde(default)]
+    pub damaged: Option<Trouble>,
+    /// Why old ones are not deleted.
+    #[serde(default)]
+    pub not_deleted: Option<String>,
+}
+
+/// A snapshot in the bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotSeen {
+    /// Its name.
+    pub id: String,
+    /// When it was begun: what it has is not newer.
+    pub at: Timestamp,
+    /// What it takes of the bucket, in bytes.
+    pub bytes: u64,
+}
+
+impl SnapshotStatus {
+    /// What a person should do something about: the newest one is older than two intervals, the newest restorable one too.
+    pub fn alarms(&self, now: Timestamp) -> Vec<String> {
+        let age = |seen: Option<&SnapshotSeen>| {
+            let from = seen.map_or(self.since, |seen| seen.at);
+            u64::try_from(now.duration_since(from).as_secs()).unwrap_or(0)
+        };
+        let minutes = |seconds: u64| seconds / 60;
+        let why = |trouble: Option<&Trouble>| {
+            trouble.map_or_else(String::new, |trouble| format!(": {}", trouble.why))
+        };
+        let mut alarms = Vec::new();
+        alarms.extend(self.damaged.as_ref().map(|damaged| {
+            format!(
+                "a drill has shown a snapshot to be of no use: {}",
+                damaged.why
+            )
+        }));
+        let newest = age(self.newest.as_ref());
+        if newest > self.every_secs.saturating_mul(2) {
+            let which = match &self.newest {
+                Some(_) => format!("the newest snapshot is {} min old", minutes(newest)),
+                None => "there is no snapshot".to_owned(),
+            };
+            alarms.push(format!("{which}{}", why(self.failure.as_ref())));
+        }
+        let restorable = age(self.restorable.as_ref());
+        let every = self.prove_secs.max(self.every_secs);
+        if restorable > every.saturating_mul(2).saturating_add(self.every_secs) {
+            let which = match &self.restorable {
+                Some(_) => format!(
+                    "the newest snapshot that a drill has restored is {} min old",
+                    minutes(restorable)
+                ),
+                None => "no drill has restored any snapshot".to_owned(),
+            };
+            alarms.push(format!("{which}{}", why(self.drill_failure.as_ref())));
+        }
+        alarms
+    }
+}
+
 /// A change of master.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeStatus {
@@ -248,6 +340,10 @@ impl DatabaseStatus {
             lease.renewed = Timestamp::UNIX_EPOCH;
             lease.confirmed = Timestamp::UNIX_EPOCH;
             lease.gtid.clear();
+        }
+        if let Some(snapshots) = &mut facts.snapshots {
+            snapshots.doing.clear();
+            snapshots.next = None;
         }
         for seen in facts
             .servers

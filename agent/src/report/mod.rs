@@ -21,7 +21,7 @@ pub mod watch;
 pub use crate::fleet::DocumentId;
 pub use database::{
     BucketVerdict, ChangeStatus, DatabaseServer, DatabaseStatus, FailoverStatus, HoldStatus,
-    LeaseStatus, Part, Place, ServerSeen, Trouble,
+    LeaseStatus, Part, Place, ServerSeen, SnapshotSeen, SnapshotStatus, Trouble,
 };
 pub use dns::DnsStatus;
 pub use jobs::{JobState, JobStatus};

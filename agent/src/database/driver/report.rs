@@ -168,6 +168,7 @@ impl Report {
             last_change: self.change.clone(),
             doing: doing(machine, ids, self.copying),
             urgent,
+            snapshots: None,
             alarms,
             notes,
         }

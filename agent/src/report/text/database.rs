@@ -5,9 +5,12 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
-use super::{Paint, ago, count, moment, push_indented, shown, took};
+use super::{Paint, ago, count, moment, push_indented, shown, size, took};
 use crate::fleet::Name;
-use crate::report::{ChangeStatus, DatabaseServer, DatabaseStatus, LeaseStatus, Part, Place};
+use crate::report::{
+    ChangeStatus, DatabaseServer, DatabaseStatus, LeaseStatus, Part, Place, SnapshotSeen,
+    SnapshotStatus,
+};
 
 /// A position is cut after so many characters: a `MySQL` set may fill the screen.
 const POSITION_SHOWN: usize = 60;
@@ -32,6 +35,9 @@ pub fn database(status: &DatabaseStatus, now: Timestamp, paint: Paint) -> String
     }
     tree(&mut out, status, paint);
     failover(&mut out, status, paint);
+    if let Some(snapshots) = &status.snapshots {
+        snapshot_rows(&mut out, snapshots, now, paint);
+    }
     if let Some(hold) = &status.hold {
         let reason = hold.reason.as_deref().unwrap_or("no reason given");
         let by = format!("by {} {}: {reason}", hold.by, ago(hold.since, now));
@@ -141,6 +147,61 @@ fn lease_rows(out: &mut String, lease: &LeaseStatus, now: Timestamp, paint: Pain
             trouble.why
         );
         painted(out, paint, "", &paint.alarm(&shown(&text)));
+    }
+}
+
+fn snapshot_rows(out: &mut String, snapshots: &SnapshotStatus, now: Timestamp, paint: Paint) {
+    let seen = |seen: Option<&SnapshotSeen>, none: &str| {
+        seen.map_or_else(
+            || none.to_owned(),
+            |seen| format!("{} ({}, {})", seen.id, ago(seen.at, now), size(seen.bytes)),
+        )
+    };
+    let newest = seen(snapshots.newest.as_ref(), "there is none");
+    row(out, paint, "snapshot", &newest);
+    let restorable = seen(snapshots.restorable.as_ref(), "none yet");
+    row(
+        out,
+        paint,
+        "",
+        &format!("restored by a drill: {restorable}"),
+    );
+    let next = snapshots.next.map_or_else(
+        || "the bucket was not heard of yet".to_owned(),
+        |next| {
+            format!(
+                "next {}",
+                if next <= now {
+                    "now".to_owned()
+                } else {
+                    ago(next, now)
+                }
+            )
+        },
+    );
+    let text = format!(
+        "{} in the bucket, {}; {next}",
+        count(
+            usize::try_from(snapshots.count).unwrap_or(usize::MAX),
+            "snapshot"
+        ),
+        size(snapshots.bytes)
+    );
+    row(out, paint, "", &text);
+    for doing in &snapshots.doing {
+        row(out, paint, "", doing);
+    }
+    for (what, trouble) in [
+        ("none was taken", &snapshots.failure),
+        ("the last drill", &snapshots.drill_failure),
+    ] {
+        if let Some(trouble) = trouble {
+            let text = format!("{what}, since {}: {}", ago(trouble.since, now), trouble.why);
+            painted(out, paint, "", &paint.alarm(&shown(&text)));
+        }
+    }
+    if let Some(why) = &snapshots.not_deleted {
+        row(out, paint, "", &format!("old ones are not deleted: {why}"));
     }
 }
 

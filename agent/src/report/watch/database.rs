@@ -2,7 +2,7 @@
 
 use super::{Area, Graph, Kind, Range, Reading, Seen, Unit, Value, What};
 use crate::fleet::Name;
-use crate::report::{DatabaseStatus, Part};
+use crate::report::{DatabaseStatus, Part, SnapshotSeen, SnapshotStatus};
 
 static LEASE_GRAPH: Graph = Graph {
     name: "agentd_db_lease",
@@ -37,6 +37,20 @@ static CHANGE_GRAPH: Graph = Graph {
     title: "node-agent: the last change of master",
     axis: "seconds ago",
     info: "How long ago another server became the master.",
+};
+
+static SNAPSHOT_GRAPH: Graph = Graph {
+    name: "agentd_db_snapshot",
+    title: "node-agent: age of the databases' snapshots",
+    axis: "seconds ago",
+    info: "How old the newest snapshot of each product is, and the newest that a drill has restored and compared.",
+};
+
+static STORED_GRAPH: Graph = Graph {
+    name: "agentd_db_stored",
+    title: "node-agent: size of the databases' snapshots",
+    axis: "bytes",
+    info: "What all snapshots of each product take of the bucket, and the newest one.",
 };
 
 /// Renewed each second; but the status that says so may be ten seconds old, clocks differ, and a machine's death that
@@ -197,6 +211,95 @@ static HELD: What = What {
     covered_by: &[],
 };
 
+static SNAPSHOT: What = What {
+    area: Area::Database,
+    name: "db_snapshot_age",
+    metric: "database_snapshot_timestamp",
+    kind: Kind::Age,
+    unit: Unit::Seconds,
+    graph: &SNAPSHOT_GRAPH,
+    label: "newest snapshot",
+    help: "When the newest snapshot of this product's database was begun; where there is none, since when this machine should take them",
+    says: |it| of_product!(it, "no snapshot for {}", it.age()),
+    todo: "agentctl db status",
+    covered_by: &["up", "status_age"],
+};
+
+static RESTORABLE: What = What {
+    area: Area::Database,
+    name: "db_restorable_age",
+    metric: "database_restorable_snapshot_timestamp",
+    kind: Kind::Age,
+    unit: Unit::Seconds,
+    graph: &SNAPSHOT_GRAPH,
+    label: "newest restored by a drill",
+    help: "When the newest snapshot was begun that a drill has restored and compared; where there is none, since when this machine should",
+    says: |it| of_product!(it, "nothing restorable for {}", it.age()),
+    todo: "agentctl db status",
+    covered_by: &["up", "status_age", "db_snapshot_age"],
+};
+
+static STORED: What = What {
+    area: Area::Database,
+    name: "db_snapshots_size",
+    metric: "database_snapshots_stored",
+    kind: Kind::Gauge,
+    unit: Unit::Bytes,
+    graph: &STORED_GRAPH,
+    label: "all snapshots",
+    help: "What this product's snapshots take of the bucket",
+    says: |it| {
+        of_product!(
+            it,
+            "snapshots take {:.0} MiB",
+            it.number / (1024.0 * 1024.0)
+        )
+    },
+    todo: "agentctl db prune PRODUCT --noop",
+    covered_by: &[],
+};
+
+static SNAPSHOT_SIZE: What = What {
+    area: Area::Database,
+    name: "db_snapshot_size",
+    metric: "database_snapshot_size",
+    kind: Kind::Gauge,
+    unit: Unit::Bytes,
+    graph: &STORED_GRAPH,
+    label: "newest snapshot",
+    help: "What the newest snapshot of this product takes of the bucket",
+    says: |it| {
+        of_product!(
+            it,
+            "the newest snapshot has {:.0} MiB",
+            it.number / (1024.0 * 1024.0)
+        )
+    },
+    todo: "agentctl db snapshots",
+    covered_by: &[],
+};
+
+/// Two intervals late is late, four is no accident.
+#[expect(clippy::cast_precision_loss, reason = "seconds of an interval")]
+fn of_snapshots(snapshots: &SnapshotStatus) -> Vec<Reading> {
+    let at = |seen: Option<&SnapshotSeen>| seen.map_or(snapshots.since, |seen| seen.at);
+    let every = snapshots.every_secs as f64;
+    let prove = snapshots.prove_secs.max(snapshots.every_secs) as f64;
+    vec![
+        Reading::moment(&SNAPSHOT, Some(at(snapshots.newest.as_ref())))
+            .warns(Range::at_most(2.0 * every))
+            .alarms(Range::at_most(4.0 * every)),
+        Reading::moment(&RESTORABLE, Some(at(snapshots.restorable.as_ref())))
+            .warns(Range::at_most(2.0 * prove + every))
+            .alarms(Range::at_most(6.0 * prove + every)),
+        Reading::count(&STORED, Some(snapshots.bytes)),
+        Reading::count(
+            &SNAPSHOT_SIZE,
+            snapshots.newest.as_ref().map(|newest| newest.bytes),
+        ),
+    ]
+}
+
 pub(super) fn readings(seen: Seen<'_>) -> Vec<Reading> {
     let Some(status) = seen.status else {
         return Vec::new();
@@ -269,6 +372,7 @@ fn of(database: &DatabaseStatus, own: Option<&Name>) -> Vec<Reading> {
                 .alarms(Range::at_most(LAG_CRITICAL)),
         ]);
     }
+    readings.extend(database.snapshots.iter().flat_map(of_snapshots));
     for reading in &mut readings {
         reading.of = Some(database.product.to_string());
     }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::tests::{boxes, converged, now};
+use super::tests::{boxes, now, with_snapshots};
 use super::*;
 
 const PAGE: &str = include_str!("../../../../docs/monitoring.md");
@@ -26,7 +26,7 @@ fn first_column(heading: &str) -> BTreeSet<&'static str> {
 
 /// The table of readings, as a box of which nothing is wrong has them.
 fn table() -> String {
-    let status = converged();
+    let status = with_snapshots();
     let seen = Seen {
         status: Some(&status),
         trouble: None,
@@ -70,7 +70,8 @@ fn the_page_has_all_readings() {
 #[test]
 fn the_page_says_of_each_alert_what_to_do() {
     let told = first_column("What each alert means, and what to do");
-    for (_, status, running) in boxes() {
+    let snapshot_server = ("it takes snapshots", Some(with_snapshots()), Some(true));
+    for (_, status, running) in boxes().into_iter().chain([snapshot_server]) {
         let seen = Seen {
             status: status.as_ref(),
             trouble: None,
@@ -85,7 +86,7 @@ fn the_page_says_of_each_alert_what_to_do() {
             );
         }
     }
-    let status = converged();
+    let status = with_snapshots();
     let seen = Seen {
         status: Some(&status),
         ..Seen::default()

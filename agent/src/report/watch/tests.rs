@@ -6,8 +6,8 @@ use super::*;
 use crate::report::{
     AgentStatus, BucketStatus, ChangeStatus, Counters, DatabaseServer, DatabaseStatus, DnsStatus,
     DocumentStatus, FailoverStatus, Health, HoldStatus, JobState, JobStatus, LatestRun,
-    LeaseStatus, NodeStatus, Part, Place, Problem, Refusal, ServerSeen, Severity, StandingOrder,
-    StepCounts, StepName, TrustStatus, UndoneStatus,
+    LeaseStatus, NodeStatus, Part, Place, Problem, Refusal, ServerSeen, Severity, SnapshotSeen,
+    SnapshotStatus, StandingOrder, StepCounts, StepName, TrustStatus, UndoneStatus,
 };
 
 pub(in crate::report) fn at(text: &str) -> Timestamp {
@@ -173,9 +173,70 @@ fn database() -> DatabaseStatus {
         }),
         doing: None,
         urgent: vec![],
+        snapshots: None,
         alarms: vec![],
         notes: vec![],
     }
+}
+
+/// The same box, if it took the snapshots.
+pub(in crate::report) fn with_snapshots() -> Status {
+    let seen = |id: &str, when: &str| SnapshotSeen {
+        id: id.into(),
+        at: at(when),
+        bytes: 3_500_000,
+    };
+    let mut status = converged();
+    for database in &mut status.databases {
+        database.snapshots = Some(SnapshotStatus {
+            since: at("2026-11-01T00:00:00Z"),
+            every_secs: 900,
+            prove_secs: 3600,
+            newest: Some(seen("20261123T024700Z-e4-web-1", "2026-11-23T02:47:00Z")),
+            restorable: Some(seen("20261123T020200Z-e4-web-1", "2026-11-23T02:02:00Z")),
+            count: 288,
+            bytes: 1_100_000_000,
+            next: None,
+            doing: vec![],
+            failure: None,
+            drill_failure: None,
+            damaged: None,
+            not_deleted: None,
+        });
+    }
+    status
+}
+
+#[test]
+fn snapshots_that_are_two_intervals_old_warn_and_four_alarm() {
+    let level = |newest: &str, restorable: &str| {
+        let mut status = with_snapshots();
+        let snapshots = status.databases[0].snapshots.as_mut().unwrap();
+        snapshots.newest.as_mut().unwrap().at = at(newest);
+        snapshots.restorable.as_mut().unwrap().at = at(restorable);
+        let seen = Seen {
+            status: Some(&status),
+            trouble: None,
+            running: Some(true),
+        };
+        let alarms = Watch::new(seen, now()).alarms(&[Area::Database]);
+        let told = |alarm: &Alarm| format!("{:?}: {}", alarm.level, alarm.says);
+        alarms.iter().map(told).collect::<Vec<_>>().join("; ")
+    };
+    assert_eq!(level("2026-11-23T02:47:00Z", "2026-11-23T02:02:00Z"), "");
+    assert_eq!(
+        level("2026-11-23T02:29:00Z", "2026-11-23T02:02:00Z"),
+        "Warning: shop: no snapshot for 31 min"
+    );
+    // The older cause is told alone.
+    assert_eq!(
+        level("2026-11-23T00:30:00Z", "2026-11-23T00:30:00Z"),
+        "Critical: shop: no snapshot for 2 h"
+    );
+    assert_eq!(
+        level("2026-11-23T02:47:00Z", "2026-11-23T00:30:00Z"),
+        "Warning: shop: nothing restorable for 2 h"
+    );
 }
 
 fn degraded(change: impl FnOnce(&mut Status)) -> Status {

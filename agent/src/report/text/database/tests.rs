@@ -113,6 +113,7 @@ fn healthy() -> DatabaseStatus {
         }),
         doing: None,
         urgent: vec![],
+        snapshots: None,
         alarms: vec![],
         notes: vec![],
     }
@@ -164,6 +165,88 @@ fn before_any_lease() {
     status.servers[1].place = Place::Replica;
     status.master = Some(name("db-1"));
     insta::assert_snapshot!(text(&status));
+}
+
+fn snapshots() -> SnapshotStatus {
+    let seen = |id: &str, when: &str| SnapshotSeen {
+        id: id.into(),
+        at: at(when),
+        bytes: 3_500_000,
+    };
+    SnapshotStatus {
+        since: at("2026-11-01T00:00:00Z"),
+        every_secs: 900,
+        prove_secs: 3600,
+        newest: Some(seen("20261123T024700Z-e7-db-4", "2026-11-23T02:47:00Z")),
+        restorable: Some(seen("20261123T020200Z-e7-db-4", "2026-11-23T02:02:00Z")),
+        count: 288,
+        bytes: 1_100_000_000,
+        next: Some(at("2026-11-23T03:02:00Z")),
+        doing: vec![],
+        failure: None,
+        drill_failure: None,
+        damaged: None,
+        not_deleted: None,
+    }
+}
+
+#[test]
+fn a_snapshot_server() {
+    let mut status = healthy();
+    status.part = Part::Snapshots;
+    status.snapshots = Some(snapshots());
+    let well = text(&status);
+    let late = status.snapshots.as_mut().unwrap();
+    late.newest = late.restorable.clone();
+    late.next = Some(now());
+    late.doing = vec!["taking a snapshot: 12 of about 800 MiB".into()];
+    late.failure = Some(Trouble {
+        since: at("2026-11-23T02:17:00Z"),
+        why: "no snapshot now: replication has stopped, this server does not apply".into(),
+    });
+    late.drill_failure = Some(Trouble {
+        since: at("2026-11-23T02:30:00Z"),
+        why: "no drill now: 100 MiB are free under /var/lib/agentd-drills/shop, and the drill wants 2300".into(),
+    });
+    late.not_deleted = Some("this machine's key may not delete".into());
+    status.alarms = late.alarms(now());
+    insta::assert_snapshot!(format!("{well}\n{}", text(&status)));
+}
+
+#[test]
+fn what_is_older_than_two_intervals_is_an_alarm() {
+    let told = |change: fn(&mut SnapshotStatus)| {
+        let mut snapshots = snapshots();
+        change(&mut snapshots);
+        snapshots.alarms(now())
+    };
+    assert!(told(|_| ()).is_empty());
+    let old = |it: &mut SnapshotStatus| it.newest.as_mut().unwrap().at = at("2026-11-23T02:30:00Z");
+    assert!(told(old).is_empty());
+    let older =
+        |it: &mut SnapshotStatus| it.newest.as_mut().unwrap().at = at("2026-11-23T02:29:59Z");
+    assert_eq!(told(older), ["the newest snapshot is 30 min old"]);
+    assert_eq!(told(|it| it.newest = None), ["there is no snapshot"]);
+    // An agent that has just begun has had no time yet.
+    let young = |it: &mut SnapshotStatus| {
+        it.newest = None;
+        it.restorable = None;
+        it.since = at("2026-11-23T02:50:00Z");
+    };
+    assert!(told(young).is_empty());
+    let unproven =
+        |it: &mut SnapshotStatus| it.restorable.as_mut().unwrap().at = at("2026-11-23T00:40:00Z");
+    assert_eq!(
+        told(unproven),
+        ["the newest snapshot that a drill has restored is 140 min old"]
+    );
+    let damaged = |it: &mut SnapshotStatus| {
+        it.damaged = Some(Trouble {
+            since: now(),
+            why: "20261123T024700Z-e7-db-4: shop.orders has other rows".into(),
+        });
+    };
+    assert_eq!(told(damaged).len(), 1);
 }
 
 /// Everything wrong at once: hostile text, nobody who could take over, two that take writes.
