@@ -75,6 +75,8 @@ pub enum DatabaseOrder {
         #[serde(default)]
         accept: bool,
     },
+    /// A snapshot is taken now, by the server that takes them.
+    Snapshot,
     /// Nothing changes by itself any more, or may again.
     Hold {
         /// Whether it is held.

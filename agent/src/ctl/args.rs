@@ -15,7 +15,7 @@ use clap_complete::Shell;
 use crate::report::watch::Area;
 use crate::settings::CONFIG_FILE;
 
-pub use db::DbCommand;
+pub use db::{BucketArgs, DbCommand, RestoreArgs};
 pub use fleet::{
     DeskArgs, FleetArgs, FleetCommand, KeyCommand, PanelArgs, PublishArgs, RolloutCommand,
     RotateArgs, StatusArgs,
@@ -224,10 +224,11 @@ pub enum Command {
         name: Option<String>,
     },
 
-    /// The databases of this box's products: who is the master, and orders to change that
+    /// The databases of this box's products: who is the master, orders to change that, and snapshots
     #[command(
-        long_about = "The databases of this box's products: who is the master, and orders to change that.\n\n\
-            Orders go to the agent of a database server of the product. docs/failover.md says what it does by itself.",
+        long_about = "The databases of this box's products: who is the master, and orders to change that; and their snapshots.\n\n\
+            Orders go to the agent of a database server of the product. docs/failover.md says what it does by itself, \
+            docs/snapshots.md how snapshots are taken and restored.",
         after_help = "Examples:\n  agentctl db status\n  agentctl db switchover shop --noop\n  agentctl db pause shop --reason 'new disks in db-2'"
     )]
     Db {

@@ -88,6 +88,24 @@ impl Console {
         say(&format!("{}\n", self.errors.dim(&shown(doing))));
     }
 
+    /// How far something is, on one line of a terminal that is written again and again; nothing where there is no terminal.
+    pub fn meter(self, text: &str) {
+        if io::stderr().is_terminal() {
+            say(&format!("\r\x1b[K{}", self.errors.dim(&shown(text))));
+        }
+    }
+
+    /// Ends a meter's line.
+    #[expect(
+        clippy::unused_self,
+        reason = "printing goes through the console, so that one place knows the streams"
+    )]
+    pub fn meter_ends(self) {
+        if io::stderr().is_terminal() {
+            say("\r\x1b[K");
+        }
+    }
+
     /// The one place that says why a command could not be done.
     pub fn fail(self, failure: &Failure) {
         say(&failure.text(self.errors));

@@ -114,5 +114,10 @@ told_by_itself!(
     crate::settings::SettingsError,
     crate::control::client::ControlError,
     crate::converge::RunError,
-    crate::converge::NotReady
+    crate::converge::NotReady,
+    crate::bucket::BucketError,
+    crate::database::server::credentials::CredentialsError,
+    crate::database::snapshot::catalog::CatalogError,
+    crate::database::snapshot::restore::RestoreError,
+    crate::database::snapshot::throwaway::ThrowawayError
 );

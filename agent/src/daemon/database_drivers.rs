@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::operator::execute::execute;
+use super::snapshot_workers::SnapshotWorkers;
 use crate::control::server::OrderRequest;
 use crate::converge::Session;
 use crate::database::deadman::take_down_all;
@@ -16,7 +17,7 @@ use crate::node::databases;
 use crate::report::{DatabaseStatus, Part};
 use crate::settings::{AddressUse, STATE_DIR};
 use crate::system::routes::own_address_towards;
-use crate::system::{chain, machine_marks};
+use crate::system::{chain, clock, machine_marks};
 
 /// Where servers have their sockets: `CentOS`, Debian.
 const SOCKETS: [&str; 2] = ["/var/lib/mysql/mysql.sock", "/run/mysqld/mysqld.sock"];
@@ -27,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug, Default)]
 pub(super) struct DatabaseDrivers {
     running: BTreeMap<Name, (Context, Driver)>,
+    snapshots: SnapshotWorkers,
     /// Why none runs although one should.
     trouble: Option<String>,
     /// Gates that no driver owns were taken away since the last one ended.
@@ -95,6 +97,10 @@ impl DatabaseDrivers {
         for (product, database) in wanted {
             let context = context(session, &intent.node, fleet, product, database, &accounts);
             self.ensure_running(context, session.follower.highest_epoch(product));
+            if let Some((context, driver)) = self.running.get(product) {
+                let mine = (database.snapshots.as_ref()).filter(|it| it.server == intent.node);
+                self.snapshots.reconcile(context, mine, driver.handle());
+            }
         }
     }
 
@@ -176,6 +182,7 @@ impl DatabaseDrivers {
             .map(|(product, _)| product.clone())
             .collect();
         for product in gone {
+            self.snapshots.forget(&product);
             if let Some((_, driver)) = self.running.remove(&product) {
                 tokio::spawn(driver.stop(PATIENCE));
             }
@@ -189,6 +196,10 @@ impl DatabaseDrivers {
             let kept = self.running.get(&database.product);
             if let Some(status) = kept.and_then(|(_, driver)| driver.status()) {
                 let followed = std::mem::replace(database, status);
+                if let Some(snapshots) = self.snapshots.status(&database.product) {
+                    database.alarms.extend(snapshots.alarms(clock::now()));
+                    database.snapshots = Some(snapshots);
+                }
                 if database.lease.is_none() {
                     // Why none could be read, most likely.
                     database.alarms.extend(followed.alarms);
@@ -211,6 +222,11 @@ impl DatabaseDrivers {
         None
     }
 
+    /// Has a snapshot taken; returns the order where none are taken here.
+    pub(super) fn take_snapshot(&self, request: OrderRequest) -> Option<OrderRequest> {
+        self.snapshots.take_now(request)
+    }
+
     /// Why no driver runs although one should.
     pub(super) fn trouble(&self) -> Option<&str> {
         self.trouble.as_deref()
@@ -218,6 +234,7 @@ impl DatabaseDrivers {
 
     /// Stops all drivers. Masters stay masters.
     pub(super) async fn stop(&mut self) {
+        self.snapshots.stop(PATIENCE).await;
         let stopping: Vec<_> = std::mem::take(&mut self.running)
             .into_values()
             .map(|(_, driver)| tokio::spawn(driver.stop(PATIENCE)))

@@ -26,6 +26,7 @@ mod rollout_watch;
 mod run;
 mod service_health;
 mod signals;
+mod snapshot_workers;
 mod systemd;
 mod watchdog;
 

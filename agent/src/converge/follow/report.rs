@@ -76,6 +76,7 @@ impl Follower {
             last_change: None,
             doing: None,
             urgent: Vec::new(),
+            snapshots: None,
             alarms,
             notes,
         }

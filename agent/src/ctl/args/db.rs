@@ -1,12 +1,15 @@
 //! The command line of `agentctl db`, and its help.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use crate::control::messages::{DatabaseOrder, DatabaseRequest};
+use crate::database::snapshot::SnapshotId;
 use crate::fleet::Name;
+use crate::fleet::names::Span;
 
 /// How long somebody works on the servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +139,74 @@ pub enum DbCommand {
         product: Name,
     },
 
+    /// List the snapshots in the bucket: how old, how large, and which a drill has restored
+    #[command(
+        long_about = "List the snapshots in the bucket: how old, how large, and which a drill has restored.\n\n\
+            Needs the bucket and no agent: on a box it is the one of agentd.toml, elsewhere that of --fleet or desk.toml.",
+        after_help = "Exit code: 0; 1 the bucket does not answer, or there is no snapshot.\n\n\
+            Examples:\n  agentctl db snapshots\n  agentctl db snapshots shop --output json | jq -r '.snapshots[-1].id'\n  \
+            agentctl db snapshots shop --fleet s3://example-fleet/prod"
+    )]
+    Snapshots {
+        /// Only this product's
+        #[arg(value_name = "PRODUCT")]
+        product: Option<Name>,
+        /// Where they are
+        #[command(flatten)]
+        place: BucketArgs,
+    },
+
+    /// Take a snapshot, beside those that the document's schedule asks for
+    Snapshot {
+        /// What to do
+        #[command(subcommand)]
+        command: SnapshotCommand,
+    },
+
+    /// Restore a snapshot into a new data directory, or into a database server that has nothing
+    #[command(
+        long_about = "Restore a snapshot into a new data directory, or into a database server that has nothing.\n\n\
+            Needs the bucket, the programs of a MariaDB server, and no agent. With --into, a database server of its own is started \
+            in a directory that is empty or not there, without network; at the end it is stopped, and your server can be started \
+            on the directory. With --socket, the server that is running there is filled: one that has databases, replicates or has \
+            a history of its own is refused. The copy is verified while it comes; each table's rows are counted at the end. Accounts \
+            come too, those that are there already stay. Last, it says how the server joins replication.\n\n\
+            What broke off is begun anew: remove the directory, and what stands beside it with .restoring.",
+        after_help = "Exit code: 0 restored (--noop: could be); 1 not.\n\n\
+            Examples:\n  agentctl db restore shop --into /srv/restored --noop      # what it would take\n  \
+            agentctl db restore shop --into /var/lib/mysql --fleet s3://example-fleet/prod\n  \
+            agentctl db restore shop --snapshot 20261124T150000Z-e7-db-4 --socket /run/mysqld/mysqld.sock"
+    )]
+    Restore(RestoreArgs),
+
+    /// Delete the snapshots that are not kept any more
+    #[command(
+        long_about = "Delete the snapshots that are not kept any more.\n\n\
+            The server that takes the snapshots does it by itself, if its key may delete; this is for keys that may, and for \
+            looking first. Never deleted are the newest one, the newest that a drill has restored, and the last of each \
+            epoch. Only what a snapshot's own manifest names is deleted.",
+        after_help = "Exit code: 0 deleted (--noop: could be); 1 not.\n\n\
+            Examples:\n  agentctl db prune shop --noop\n  agentctl db prune shop --keep 1h=7d --keep 1d=5w"
+    )]
+    Prune {
+        /// The product
+        #[arg(value_name = "PRODUCT")]
+        product: Name,
+        /// Keep one of each stretch of the first length for the second one, as `keep` in the document
+        /// [default: 15m=1d, 1h=7d, 1d=5w, 30d=1y]
+        #[arg(long, value_name = "LENGTH=TIME", value_parser = tier)]
+        keep: Vec<(Span, Span)>,
+        /// Only say what would be deleted
+        #[arg(long)]
+        noop: bool,
+        /// Ask nothing
+        #[arg(long)]
+        yes: bool,
+        /// Where they are
+        #[command(flatten)]
+        place: BucketArgs,
+    },
+
     /// Let this machine's server, which is kept out, replicate from the master again
     #[command(
         long_about = "Let this machine's server, which is kept out, replicate from the master again.\n\n\
@@ -161,11 +232,95 @@ pub enum DbCommand {
     },
 }
 
+/// The commands of `agentctl db snapshot`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum SnapshotCommand {
+    /// Take one now, on the server that takes the product's snapshots
+    #[command(
+        after_help = "Exit code: 0 taken (--noop: could be); 1 not; 3 the agent is not running.\n\n\
+            Example:\n  agentctl db snapshot now shop"
+    )]
+    Now {
+        /// The product
+        #[arg(value_name = "PRODUCT")]
+        product: Name,
+        /// Only say what would be done
+        #[arg(long)]
+        noop: bool,
+    },
+}
+
+/// Where snapshots are looked for.
+#[derive(Debug, Clone, Args)]
+pub struct BucketArgs {
+    /// The bucket [default: the one of agentd.toml on a box, else `fleet` in desk.toml]
+    #[arg(long, value_name = "URL", env = "NODE_AGENT_FLEET")]
+    pub fleet: Option<String>,
+    /// The desk's settings [default: ~/.config/node-agent/desk.toml]
+    #[arg(long, value_name = "FILE", env = "NODE_AGENT_DESK")]
+    pub desk: Option<PathBuf>,
+}
+
+/// What `agentctl db restore` takes.
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArgs {
+    /// The product
+    #[arg(value_name = "PRODUCT")]
+    pub product: Name,
+    /// This one [default: the newest that a drill has restored]
+    #[arg(long, value_name = "ID")]
+    pub snapshot: Option<SnapshotId>,
+    /// Into this directory, which is empty or not there: the data directory of a server to come
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "socket",
+        conflicts_with = "socket"
+    )]
+    pub into: Option<PathBuf>,
+    /// Into the running server with this socket, which has nothing
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// The file with that server's administrator, as `credentials` in agentd.toml names one [default: root, by the socket]
+    #[arg(long, value_name = "FILE", requires = "socket")]
+    pub credentials: Option<PathBuf>,
+    /// The account that owns the directory [default: mysql, where there is one]
+    #[arg(long, value_name = "ACCOUNT", requires = "into")]
+    pub account: Option<String>,
+    /// The buffer pool while it is filled, in MiB: much of it makes it fast
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(8..=1_048_576))]
+    pub memory: u64,
+    /// Leave the accounts out
+    #[arg(long)]
+    pub no_accounts: bool,
+    /// Only say what would be done, and what it would take
+    #[arg(long)]
+    pub noop: bool,
+    /// Where the snapshots are
+    #[command(flatten)]
+    pub place: BucketArgs,
+}
+
+/// Reads `15m=1d`.
+fn tier(text: &str) -> Result<(Span, Span), String> {
+    let (every, long) = text
+        .split_once('=')
+        .ok_or("expected two lengths of time, such as 15m=1d")?;
+    let read = |text: &str| text.parse::<Span>().map_err(|error| error.to_string());
+    Ok((read(every)?, read(long)?))
+}
+
 impl DbCommand {
     /// The order that it gives; `None`: it only looks.
     pub fn ask(&self) -> Option<DatabaseRequest> {
         let (product, order, noop) = match self {
-            Self::Status { .. } => return None,
+            Self::Status { .. }
+            | Self::Snapshots { .. }
+            | Self::Restore(_)
+            | Self::Prune { .. } => return None,
+            Self::Snapshot {
+                command: SnapshotCommand::Now { product, noop },
+            } => (product, DatabaseOrder::Snapshot, *noop),
             Self::Switchover { product, to, noop } => {
                 let order = DatabaseOrder::Switchover { to: to.clone() };
                 (product, order, *noop)

@@ -1,6 +1,10 @@
-//! `agentctl db`: the databases of this machine's products, and what a person orders of them.
+//! `agentctl db`: the databases of this machine's products, what a person orders of them, and their snapshots in the bucket.
 
+mod bucket;
 mod order;
+mod prune;
+mod restore;
+mod snapshots;
 mod status;
 
 use super::args::{DbCommand, Global};
@@ -15,6 +19,27 @@ pub fn db(global: &Global, command: &DbCommand, console: Console) -> Result<u8, 
     match (command, command.ask()) {
         (_, Some(ask)) => order::order(global, ask, console),
         (DbCommand::Status { product }, None) => status::status(global, product.as_ref(), console),
+        (DbCommand::Snapshots { product, place }, None) => {
+            snapshots::snapshots(global, product.as_ref(), place, console)
+        }
+        (DbCommand::Restore(wanted), None) => restore::restore(global, wanted, console),
+        (
+            DbCommand::Prune {
+                product,
+                keep,
+                noop,
+                yes,
+                place,
+            },
+            None,
+        ) => {
+            let how = prune::How {
+                keep,
+                noop: *noop,
+                yes: *yes,
+            };
+            prune::prune(global, product, &how, place, console)
+        }
         // Every other command is an order.
         (_, None) => status::status(global, None, console),
     }

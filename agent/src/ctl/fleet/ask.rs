@@ -6,7 +6,7 @@ use super::super::console::Console;
 use super::super::failure::Failure;
 
 /// Whether the person says yes. Where nobody can be asked, that is an error, not a no.
-pub(super) fn yes(question: &str, console: Console) -> Result<bool, Failure> {
+pub(in crate::ctl) fn yes(question: &str, console: Console) -> Result<bool, Failure> {
     if !stdin().is_terminal() {
         return Err(
             Failure::new("nobody can be asked here: standard input is no terminal")

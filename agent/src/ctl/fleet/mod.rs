@@ -1,6 +1,6 @@
 //! `agentctl fleet`: what operators do at a desk. It needs no agent and no root, only the bucket and a key.
 
-mod ask;
+pub(super) mod ask;
 mod desk;
 mod diff;
 mod edit;

@@ -51,7 +51,9 @@ fn order(ask: &DatabaseRequest) -> Result<OperatorOrder, String> {
             discard: *discard,
             accept: *accept,
         }),
-        DatabaseOrder::Hold { .. } => Err("a hold is no driver's".to_owned()),
+        DatabaseOrder::Hold { .. } | DatabaseOrder::Snapshot => {
+            Err("this is no driver's to do".to_owned())
+        }
     }
 }
 

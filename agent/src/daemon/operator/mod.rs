@@ -29,6 +29,12 @@ pub(super) fn dispatch(session: &Session, drivers: &DatabaseDrivers, request: Or
     }
     match &request.ask.order {
         DatabaseOrder::Hold { .. } => write_hold(session, request),
+        DatabaseOrder::Snapshot => {
+            if let Some(request) = drivers.take_snapshot(request) {
+                let message = no_snapshots(session, drivers, &request);
+                let _ = request.answer.send(Reply::Failed { message });
+            }
+        }
         DatabaseOrder::Switchover { .. }
         | DatabaseOrder::TakeOver { .. }
         | DatabaseOrder::Rejoin { .. } => {
@@ -42,6 +48,30 @@ pub(super) fn dispatch(session: &Session, drivers: &DatabaseDrivers, request: Or
             let message = message.to_owned();
             let _ = request.answer.send(Reply::Failed { message });
         }
+    }
+}
+
+/// Why no snapshot is taken here, and where one is.
+fn no_snapshots(session: &Session, drivers: &DatabaseDrivers, request: &OrderRequest) -> String {
+    if let Some(trouble) = drivers.trouble() {
+        return trouble.to_owned();
+    }
+    let product = &request.ask.product;
+    let intent = session.intent().ok();
+    let snapshots = intent.as_ref().and_then(|(intent, _)| {
+        let product = intent.document.fleet.products.get(product)?;
+        product.database.as_ref()?.snapshots.as_ref()
+    });
+    match (snapshots, &intent) {
+        (None, _) => format!(
+            "no server takes snapshots of {product}: the document's database has no `snapshots`"
+        ),
+        (Some(snapshots), Some((intent, _))) if snapshots.server != intent.node => {
+            format!("{} takes the snapshots of {product}: say this there", snapshots.server)
+        }
+        _ => "the agent does not keep this machine's database: set `credentials` in [database] of agentd.toml, \
+              then systemctl restart agentd"
+            .to_owned(),
     }
 }
 
@@ -61,6 +91,12 @@ fn check_member(session: &Session, request: &OrderRequest) -> Result<(), String>
         return Ok(());
     }
     let chain: Vec<&str> = database.chain.iter().map(Name::as_str).collect();
+    if let (DatabaseOrder::Snapshot, Some(snapshots)) = (&request.ask.order, &database.snapshots) {
+        return Err(format!(
+            "{} takes the snapshots of {product}: say this there",
+            snapshots.server
+        ));
+    }
     Err(format!(
         "{} is no database server of {product}: say this on one of {}",
         intent.node,
