@@ -54,7 +54,7 @@ const KEYS: [&str; 32] = [
     "",
 ];
 
-const ACTIONS: [&str; 15] = [
+const ACTIONS: [&str; 16] = [
     "s3:GetObject",
     "s3:GetObjectVersion",
     "s3:PutObject",
@@ -64,6 +64,7 @@ const ACTIONS: [&str; 15] = [
     "s3:ListMultipartUploadParts",
     "s3:PutObjectAcl",
     "s3:ListBucket",
+    "s3:ListBucketMultipartUploads",
     "s3:ListBucketVersions",
     "s3:GetBucketPolicy",
     "s3:PutBucketPolicy",
@@ -96,6 +97,12 @@ const ROLLOUT: (&str, &[&str]) = (PUT, &["prod/rollouts/42.json"]);
 const SNAPSHOT: [&str; 2] = [
     "prod/snapshots/shop/20261124T150000Z-e7-db-4/dump.zst",
     "prod/snapshots/shop/20261124T150000Z-e7-db-4/manifest.json",
+];
+/// Of all products.
+const SNAPSHOTS: [&str; 3] = [
+    SNAPSHOT[0],
+    SNAPSHOT[1],
+    "prod/snapshots/video/20261124T150000Z-e7-db-4/dump.zst",
 ];
 const ELECTIONS: [&str; 4] = [
     "prod/leases/shop.json",
@@ -140,6 +147,7 @@ fn table(role: &str) -> Vec<(&'static str, &'static [&'static str])> {
             ("s3:DeleteObject", &SNAPSHOT),
             ("s3:AbortMultipartUpload", &SNAPSHOT),
             ("s3:ListMultipartUploadParts", &SNAPSHOT),
+            ("s3:ListBucketMultipartUploads", &[""]),
             (LIST, &[""]),
             FLEET,
             OWN_REPORT,
@@ -181,6 +189,7 @@ fn table(role: &str) -> Vec<(&'static str, &'static [&'static str])> {
                         "prod/holds/video.json",
                     ],
                 ),
+                ("s3:DeleteObject", &SNAPSHOTS),
                 (LIST, &[""]),
                 ("s3:ListBucketVersions", &[""]),
             ]
@@ -402,7 +411,12 @@ fn the_bucket_s_own_rules_refuse_blind_writes_and_deletions() {
         );
         assert_eq!(judged(PUT, key, &[creates, new]), Verdict::Silent, "{key}");
     }
-    for key in ["prod/events/shop/7.json", "prod/releases/shop/r1.tar.zst"] {
+    for key in [
+        "prod/events/shop/7.json",
+        "prod/releases/shop/r1.tar.zst",
+        SNAPSHOT[0],
+        SNAPSHOT[1],
+    ] {
         assert_eq!(judged(PUT, key, &[creates]), Verdict::Denied, "{key}");
         assert_eq!(
             judged(PUT, key, &[creates, equal]),
