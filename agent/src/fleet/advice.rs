@@ -2,6 +2,7 @@
 
 mod releases;
 mod sites;
+mod snapshots;
 mod unserved;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ pub fn advice(fleet: &Fleet) -> Vec<Advice> {
     }
     sites::advise(fleet, &mut found);
     releases::advise(fleet, &mut found);
+    snapshots::advise(fleet, &mut found);
     found.truncate(MOST);
     found
 }

@@ -375,6 +375,10 @@ pub struct Snapshots {
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub keep: BTreeMap<Span, Span>,
+    /// Whether what is committed between two snapshots is kept too. This version takes the wish and does not fulfil it yet, which
+    /// `agentctl validate` says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub archive: bool,
 }
 
 /// Host names in `/etc/hosts` that follow a database's roles.

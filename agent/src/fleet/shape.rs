@@ -139,8 +139,8 @@ object!(Database,
     later: []);
 object!(Snapshots,
     required: [server, every],
-    optional: [prove, keep],
-    later: ["archive"]);
+    optional: [prove, keep, archive],
+    later: []);
 object!(Aliases,
     required: [],
     optional: [master, replica],
