@@ -10,6 +10,8 @@ use crate::report::Health;
 const SERVICE: &str = "AGENTD";
 /// The first line has fewer characters than this before `|`: pagers and tables cut it.
 const LINE: usize = 80;
+/// What NRPE of version 2 hands on of an answer, in bytes.
+const LONGEST: usize = 1023;
 
 /// What a plugin answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +44,14 @@ pub fn answer(watch: &Watch<'_>, areas: &[Area], verbosity: u8) -> Answer {
         .filter(|reading| areas.contains(&reading.what.area))
         .map(|reading| performance(watch, reading))
         .collect();
-    let _ = write!(text, " | {}", numbers.join(" "));
+    text.push_str(" |");
+    for number in numbers {
+        // A number that is cut in the middle would be another one.
+        if text.len() + 1 + number.len() <= LONGEST {
+            text.push(' ');
+            text.push_str(&number);
+        }
+    }
     if verbosity >= 2 {
         for alarm in &alarms {
             let _ = write!(text, "\n{}: {}", word(Some(alarm.level)), told(alarm));
@@ -175,7 +184,8 @@ fn performance(watch: &Watch<'_>, reading: &Reading) -> String {
     // What alarms above 0 begins there, as its range says: NRPE of version 2 hands on 1,023 bytes of it all.
     let begins = |range: Option<super::watch::Range>| limit(range) == "0";
     let is_said = begins(reading.warning) || begins(reading.critical);
-    let least = if reading.what.kind == Kind::Left || is_said {
+    let has_none = reading.warning.is_none() && reading.critical.is_none();
+    let least = if reading.what.kind == Kind::Left || is_said || has_none {
         ""
     } else {
         "0"
@@ -234,6 +244,25 @@ mod tests {
             let _ = writeln!(said, "{name}:\n  {} {line}", answer.code);
         }
         insta::assert_snapshot!(said);
+    }
+
+    #[test]
+    fn what_nrpe_would_cut_off_is_left_out_whole() {
+        let mut status = converged();
+        let database = status.databases.first().cloned().unwrap();
+        for number in 1..20 {
+            let mut other = database.clone();
+            other.product = format!("product-{number}").parse().unwrap();
+            status.databases.push(other);
+        }
+        let answer = answer(&watch(Some(&status), Some(true)), &Area::ALL, 0);
+        assert!(answer.text.len() <= LONGEST && answer.text.len() > 900);
+        let (_, numbers) = answer.text.split_once(" | ").unwrap();
+        let is_whole = |number: &str| {
+            let (_, value) = number.split_once('=').unwrap();
+            value.starts_with(|c: char| c.is_ascii_digit() || c == 'U')
+        };
+        assert!(numbers.split(' ').all(is_whole), "{numbers}");
     }
 
     #[test]
