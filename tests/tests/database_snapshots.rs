@@ -44,7 +44,7 @@ fn source(server: &Alone) -> Source {
         server: "db-4".parse().unwrap(),
         place: server.local_place(),
         own_accounts: vec!["root".to_owned(), PEER.0.to_owned()],
-        max_lag: Duration::from_secs(60),
+        max_lag: Duration::from_mins(1),
         upload_limit: None,
     }
 }
