@@ -44,7 +44,9 @@ pub fn answer(watch: &Watch<'_>, areas: &[Area], verbosity: u8) -> Answer {
         .filter(|reading| areas.contains(&reading.what.area))
         .map(|reading| performance(watch, reading))
         .collect();
-    text.push_str(" |");
+    if !numbers.is_empty() {
+        text.push_str(" |");
+    }
     for number in numbers {
         // A number that is cut in the middle would be another one.
         if text.len() + 1 + number.len() <= LONGEST {
