@@ -189,13 +189,15 @@ fn of_two_who_publish_at_once_one_is_told_whose_version_came_between() {
             "{told}"
         );
         let now = desk.object("fleet.json");
-        assert_eq!(now["signed"]["version"], version + 1);
+        let next = now["signed"]["version"].as_u64().unwrap();
+        // Who looks while the other one stands between its two writes passes that number over, and may still be first.
+        assert!([version + 1, version + 2].contains(&next), "{next}");
         let address = format!("10.0.{}.{round}", if loser == 0 { 2 } else { 1 });
         assert_eq!(
             now["signed"]["servers"]["web-2"]["address"],
             address.as_str()
         );
-        assert_eq!(desk.object(&format!("versions/{}.json", version + 1)), now);
+        assert_eq!(desk.object(&format!("versions/{next}.json")), now);
     }
 }
 
