@@ -302,6 +302,14 @@ impl Intake {
         self.staging.stage(files, &accepted.document, node)
     }
 
+    /// Like [`Intake::stage`], and writes nothing: for who has only begun to look.
+    pub fn look_at_stage(&mut self, node: &Name) -> Result<(), FileError> {
+        let Some(accepted) = &self.accepted else {
+            return Ok(());
+        };
+        self.staging.stage(None, &accepted.document, node).map(drop)
+    }
+
     /// What the server goes by: the accepted document, or while it waits for its wave an older one with what all servers must
     /// share of the new one. `None`: there is none, or it is not known yet which.
     pub fn standing(&self) -> Option<&Document> {

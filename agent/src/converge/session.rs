@@ -82,7 +82,11 @@ impl Session {
             undone: Undone::load(&files)?,
             settings,
         };
-        session.stage()?;
+        let accepted = session.intake.accepted();
+        let found = accepted.and_then(|accepted| session.clues.find(&accepted.document.fleet));
+        if let Some((node, _)) = found {
+            session.intake.look_at_stage(&node)?;
+        }
         Ok(session)
     }
 

@@ -99,8 +99,8 @@ fn ends(rollout: &Rollout, canaries: usize, all: usize) -> Vec<usize> {
 
 /// Servers in an order that is another one for each version, and takes evenly from each group of like servers.
 fn drawn(servers: Vec<(&Name, &Server)>, version: u64) -> Vec<Name> {
-    let hash = |name: &Name| {
-        let digest = sha256(format!("{version}/{name}").as_bytes());
+    let hash = |text: &str| {
+        let digest = sha256(text.as_bytes());
         let first = digest.iter().take(8);
         first.fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte))
     };
@@ -111,15 +111,11 @@ fn drawn(servers: Vec<(&Name, &Server)>, version: u64) -> Vec<Name> {
     };
     let mut servers: Vec<_> = servers
         .into_iter()
-        .map(|(name, server)| (group(server), hash(name), name))
+        .map(|(name, server)| (group(server), hash(&format!("{version}/{name}")), name))
         .collect();
     servers.sort_unstable();
     // Like servers stand side by side, so their places are spread over the whole order. Where that begins differs too.
-    let begin = sha256(&version.to_be_bytes());
-    let begin = begin
-        .iter()
-        .take(8)
-        .fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
+    let begin = hash(&version.to_string());
     let mut order: Vec<(u64, &Name)> = (0_u64..)
         .zip(&servers)
         .map(|(index, (_, _, name))| (index.wrapping_mul(GOLDEN).wrapping_add(begin), *name))

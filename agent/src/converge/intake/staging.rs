@@ -1,8 +1,9 @@
 //! The accepted document while this box waits for its wave: which rollout, on which older document the box stands meanwhile, what
 //! the bucket says of the rollout.
 //!
-//! What is persisted says that the box waits, never that it may go on: where it is lost, an accepted document is taken. So it is
-//! written before the document, and belongs to that one document by its digest.
+//! What is persisted says that the box waits, never that it may go on: where it is lost, an accepted document is taken; where it is
+//! damaged, the box waits. It is written before the document, and belongs to that one by its digest; where the box waited already,
+//! also to the one before, for a crash between the two writes must open neither.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -41,6 +42,22 @@ struct State {
     open: u32,
     /// Why it goes no further.
     halted: Option<String>,
+    /// The document that was waited for until this one came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replaces: Option<DocumentId>,
+}
+
+impl State {
+    /// Of a document of whose rollout nothing was heard yet.
+    const fn new(id: DocumentId, replaces: Option<DocumentId>) -> Self {
+        Self {
+            format: 1,
+            id,
+            open: 0,
+            halted: None,
+            replaces,
+        }
+    }
 }
 
 /// What to ask the bucket for, beside the document.
@@ -192,15 +209,19 @@ impl Staging {
         else {
             return Ok(none);
         };
-        let state = match serde_json::from_slice::<State>(&bytes) {
-            Ok(state) => state,
-            Err(error) => {
-                tracing::warn!(event = "state-damaged", path = WAITING, %error, "{WAITING} cannot be understood: version {} is taken as if its wave were open: {error}", accepted.id.version);
-                return Ok(none);
-            }
-        };
-        let (true, Some(waves)) = (state.id == accepted.id, Waves::of(&accepted.fleet)) else {
+        let Some(waves) = Waves::of(&accepted.fleet) else {
             return Ok(none);
+        };
+        let state = match serde_json::from_slice::<State>(&bytes) {
+            Ok(state) if state.id == accepted.id => state,
+            Ok(state) if state.replaces.as_ref() == Some(&accepted.id) => {
+                State::new(accepted.id.clone(), None)
+            }
+            Ok(_) => return Ok(none),
+            Err(error) => {
+                tracing::warn!(event = "state-damaged", path = WAITING, %error, "{WAITING} cannot be understood: this box waits for its wave of version {}: {error}", accepted.id.version);
+                State::new(accepted.id.clone(), None)
+            }
         };
         let base = match files.read(Path::new(BASE))? {
             Found::File { bytes, .. } => older::read(&bytes, succession),
@@ -223,22 +244,17 @@ impl Staging {
             self.waiting = None;
             return Ok(());
         };
-        let base = if let Some(waiting) = self.waiting.take() {
+        let (base, replaces) = if let Some(waiting) = self.waiting.take() {
             // It was waiting: what it stands on stays so.
-            waiting.base
+            (waiting.base, Some(waiting.state.id))
         } else {
             let before = before.filter(|(before, _)| before.id.fleet == new.id.fleet);
             if let (Some(files), Some((_, bytes))) = (files, before) {
                 files.write(Path::new(BASE), bytes, MODE)?;
             }
-            before.map(|(document, _)| document.clone())
+            (before.map(|(document, _)| document.clone()), None)
         };
-        let state = State {
-            format: 1,
-            id: new.id.clone(),
-            open: 0,
-            halted: None,
-        };
+        let state = State::new(new.id.clone(), replaces);
         if let Some(files) = files {
             save(files, &state)?;
         }

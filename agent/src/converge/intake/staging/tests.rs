@@ -259,3 +259,42 @@ async fn a_version_without_a_rollout_waits_for_nothing() {
     assert_eq!(this.stands_on(), on(3, "all", "10.0.3.2"));
     assert!(!this.has(WAITING) && !this.has(BASE));
 }
+
+#[tokio::test]
+async fn a_kill_while_one_is_waited_for_and_the_next_comes_opens_neither() {
+    let mut this = Box::new("web-3").await;
+    this.publish(1, document(1, "", "old")).await;
+    this.poll().await;
+    this.publish(2, document(2, WAVES, "broken")).await;
+    this.poll().await;
+    let root = this.dir.path().join("root/var/lib/agentd");
+    let kept = ["document.json", "document.meta.json"]
+        .map(|name| (root.join(name), fs::read(root.join(name)).unwrap()));
+    this.publish(3, document(3, WAVES, "new")).await;
+    this.poll().await;
+    // That it waits for the third was written, the third was not.
+    let files = Files::new(Root::under(&this.dir.path().join("root")).unwrap());
+    for (path, bytes) in kept {
+        let path = Path::new("/var/lib/agentd").join(path.file_name().unwrap());
+        files.write(&path, &bytes, 0o640).unwrap();
+    }
+    this.restart();
+    assert_eq!(this.stands_on(), on(1, "old", "10.0.2.2"));
+    assert_eq!(this.poll().await, Stage::Waiting);
+    assert_eq!(this.stands_on(), on(1, "old", "10.0.3.2"));
+}
+
+#[tokio::test]
+async fn a_damaged_record_that_it_waits_opens_nothing() {
+    let mut this = Box::new("web-3").await;
+    this.publish(1, document(1, "", "old")).await;
+    this.poll().await;
+    this.publish(2, document(2, WAVES, "new")).await;
+    this.poll().await;
+    let files = Files::new(Root::under(&this.dir.path().join("root")).unwrap());
+    files.write(Path::new(WAITING), b"{", 0o640).unwrap();
+    this.restart();
+    assert_eq!(this.stands_on(), on(1, "old", "10.0.2.2"));
+    this.let_go(2, 1, false).await;
+    assert_eq!(this.poll().await, Stage::JustTaken);
+}
