@@ -9,20 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::bucket::{Bucket, BucketError, BucketErrorKind, Fetched, Tag};
+use crate::bucket::{Bucket, BucketError};
 use crate::converge::rollout::{self, Decision, Gate, Progress, Read, Written};
 use crate::fleet::{Document, DocumentId, Name};
 use crate::node::Waves;
+use crate::overview::ReportReader;
 use crate::report::NodeReport;
 use crate::system::{chain, clock};
 
-/// The largest report that is read, in bytes.
-const LARGEST_REPORT: u64 = 256 * 1024;
-/// So many reports are asked for at once.
-const AT_ONCE: usize = 16;
 /// Who does not watch over a rollout looks so often how far it is.
 const LOOK_EVERY: Duration = Duration::from_mins(5);
 /// Two looks are never closer than this.
@@ -146,7 +142,7 @@ async fn watch_over(
 struct Watcher {
     bucket: Arc<Bucket>,
     rollout: Arc<Rollout>,
-    reports: BTreeMap<Name, (Tag, NodeReport)>,
+    reports: ReportReader,
     /// Since when the present wave is watched, and how often the rollout had been resumed then.
     gate: Option<(u32, u32, Gate)>,
     /// When the watchers before this one were last heard of.
@@ -157,9 +153,9 @@ struct Watcher {
 impl Watcher {
     fn new(bucket: Arc<Bucket>, rollout: Arc<Rollout>) -> Self {
         Self {
+            reports: ReportReader::new((*bucket).clone()),
             bucket,
             rollout,
-            reports: BTreeMap::new(),
             gate: None,
             heard_before: BTreeMap::new(),
             began: Instant::now(),
@@ -265,7 +261,12 @@ impl Watcher {
         let now = Instant::now();
         let silence = Gate::silence(self.rollout.bake);
         for watcher in before {
-            if let Some(report) = self.report(&watcher).await? {
+            let report = self
+                .reports
+                .read_of(std::slice::from_ref(&watcher))
+                .await?
+                .pop();
+            if let Some(report) = report {
                 let known = self.heard_before.get(&watcher);
                 let is_same = known.is_some_and(|(known, _)| known.written == report.written);
                 if !is_same {
@@ -297,7 +298,7 @@ impl Watcher {
             );
             self.gate = Some((progress.open, progress.resumed, gate));
         }
-        let reports = self.all_reports(&servers).await?;
+        let reports = self.reports.read_of(&servers).await?;
         let now = Instant::now();
         let Some((_, _, gate)) = &mut self.gate else {
             return Ok(Decision::Superseded);
@@ -306,48 +307,6 @@ impl Watcher {
             gate.take(report, now);
         }
         Ok(gate.decide(now))
-    }
-
-    async fn all_reports(&mut self, servers: &[Name]) -> Result<Vec<NodeReport>, BucketError> {
-        let mut found = Vec::new();
-        for some in servers.chunks(AT_ONCE) {
-            let mut requests = JoinSet::new();
-            for server in some {
-                let known = self.reports.get(server).map(|(tag, _)| tag.clone());
-                let (bucket, server) = (Arc::clone(&self.bucket), server.clone());
-                requests.spawn(async move {
-                    let answer = get(&bucket, &server, known.as_ref()).await;
-                    (server, answer)
-                });
-            }
-            for (server, answer) in requests.join_all().await {
-                found.extend(self.keep(&server, answer?));
-            }
-        }
-        Ok(found)
-    }
-
-    async fn report(&mut self, server: &Name) -> Result<Option<NodeReport>, BucketError> {
-        let known = self.reports.get(server).map(|(tag, _)| tag.clone());
-        let answer = get(&self.bucket, server, known.as_ref()).await?;
-        Ok(self.keep(server, answer))
-    }
-
-    /// What the bucket has by now. A report that cannot be read is none: its server is missing, and not well.
-    fn keep(&mut self, server: &Name, answer: Option<Fetched>) -> Option<NodeReport> {
-        match answer {
-            Some(Fetched::Unchanged) => {}
-            Some(Fetched::Object { bytes, tag }) => {
-                match serde_json::from_slice::<NodeReport>(&bytes) {
-                    Ok(report) if report.server.as_ref() == Some(server) => {
-                        self.reports.insert(server.clone(), (tag, report));
-                    }
-                    _ => drop(self.reports.remove(server)),
-                }
-            }
-            None => drop(self.reports.remove(server)),
-        }
-        self.reports.get(server).map(|(_, report)| report.clone())
     }
 
     async fn open(&self, wave: u32, evidence: &str) -> Result<Progress, BucketError> {
@@ -394,25 +353,5 @@ impl Watcher {
             );
         }
         Ok(written.progress())
-    }
-}
-
-async fn get(
-    bucket: &Bucket,
-    server: &Name,
-    known: Option<&Tag>,
-) -> Result<Option<Fetched>, BucketError> {
-    let key = format!("nodes/{server}.json");
-    match bucket.get(&key, known, LARGEST_REPORT).await {
-        Ok(found) => Ok(Some(found)),
-        Err(error)
-            if matches!(
-                error.kind,
-                BucketErrorKind::Missing | BucketErrorKind::TooLarge
-            ) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(error),
     }
 }

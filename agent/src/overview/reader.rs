@@ -83,6 +83,25 @@ impl ReportReader {
         Ok(self.reports(unread))
     }
 
+    /// Those of these servers, as they are now: a request for each, and no list. One that is not there, or that cannot be read, is left
+    /// out; a bucket that answers nothing, or refuses, is an error.
+    pub async fn read_of(&mut self, servers: &[Name]) -> Result<Vec<NodeReport>, BucketError> {
+        let key = |server: &Name| format!("{PREFIX}{server}.json");
+        let wanted = (servers.iter().map(key))
+            .map(|key| {
+                let tag = self.known.get(&key).map(|known| known.tag.clone());
+                (key, tag)
+            })
+            .collect();
+        self.fetch(wanted, &mut BTreeMap::new()).await?;
+        let known = servers
+            .iter()
+            .filter_map(|server| self.known.get(&key(server)));
+        Ok(known
+            .filter_map(|known| known.report.as_ref().ok().cloned())
+            .collect())
+    }
+
     async fn list(&self) -> Result<Vec<Entry>, BucketError> {
         let mut entries: Vec<Entry> = Vec::new();
         loop {

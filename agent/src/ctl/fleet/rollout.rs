@@ -4,10 +4,8 @@
 //! it publishes.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use serde::Serialize;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::super::args::{PublishArgs, RolloutCommand};
@@ -16,20 +14,17 @@ use super::desk::Desk;
 use super::published::{Published, told, version_key};
 use super::waves::{change, who};
 use super::{ask, publish};
-use crate::bucket::{Bucket, BucketErrorKind, Fetched};
+use crate::bucket::Bucket;
 use crate::converge::rollout::{self, Decision, Gate, Progress, Read, Written};
 use crate::fleet::{Document, DocumentId, Name};
 use crate::node::Waves;
+use crate::overview::ReportReader;
 use crate::report::NodeReport;
 use crate::report::text::{Paint, ago, shown};
 use crate::system::clock;
 
 /// So many versions are looked at for one to go back to.
 const MOST_SEARCHED: u64 = 100;
-/// So many reports are asked for at once.
-const AT_ONCE: usize = 32;
-/// The largest report that is read, in bytes.
-const LARGEST_REPORT: u64 = 256 * 1024;
 
 /// One wave, for people and programs.
 #[derive(Serialize)]
@@ -82,7 +77,7 @@ async fn progress(bucket: &Bucket, id: &DocumentId) -> Result<Progress, Failure>
 }
 
 async fn status(desk: &Desk) -> Result<u8, Failure> {
-    let bucket = Arc::new(desk.bucket().await?);
+    let bucket = desk.bucket().await?;
     let published = desk.published().await?;
     let document = published.good("what is published")?;
     let output = looked_at(&bucket, document).await?;
@@ -92,7 +87,7 @@ async fn status(desk: &Desk) -> Result<u8, Failure> {
 }
 
 /// How far the rollout is, by the reports of all servers that may have taken the version.
-async fn looked_at(bucket: &Arc<Bucket>, document: &Document) -> Result<Output, Failure> {
+async fn looked_at(bucket: &Bucket, document: &Document) -> Result<Output, Failure> {
     let mut output = Output {
         format: 1,
         document: document.id.clone(),
@@ -106,7 +101,8 @@ async fn looked_at(bucket: &Arc<Bucket>, document: &Document) -> Result<Output, 
     };
     let progress = progress(bucket, &document.id).await?;
     let asked = waves.until(progress.open);
-    let reports = reports(bucket, asked).await?;
+    let mut reader = ReportReader::new(bucket.clone());
+    let reports = reader.read_of(asked).await.map_err(told)?;
     let now = Instant::now();
     let mut gate = Gate::new(
         document.id.version,
@@ -210,30 +206,6 @@ fn text(output: &Output, paint: Paint) -> String {
         out.push('\n');
     }
     out
-}
-
-/// The reports that there are of these servers.
-async fn reports(bucket: &Arc<Bucket>, servers: &[Name]) -> Result<Vec<NodeReport>, Failure> {
-    let mut found = Vec::new();
-    for some in servers.chunks(AT_ONCE) {
-        let mut requests = JoinSet::new();
-        for server in some {
-            let (bucket, key) = (Arc::clone(bucket), format!("nodes/{server}.json"));
-            requests.spawn(async move { bucket.get(&key, None, LARGEST_REPORT).await });
-        }
-        for answer in requests.join_all().await {
-            match answer {
-                Ok(Fetched::Object { bytes, .. }) => {
-                    // One that cannot be read is as none: its server has said nothing.
-                    found.extend(serde_json::from_slice::<NodeReport>(&bytes).ok());
-                }
-                Ok(Fetched::Unchanged) => {}
-                Err(error) if error.kind == BucketErrorKind::Missing => {}
-                Err(error) => return Err(told(error)),
-            }
-        }
-    }
-    Ok(found)
 }
 
 /// The published document, which must go out in waves.
