@@ -47,7 +47,7 @@ async fn a_box_joins_and_leaves_by_value_and_never_as_the_last() {
     assert_eq!(server.addresses(NAME).await.unwrap(), two);
     assert_eq!(
         server.leave(NAME, &one).await.unwrap(),
-        Left::Gone,
+        Left::Absent,
         "again is no matter"
     );
     assert_eq!(server.leave(NAME, &two).await.unwrap(), Left::Last);

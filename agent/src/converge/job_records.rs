@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::resource::{JOB_RECORDS, descriptions, record_path};
 use crate::system::accounts;
@@ -12,10 +13,12 @@ use crate::system::file::{Attributes, FileError, Files, Keep};
 /// Accounts may reach what is theirs in it, and look at nothing else.
 const DIRECTORY: u32 = 0o711;
 const RECORD: u32 = 0o600;
+/// After so long no more accounts are looked up in one run.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Sees to it that each recorded job has a file to write to, that it is its account's, and that no other is left. What fails is
 /// told, and tried again with the next run: a job without one runs all the same. Blocks only for as long as the name service
-/// does, ten seconds at the most.
+/// does, twenty seconds at the most.
 pub(super) async fn tend(files: &Files) {
     if !files.root().is_machine() {
         // The accounts of another root have other numbers here.
@@ -38,11 +41,17 @@ async fn try_tend(files: &Files) -> Result<(), FileError> {
         return Ok(());
     }
     files.create_dir(Path::new(JOB_RECORDS), DIRECTORY)?;
+    let began = Instant::now();
     let mut owners: BTreeMap<&str, Option<(u32, u32)>> = BTreeMap::new();
     for job in &jobs {
         if !owners.contains_key(job.user.as_str()) {
-            // One that is not known yet, or not now, has its file with a later run.
-            let owner = accounts::user_and_group(job.user.clone()).await;
+            // One that is not known yet, or not now, has its file with a later run. A directory service that is away must not hold up
+            // the run once for each account.
+            let owner = if began.elapsed() < PATIENCE {
+                accounts::user_and_group(job.user.clone()).await
+            } else {
+                Ok(None)
+            };
             owners.insert(&job.user, owner.ok().flatten());
         }
         let Some(Some((uid, gid))) = owners.get(job.user.as_str()).copied() else {

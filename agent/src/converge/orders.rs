@@ -1,15 +1,15 @@
 //! Orders of persons that stand for a while, on disk: they outlive restarts, and need no daemon to be given.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+use super::state;
 use crate::report::StandingOrder;
-use crate::system::file::{FileError, Files, Found};
+use crate::system::file::{FileError, Files};
 
 /// Where they lie: in a directory of their own, so that it can be watched.
 pub const ORDERS: &str = "/var/lib/agentd/orders";
-const MODE: u32 = 0o640;
 
 /// What is ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,12 +24,16 @@ impl Order {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Hold, Self::Drain];
 
+    const fn file(self) -> &'static str {
+        match self {
+            Self::Hold => "orders/hold.json",
+            Self::Drain => "orders/drain.json",
+        }
+    }
+
     /// Where it stands while it does.
     pub fn path(self) -> PathBuf {
-        Path::new(ORDERS).join(match self {
-            Self::Hold => "hold.json",
-            Self::Drain => "drain.json",
-        })
+        state::path(self.file())
     }
 
     /// The order that stands now. One that is over, or cannot be understood, is none.
@@ -38,30 +42,13 @@ impl Order {
         files: &Files,
         now: Timestamp,
     ) -> Result<Option<StandingOrder>, FileError> {
-        let path = self.path();
-        let Found::File { bytes, .. } = files.read(&path)? else {
-            return Ok(None);
-        };
-        match serde_json::from_slice::<StandingOrder>(&bytes) {
-            Ok(order) => Ok(Some(order).filter(|order| order.stands(now))),
-            Err(error) => {
-                tracing::warn!(
-                    event = "state-damaged",
-                    path = %path.display(),
-                    %error,
-                    "{} cannot be understood; going on without it: {error}",
-                    path.display()
-                );
-                Ok(None)
-            }
-        }
+        let order = state::load::<StandingOrder>(files, self.file())?;
+        Ok(order.filter(|order| order.stands(now)))
     }
 
     /// Gives it; one that stands is replaced.
     pub fn give(self, files: &Files, order: &StandingOrder) -> Result<(), FileError> {
-        // Plain fields only: nothing here can fail to be written as JSON.
-        let bytes = serde_json::to_vec(order).unwrap_or_default();
-        files.write(&self.path(), &bytes, MODE).map(drop)
+        state::save(files, self.file(), order)
     }
 
     /// Ends it. Not an error where there is none.
@@ -99,7 +86,7 @@ mod tests {
         assert_eq!(standing(Order::Hold, "2026-11-30T16:00:00Z"), None);
         Order::Hold.end(&files).unwrap();
         assert_eq!(standing(Order::Hold, "2026-11-30T15:00:00Z"), None);
-        files.write(&Order::Hold.path(), b"{", MODE).unwrap();
+        files.write(&Order::Hold.path(), b"{", 0o640).unwrap();
         assert_eq!(standing(Order::Hold, "2026-11-30T15:00:00Z"), None);
     }
 }

@@ -218,6 +218,13 @@ impl Session {
         }
     }
 
+    /// The document that runs go by: what is said of this box beside its runs (DNS, that it drains) is said by the same one. `None`:
+    /// there is none, or it is not known yet which.
+    pub fn document_of_runs(&self) -> Option<&Document> {
+        let taken_back = self.taken_back().map(|undone| &undone.document);
+        taken_back.or_else(|| self.intake.standing())
+    }
+
     /// The present version, where a person has taken it back on this box.
     pub fn taken_back(&self) -> Option<&Undone> {
         let standing = self.intake.standing()?;

@@ -415,7 +415,9 @@ impl BoxState {
             return None;
         }
         let ledger = Ledger::load(session.converger.files()).ok()?;
-        u64::try_from(ledger.things.len()).ok()
+        // Visitors may still be sent here.
+        let in_dns = self.dns.iter().filter(|name| name.present != Some(false));
+        u64::try_from(ledger.things.len() + in_dns.count()).ok()
     }
 
     /// Writes the status file where facts changed, or where it is `due` again. Returns the status.

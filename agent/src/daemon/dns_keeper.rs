@@ -50,6 +50,14 @@ pub(super) struct Aim {
     pub(super) course: Course,
 }
 
+/// What is to become of all names of this box.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Aims {
+    pub(super) names: Vec<Aim>,
+    /// Addresses of other servers that take visitors: they are left there, whoever put them.
+    pub(super) of_others: BTreeSet<IpAddr>,
+}
+
 /// What the loop knows of a box.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known<'a> {
@@ -118,7 +126,7 @@ pub(super) fn aims(wishes: Vec<NameWish>, known: &Known<'_>) -> Vec<Aim> {
 
 /// The side of the event loop.
 pub(super) struct DnsKeeper {
-    aims: watch::Sender<Option<Vec<Aim>>>,
+    aims: watch::Sender<Option<Aims>>,
     state: watch::Receiver<Vec<DnsStatus>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -142,11 +150,24 @@ impl DnsKeeper {
     }
 
     /// What is to become of this box's names from now on.
-    pub(super) fn aim(&self, aims: Vec<Aim>) {
+    pub(super) fn aim(&self, aims: Aims) {
         self.aims.send_if_modified(|last| {
             let is_news = last.as_ref() != Some(&aims);
             if is_news {
                 *last = Some(aims);
+            }
+            is_news
+        });
+    }
+
+    /// Nothing is put there any more for now, and nothing is taken away that was to stay: why.
+    pub(super) fn rest(&self, why: &str) {
+        self.aims.send_if_modified(|last| {
+            let names = last.iter_mut().flat_map(|aims| &mut aims.names);
+            let mut is_news = false;
+            for aim in names.filter(|aim| aim.course == Course::Join) {
+                aim.course = Course::Stay(why.into());
+                is_news = true;
             }
             is_news
         });
@@ -180,7 +201,7 @@ struct Place {
 }
 
 impl Keeping {
-    async fn keep(self, mut aimed: watch::Receiver<Option<Vec<Aim>>>) {
+    async fn keep(self, mut aimed: watch::Receiver<Option<Aims>>) {
         let mut failures = 0_u32;
         let mut due: Option<Instant> = None;
         loop {
@@ -213,7 +234,7 @@ impl Keeping {
     }
 
     /// Has all names be as they should.
-    async fn round(&self, aims: &[Aim]) -> Vec<DnsStatus> {
+    async fn round(&self, aims: &Aims) -> Vec<DnsStatus> {
         let mut owned = match OwnedRecords::load(&self.files) {
             Ok(owned) => owned,
             Err(error) => {
@@ -223,12 +244,12 @@ impl Keeping {
             }
         };
         let mut all = Vec::new();
-        for aim in aims {
-            all.push(self.name(aim, &mut owned).await);
+        for aim in &aims.names {
+            all.push(self.name(aim, &aims.of_others, &mut owned).await);
         }
         // What this box has put there and nothing asks for any more: names that left the document, addresses of before.
         let wanted = |record: &OwnedRecord| {
-            aims.iter().any(|aim| {
+            aims.names.iter().any(|aim| {
                 aim.wish.name == record.name && aim.wish.addresses.contains(&record.address)
             })
         };
@@ -237,12 +258,18 @@ impl Keeping {
             .cloned()
             .collect();
         for record in left {
-            all.extend(self.leave_behind(&record, &mut owned).await);
+            let is_anothers = aims.of_others.contains(&record.address);
+            all.extend(self.leave_behind(&record, is_anothers, &mut owned).await);
         }
         all
     }
 
-    async fn name(&self, aim: &Aim, owned: &mut OwnedRecords) -> DnsStatus {
+    async fn name(
+        &self,
+        aim: &Aim,
+        of_others: &BTreeSet<IpAddr>,
+        owned: &mut OwnedRecords,
+    ) -> DnsStatus {
         let wish = &aim.wish;
         let mut status = DnsStatus {
             name: wish.name.to_string(),
@@ -264,7 +291,7 @@ impl Keeping {
                 return status;
             }
         };
-        match self.change(aim, &place, owned).await {
+        match self.change(aim, of_others, &place, owned).await {
             Ok((present, note)) => {
                 status.present = Some(present);
                 if let Some(note) = note {
@@ -280,6 +307,7 @@ impl Keeping {
     async fn change(
         &self,
         aim: &Aim,
+        of_others: &BTreeSet<IpAddr>,
         place: &Place,
         owned: &mut OwnedRecords,
     ) -> Result<(bool, Option<String>), String> {
@@ -308,15 +336,15 @@ impl Keeping {
                 Ok((true, None))
             }
             Course::Leave(why) => {
-                let before = server.addresses(name).await.map_err(told)?;
-                let left = server.leave(name, addresses).await.map_err(told)?;
+                let own: BTreeSet<IpAddr> = addresses.difference(of_others).copied().collect();
+                let left = server.leave(name, &own).await.map_err(told)?;
                 if left == Left::Last {
                     let note = format!(
                         "its addresses stay, for they are the last ones of {name}, though {why}"
                     );
                     return Ok((true, Some(note)));
                 }
-                if !before.is_disjoint(addresses) {
+                if left == Left::Gone {
                     tracing::warn!(
                         event = "dns-left",
                         name,
@@ -340,6 +368,7 @@ impl Keeping {
     async fn leave_behind(
         &self,
         record: &OwnedRecord,
+        is_anothers: bool,
         owned: &mut OwnedRecords,
     ) -> Option<DnsStatus> {
         let place = Place {
@@ -349,10 +378,13 @@ impl Keeping {
         };
         let (name, address) = (record.name.as_str(), BTreeSet::from([record.address]));
         let gone = match self.server(&place) {
+            // Another server's by now, which sees to it.
+            _ if is_anothers => Ok(Left::Absent),
             Ok(server) => server.leave(name, &address).await.map_err(|e| chain(&e)),
             Err(why) => Err(why),
         };
         let error = match gone {
+            Ok(Left::Absent) => self.forget(owned, |other| other == record).err()?,
             Ok(Left::Gone) => {
                 tracing::warn!(
                     event = "dns-left",

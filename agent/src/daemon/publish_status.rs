@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::dns_keeper::{Known, aims};
+use super::dns_keeper::{Aims, Known, aims};
 use super::event_loop::EventLoop;
 use super::order_watch;
 use crate::converge::rollout::Gate;
-use crate::dns::wanted;
+use crate::dns::{addresses_of_others, wanted};
 use crate::fleet::ServerState;
 use crate::report::{
     DatabaseStatus, Health, NodeReport, RolloutStatus, StandingOrder, Status, Trigger,
@@ -122,10 +122,14 @@ impl EventLoop {
 
     /// Has the records in DNS be as what is known by now wants them.
     fn keep_dns(&mut self) {
-        let (Some(keeper), Some(name)) = (&self.dns_keeper, &self.state.node.name) else {
+        let Some(keeper) = &self.dns_keeper else {
             return;
         };
-        let Some(document) = self.session.intake.standing() else {
+        let (Some(document), Some(name)) = (self.session.document_of_runs(), &self.state.node.name)
+        else {
+            // What it was is no reason to go on putting addresses there.
+            keeper.rest("it is not known which server this machine is");
+            self.state.dns = keeper.status();
             return;
         };
         let drained = self.state.orders.drain.as_ref().map(StandingOrder::fixed);
@@ -136,14 +140,17 @@ impl EventLoop {
             drained: drained.as_deref(),
             now: clock::now(),
         };
-        keeper.aim(aims(wanted(&document.fleet, name), &known));
+        keeper.aim(Aims {
+            names: aims(wanted(&document.fleet, name), &known),
+            of_others: addresses_of_others(&document.fleet, name),
+        });
         self.state.dns = keeper.status();
     }
 
     /// What the document says of this server. `None`: it is not known yet which that is.
     fn server_state(&self) -> Option<ServerState> {
         let name = self.state.node.name.as_ref()?;
-        let servers = &self.session.intake.standing()?.fleet.servers;
+        let servers = &self.session.document_of_runs()?.fleet.servers;
         Some(servers.get(name)?.state)
     }
 

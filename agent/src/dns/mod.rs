@@ -16,4 +16,4 @@ pub use error::DnsError;
 pub use key::{Key, KeyError};
 pub use name_server::{Left, NameServer};
 pub use owned::{OwnedRecord, OwnedRecords};
-pub use wanted::{NameWish, wanted};
+pub use wanted::{NameWish, addresses_of_others, wanted};

@@ -35,8 +35,10 @@ pub struct NameServer {
 /// What leaving a name came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Left {
-    /// None of these addresses is there any more.
+    /// They were taken away.
     Gone,
+    /// None of them was there.
+    Absent,
     /// They are the last ones of the name: they stay.
     Last,
 }
@@ -104,7 +106,7 @@ impl NameServer {
             let standing = self.addresses(name).await?;
             let mine: BTreeSet<IpAddr> = standing.intersection(gone).copied().collect();
             if mine.is_empty() {
-                return Ok(Left::Gone);
+                return Ok(Left::Absent);
             }
             if mine == standing {
                 return Ok(Left::Last);

@@ -69,10 +69,14 @@ impl OwnedRecords {
         files.write(&path(), &bytes, MODE).map(drop)
     }
 
-    /// Notes one. Returns whether it is new.
+    /// Notes one; one of the same value at another server, or by another key, is forgotten for it. Returns whether it is new.
     pub fn add(&mut self, record: OwnedRecord) -> bool {
         let is_new = !self.records.contains(&record);
         if is_new {
+            let is_same = |other: &OwnedRecord| {
+                (&other.name, other.address) == (&record.name, record.address)
+            };
+            self.records.retain(|other| !is_same(other));
             self.records.push(record);
         }
         is_new
@@ -101,7 +105,13 @@ mod tests {
             server: "10.0.0.53".parse().unwrap(),
             key: "/etc/agentd/secrets/dns.key".into(),
         };
-        assert!(owned.add(record.clone()) && !owned.add(record));
+        assert!(owned.add(record.clone()) && !owned.add(record.clone()));
+        let moved = OwnedRecord {
+            server: "10.0.0.54".parse().unwrap(),
+            ..record
+        };
+        assert!(owned.add(moved.clone()));
+        assert_eq!(owned.records, [moved]);
         owned.save(&files).unwrap();
         assert_eq!(OwnedRecords::load(&files).unwrap(), owned);
         owned.records.clear();

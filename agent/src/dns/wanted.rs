@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::fleet::names::{AbsolutePath, DnsServer, HostName};
-use crate::fleet::{Fleet, Name, ServerState, WEB};
+use crate::fleet::{Fleet, Name, Server, ServerState, WEB};
 
 /// A name that a box is to have its own addresses at, while it is ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,13 +33,10 @@ pub fn wanted(fleet: &Fleet, node: &Name) -> Vec<NameWish> {
     let Some(server) = fleet.servers.get(node) else {
         return Vec::new();
     };
-    if !server.roles.iter().any(|role| role.as_str() == WEB) {
+    if !is_web(server) {
         return Vec::new();
     }
-    let addresses: BTreeSet<IpAddr> = match server.public.as_slice() {
-        [] => [server.address.to_canonical()].into(),
-        public => public.iter().map(IpAddr::to_canonical).collect(),
-    };
+    let addresses = addresses(server);
     let mut wishes = Vec::new();
     for product in &server.products {
         let dns = fleet.products.get(product).and_then(|it| it.dns.as_ref());
@@ -60,9 +57,49 @@ pub fn wanted(fleet: &Fleet, node: &Name) -> Vec<NameWish> {
     wishes
 }
 
+/// The addresses that visitors reach a server at.
+fn addresses(server: &Server) -> BTreeSet<IpAddr> {
+    match server.public.as_slice() {
+        [] => [server.address.to_canonical()].into(),
+        public => public.iter().map(IpAddr::to_canonical).collect(),
+    }
+}
+
+/// The addresses of all other servers that take visitors: whatever this box put there once, it does not take away. An address moves to
+/// another server with a replacement, or an exchange.
+pub fn addresses_of_others(fleet: &Fleet, node: &Name) -> BTreeSet<IpAddr> {
+    let others = fleet.servers.iter().filter(|(name, server)| {
+        *name != node && server.state == ServerState::Active && is_web(server)
+    });
+    others.flat_map(|(_, server)| addresses(server)).collect()
+}
+
+fn is_web(server: &Server) -> bool {
+    server.roles.iter().any(|role| role.as_str() == WEB)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_is_another_servers_by_now_is_known_as_such() {
+        let fleet: Fleet = serde_json::from_value(serde_json::json!({
+            "format": 1, "fleet": "test", "version": 1,
+            "issued": "2026-01-01T00:00:00Z", "expires": "2036-01-01T00:00:00Z",
+            "servers": {
+                "web-1": {"address": "10.78.0.11", "public": ["198.51.100.11"], "roles": ["web"], "state": "retired"},
+                "web-2": {"address": "10.78.0.12", "roles": ["web"], "state": "draining"},
+                "web-3": {"address": "10.78.0.13", "public": ["198.51.100.11"], "roles": ["web"]},
+                "cache-1": {"address": "10.78.0.21", "roles": ["memcached"]},
+            },
+        }))
+        .unwrap();
+        let of = |node: &str| addresses_of_others(&fleet, &node.parse().unwrap());
+        let moved: BTreeSet<IpAddr> = ["198.51.100.11".parse().unwrap()].into();
+        assert_eq!(of("web-1"), moved);
+        assert_eq!(of("web-3"), BTreeSet::new());
+    }
 
     fn of(node: &str) -> Vec<NameWish> {
         let fleet: Fleet = serde_json::from_value(serde_json::json!({

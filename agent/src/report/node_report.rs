@@ -12,6 +12,7 @@ use super::readiness::Ready;
 use super::rollout::RolloutStatus;
 use super::standing_order::{StandingOrder, UndoneStatus};
 use super::status::{Health, Status, StepCounts};
+use super::text::one_line;
 use crate::fleet::names::{KeyName, ZoneName};
 use crate::fleet::{DocumentId, Name};
 
@@ -352,19 +353,8 @@ impl NodeReport {
     }
 }
 
-/// The first line, within bounds, as a terminal only shows it.
 fn line(text: &str) -> String {
-    let first = text.lines().next().unwrap_or_default();
-    let line: String = first
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(LONGEST_ALARM)
-        .collect();
-    if first.chars().count() > LONGEST_ALARM {
-        line.chars().take(LONGEST_ALARM - 1).chain(['…']).collect()
-    } else {
-        line
-    }
+    one_line(text, LONGEST_ALARM)
 }
 
 #[cfg(test)]

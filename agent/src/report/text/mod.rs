@@ -20,7 +20,7 @@ pub use plan::{PlanFor, Row, plan, table};
 pub use run::{history, key_names, run, run_line, signed_by, summary};
 pub use status::{Heard, status};
 pub use step::{Detail, Tense, diff, problem, step, step_line};
-pub use words::{age, ago, count, headline, moment, shown, size, took};
+pub use words::{age, ago, count, headline, moment, one_line, shown, size, took};
 
 /// Whether text is coloured (ANSI escape sequences), and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

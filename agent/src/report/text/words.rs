@@ -29,6 +29,17 @@ pub fn ago(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// The first line of a text of unknown origin and length: at most so many characters, none of which drives a terminal.
+pub fn one_line(text: &str, most: usize) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    let plain = first.chars().map(|c| if c.is_control() { ' ' } else { c });
+    if first.chars().count() > most {
+        plain.take(most.saturating_sub(1)).chain(['…']).collect()
+    } else {
+        plain.collect()
+    }
+}
+
 /// A moment to the second, in UTC: `2026-11-22 20:00:05Z`.
 pub fn moment(at: Timestamp) -> String {
     let text = Timestamp::from_second(at.as_second())

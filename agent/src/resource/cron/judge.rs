@@ -8,11 +8,13 @@ use jiff::tz::TimeZone;
 
 use super::record::{JobDescription, JobRecord, JobRun, descriptions};
 use crate::fleet::names::schedule::Times;
-use crate::report::text::{age, moment, shown, took};
+use crate::report::text::{age, moment, one_line, took};
 use crate::report::{JobState, JobStatus};
 use crate::system::file::{FileError, Files};
 use crate::system::{clock, process};
 
+/// The most characters of what an account says of its job.
+const LONGEST: usize = 200;
 /// cron starts a job within the minute; a busy machine may take a little longer.
 const GRACE_SECS: i64 = 90;
 /// cron reads a new table within a minute, and a machine that boots takes a while to start cron.
@@ -91,7 +93,7 @@ fn judge(job: &JobDescription, facts: &Facts, zone: Option<TimeZone>) -> JobStat
         Ok(record) => record.as_ref().unwrap_or(&none),
         Err(why) => {
             status.state = JobState::Lost;
-            status.says.clone_from(why);
+            status.says = one_line(why, LONGEST);
             return status;
         }
     };
@@ -180,7 +182,7 @@ fn ended(
     if !last.success() {
         return (
             JobState::Failed,
-            format!("{} after {after}", shown(first_line(&last.ended))),
+            format!("{} after {after}", one_line(&last.ended, LONGEST)),
         );
     }
     let until = last
@@ -197,10 +199,6 @@ fn ended(
         ),
         None => (JobState::Ok, format!("in {after}")),
     }
-}
-
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
 }
 
 #[cfg(test)]

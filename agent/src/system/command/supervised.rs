@@ -1,7 +1,7 @@
 //! A command of somebody else's that is looked after: with its own environment, directory and input, a time limit for its
 //! whole process group, and the end of what it prints.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
@@ -153,8 +153,11 @@ async fn read(mut from: pipe::Receiver, kept: Arc<Mutex<Vec<u8>>>, how: Supervis
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         let new = buffer.get(..count).unwrap_or_default();
         if how.pass_on {
-            // Nobody may be there to read it: the record has it.
-            let _ = io::stdout().lock().write_all(new);
+            // Nobody may be there to read it: the record has it. Not in this thread: who reads slowly must not keep the limit from
+            // being looked after.
+            let mut stdout = tokio::io::stdout();
+            let _ = stdout.write_all(new).await;
+            let _ = stdout.flush().await;
         }
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.extend_from_slice(new);
