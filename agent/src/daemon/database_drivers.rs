@@ -8,9 +8,10 @@ use super::operator::execute::execute;
 use super::snapshot_workers::SnapshotWorkers;
 use crate::control::server::OrderRequest;
 use crate::converge::Session;
-use crate::database::deadman::take_down_all;
+use crate::database::deadman::{self, DeadManError};
 use crate::database::driver::{Context, Driver};
 use crate::database::server::credentials::{self, Credentials};
+use crate::database::server::{Place, Server, Target};
 use crate::fleet::names::Port;
 use crate::fleet::{Database, Fleet, Name};
 use crate::node::databases;
@@ -23,6 +24,8 @@ use crate::system::{chain, clock, machine_marks};
 const SOCKETS: [&str; 2] = ["/var/lib/mysql/mysql.sock", "/run/mysqld/mysqld.sock"];
 /// Drivers that are stopped have this long together: a master renews once more.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// A server is given so long to say whether it takes writes.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// The drivers that run.
 #[derive(Debug, Default)]
@@ -42,7 +45,7 @@ impl DatabaseDrivers {
         let (Some(file), true) = (&settings.database.credentials, settings.root.is_machine())
         else {
             if settings.root.is_machine() {
-                self.take_down_gates();
+                self.take_down_gates(session);
             }
             return;
         };
@@ -58,7 +61,7 @@ impl DatabaseDrivers {
         self.stop_unwanted(&wanted);
         if wanted.is_empty() {
             self.trouble = None;
-            self.take_down_gates();
+            self.take_down_gates(session);
             return;
         }
         self.cleared = false;
@@ -119,26 +122,30 @@ impl DatabaseDrivers {
         ))
     }
 
-    /// No driver runs here: what an earlier agent has put in the way of clients goes. Once.
-    fn take_down_gates(&mut self) {
+    /// No driver runs here: what an earlier agent has put in the way of clients goes, where the server takes no writes. Once.
+    fn take_down_gates(&mut self, session: &Session) {
         if std::mem::replace(&mut self.cleared, true) || !self.running.is_empty() {
             self.cleared &= self.running.is_empty();
             return;
         }
-        tokio::spawn(async {
-            match take_down_all().await {
-                Ok(tables) if tables.is_empty() => {}
-                Ok(tables) => tracing::warn!(
-                    event = "database-gate-removed",
-                    tables = tables.join(", "),
-                    "no database is kept on this machine any more, and its port was still gated: taken away ({})",
-                    tables.join(", ")
-                ),
-                Err(error) => tracing::warn!(
+        let settings = &session.settings.database;
+        let accounts =
+            (settings.credentials.as_ref()).and_then(|file| credentials::read(file).ok());
+        let server = accounts.map(|accounts| {
+            let place = Place {
+                target: Target::Socket(socket(session)),
+                account: accounts.local,
+                tls: None,
+            };
+            Server::new(&place, &accounts.peer.user)
+        });
+        tokio::spawn(async move {
+            if let Err(error) = remove_gates(server).await {
+                tracing::warn!(
                     event = "database-gate-left",
                     error = %error,
                     "whether an earlier agent left a gate before this machine's database could not be seen: {error}"
-                ),
+                );
             }
         });
     }
@@ -245,6 +252,45 @@ impl DatabaseDrivers {
     }
 }
 
+/// Removes gates that no driver owns. What keeps an old master from being a second one stays: whoever took its lease has relied on it.
+async fn remove_gates(server: Option<Server>) -> Result<(), DeadManError> {
+    let tables = deadman::left_behind().await?;
+    if tables.is_empty() {
+        return Ok(());
+    }
+    let seen = match &server {
+        Some(server) => server.observe(LOOK).await.ok(),
+        None => None,
+    };
+    let names = tables.join(", ");
+    if seen.is_some_and(|seen| seen.read_only) {
+        deadman::take_down(&tables).await?;
+        tracing::warn!(
+            event = "database-gate-removed",
+            tables = names,
+            "no database is kept on this machine any more, and its port was still gated: taken away ({names}), for the server takes no writes"
+        );
+    } else {
+        tracing::error!(
+            event = "database-gate-left",
+            error = "not known to be read-only",
+            "an earlier agent has gated this machine's database port, and no driver keeps that server any more. It is left so: the server may \
+             take writes, and another one may be the master by now. Where it is the only one, or read-only: nft delete table inet {names}"
+        );
+    }
+    Ok(())
+}
+
+/// Where the server of this machine has its socket.
+fn socket(session: &Session) -> PathBuf {
+    let there = || {
+        let there = SOCKETS.iter().find(|path| Path::new(path).exists());
+        PathBuf::from(there.unwrap_or(&"/var/lib/mysql/mysql.sock"))
+    };
+    let set = session.settings.database.socket.clone();
+    set.unwrap_or_else(there)
+}
+
 fn context(
     session: &Session,
     me: &Name,
@@ -255,10 +301,6 @@ fn context(
 ) -> Context {
     let settings = &session.settings;
     let (chain, snapshots) = Context::members_of(fleet, database);
-    let usual = || {
-        let there = SOCKETS.iter().find(|path| Path::new(path).exists());
-        PathBuf::from(there.unwrap_or(&"/var/lib/mysql/mysql.sock"))
-    };
     Context {
         product: product.clone(),
         me: me.clone(),
@@ -267,7 +309,7 @@ fn context(
         snapshots,
         never: database.never.clone(),
         port: database.port.map_or(settings.database.port, Port::get),
-        socket: settings.database.socket.clone().unwrap_or_else(usual),
+        socket: socket(session),
         semi_sync: database.semi_sync,
         settings: settings.database.clone(),
         credentials: accounts.clone(),

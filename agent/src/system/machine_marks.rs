@@ -44,6 +44,10 @@ fn marks_below(root: &Path) -> Vec<String> {
             continue;
         }
         // Bridges, tunnels and virtual pairs are made anew at each boot, and have no device.
+        // Functions of a card that are lent out get an address of chance at each boot.
+        if path.join("device/physfn").exists() {
+            continue;
+        }
         if path.join("device").exists() {
             cards.push(address);
         } else {
@@ -51,14 +55,14 @@ fn marks_below(root: &Path) -> Vec<String> {
         }
     }
     // A container sees no cards, and its host's number, which it shares with its neighbours.
-    let mut facts = if cards.is_empty() {
-        others
-    } else {
-        let number = word("sys/class/dmi/id/product_uuid");
-        cards.extend(is_given(&number).then_some(number));
-        cards
-    };
+    let has_cards = !cards.is_empty();
+    let mut facts = if cards.is_empty() { others } else { cards };
     facts.sort_unstable();
+    // First: of many cards not all are marks.
+    let number = word("sys/class/dmi/id/product_uuid");
+    if has_cards && is_given(&number) {
+        facts.insert(0, number);
+    }
     let mark = |fact: &String| {
         let digest = sha256_hex(format!("machine\n{installed}\n{fact}").as_bytes());
         digest.chars().take(DIGITS).collect::<String>()
@@ -134,6 +138,22 @@ mod tests {
             &one,
             &machine("b2", NUMBER, &["52:54:00:00:00:01"])
         ));
+    }
+
+    #[test]
+    fn many_cards_leave_room_for_the_firmwares_number() {
+        let cards = |first: u8| -> Vec<String> {
+            (0..12)
+                .map(|card| format!("0{first}:54:00:00:00:{card:02}"))
+                .collect()
+        };
+        let of = |first| {
+            let cards = cards(first);
+            let cards: Vec<&str> = cards.iter().map(String::as_str).collect();
+            machine("a1", NUMBER, &cards)
+        };
+        assert!(!are_others(&of(1), &of(2)));
+        assert_eq!(of(1).len(), MARKS);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
-pub use nft::{NftGate, take_down_all};
+pub use nft::{NftGate, left_behind, take_down};
 
 /// What is gated, and who passes all the same.
 #[derive(Debug, Clone, PartialEq, Eq)]

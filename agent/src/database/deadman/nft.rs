@@ -276,19 +276,21 @@ fn is_ours(table: &str) -> bool {
     })
 }
 
-/// Takes away every dead-man's gate on this machine: no driver runs here that could own one. Their tables' names; nothing is
-/// done, and nothing told, where there is no nft.
-pub async fn take_down_all() -> Result<Vec<String>, DeadManError> {
+/// The tables of all dead-men's gates on this machine. None where there is no nft.
+pub async fn left_behind() -> Result<Vec<String>, DeadManError> {
     let nft = Path::new(NFT);
-    if !nft.exists() {
-        return Ok(Vec::new());
+    if nft.exists() {
+        tables(nft).await
+    } else {
+        Ok(Vec::new())
     }
-    let tables = tables(nft).await?;
-    if !tables.is_empty() {
-        let remove: String = tables.iter().map(|table| removing(table)).collect();
-        run(nft, TABLES, &[&remove]).await?;
-    }
-    Ok(tables)
+}
+
+/// Takes these away. Only with a server behind them that takes no writes, or whose driver knows that it may: a gate without an owner is
+/// what keeps an old master from being a second one.
+pub async fn take_down(tables: &[String]) -> Result<(), DeadManError> {
+    let remove: String = tables.iter().map(|table| removing(table)).collect();
+    run(Path::new(NFT), TABLES, &[&remove]).await.map(drop)
 }
 
 /// The whole table, in one transaction that replaces an earlier one, open for so long; `None`: shut. Resets may be sent: they

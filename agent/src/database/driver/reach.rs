@@ -11,12 +11,17 @@ use tokio::net::TcpSocket;
 use tokio::time::timeout;
 
 use super::context::Context;
+use crate::settings::AddressUse;
 
 /// How long a server may take for its first word. One that is busy takes its time, and is no reason to wake anybody.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Tries the server's own address from loopback, where peers never come from. The error is a sentence's end.
 pub(super) async fn as_client(context: &Context) -> Result<(), String> {
+    // An address that is translated on the way here is not this machine's own: it cannot be tried from here.
+    if context.settings.address == AddressUse::Translated {
+        return Ok(());
+    }
     let Some(server) = context.address(&context.me) else {
         return Ok(());
     };

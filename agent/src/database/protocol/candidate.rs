@@ -210,6 +210,8 @@ impl Machine {
         if (switched || given_back) && !ordered && !health.applied {
             reasons.push(Reason::Unapplied);
         }
+        // What an epoch that never opened began without was allowed when it began: who gave it back may go on with it.
+        let mine = mine && !seen.is_some_and(|seen| seen.view.unopened);
         let limit = match (switched || mine || given_back, ordered) {
             // A planned change loses nothing; an owner that lost something must not hide it; one that gives the lease back may
             // have what this server lacks.
@@ -233,12 +235,14 @@ impl Machine {
         let Some((old, _)) = self.old.filter(|(_, at)| now.saturating_sub(*at) <= limit) else {
             return Some(Reason::Looking);
         };
+        // One that is only watched has no gate, whatever its lease said before it took that away.
+        let armed = seen.view.armed && !seen.view.observed;
         match old {
             OldMaster::Closed => None,
             OldMaster::Open if !self.told_old => Some(Reason::Looking),
-            OldMaster::Open if seen.view.armed => None,
+            OldMaster::Open if armed => None,
             OldMaster::Open => Some(Reason::OldOpen),
-            OldMaster::Unreachable if seen.view.armed || rules.omit.unreachable_is_open => None,
+            OldMaster::Unreachable if armed || rules.omit.unreachable_is_open => None,
             OldMaster::Unreachable => match self.order() {
                 Some(Order::TakeOver { off: true }) => None,
                 _ => Some(Reason::OldUnreachable),
@@ -338,6 +342,7 @@ impl Machine {
                 .answers(rules, now)
                 .is_some_and(|health| !health.read_only);
             self.enter(State::Bidding);
+            let observed = open && self.is_watched_only(rules);
             let proposal = Proposal {
                 over: None,
                 epoch: self.known_epoch.saturating_add(1),
@@ -346,13 +351,13 @@ impl Machine {
                 } else {
                     LeaseState::Promoting
                 },
-                armed: self.armed,
+                armed: self.armed && !observed,
                 held: Servers::default(),
                 to: None,
                 planned: true,
                 opening: false,
                 complete: false,
-                observed: open && self.is_watched_only(rules),
+                observed,
                 unopened: false,
             };
             self.write(rules, now, proposal, out);

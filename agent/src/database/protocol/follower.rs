@@ -133,7 +133,9 @@ impl Machine {
     /// Another server owns the lease.
     fn others(&mut self, rules: &Rules, now: Ms, seen: &SeenLease, out: &mut Vec<Action>) {
         let health = self.answers(rules, now);
-        if health.is_some_and(|health| !health.read_only) && !self.is_watched_only(rules) {
+        // While it is only watched, an epoch that a person ordered replaces it all the same.
+        let is_replaced = !self.is_watched_only(rules) || seen.view.planned;
+        if health.is_some_and(|health| !health.read_only) && is_replaced {
             self.begin_fencing(now, Fenced::NotOwner, out);
             return;
         }
@@ -158,7 +160,9 @@ impl Machine {
         let follows = health
             .replica
             .is_some_and(|replica| replica.source.is_some() && replica.receives);
-        if follows || self.is_watched_only(rules) {
+        let is_replaced =
+            !self.is_watched_only(rules) || self.seen.is_some_and(|seen| seen.view.planned);
+        if follows || !is_replaced {
             // Readers of a replica are welcome.
             self.open_gate(out);
         } else if !self.armed

@@ -41,7 +41,8 @@ impl Machine {
             }
             Event::Armed(armed) => {
                 self.armed = armed;
-                self.shut = armed;
+                // An owner has a gate of its own by now, which is fed.
+                self.shut = armed && !self.state.owns();
                 if !armed {
                     self.fed = None;
                 }
@@ -182,6 +183,9 @@ impl Machine {
         self.health = Some((health, now));
         self.judged = true;
         self.observing = false;
+        if health.errant == 0 {
+            self.saved = false;
+        }
         if health.life == Life::Answers && !health.read_only {
             self.closed = false;
         }
@@ -284,7 +288,13 @@ impl Machine {
             Task::Arm { .. } => self.armed = false,
             Task::SaveSurplus => self.saved |= done,
             Task::Prove(_) => self.proven = done,
-            Task::Rejoin(_) if self.order() == Some(Order::Rejoin) => self.order = None,
+            Task::Rejoin(_) => {
+                // What comes after that was never saved.
+                self.saved = false;
+                if self.order() == Some(Order::Rejoin) {
+                    self.order = None;
+                }
+            }
             _ => {}
         }
         if matches!(task, Task::Follow(_) | Task::Start | Task::Rejoin(_)) {

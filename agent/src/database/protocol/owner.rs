@@ -247,11 +247,12 @@ impl Machine {
         } else {
             (Some(view.tag), view.epoch)
         };
+        let observed = state == LeaseState::Serving && self.is_watched_only(rules);
         Some(Proposal {
             over,
             epoch,
             state,
-            armed: self.armed,
+            armed: self.armed && !observed,
             held: if state == LeaseState::Serving {
                 self.held_now(rules, now)
             } else {
@@ -262,7 +263,7 @@ impl Machine {
             // Who may be open does not say that he is not before he has been closed.
             opening: state == LeaseState::Promoting && !view.is_closed(),
             complete: view.complete && !anew,
-            observed: state == LeaseState::Serving && self.is_watched_only(rules),
+            observed,
             unopened: false,
         })
     }

@@ -257,6 +257,10 @@ impl DriverLoop {
                 Task::Follow(_) | Task::Rejoin(_) => {
                     let (peer, source) = (peer.ok_or_else(nobody)?, source.ok_or_else(nobody)?);
                     if accept {
+                        // Something may have been written since they were read.
+                        if !surplus::keep(&local, &peer, &context, epoch).await? {
+                            return Err("what it has and the master lacks changes rows by now: read it, then --discard".to_owned());
+                        }
                         return local.forget_idle_writes(&peer.server).await;
                     }
                     if discard {

@@ -156,6 +156,134 @@ fn an_owner_that_applies_nothing_gives_the_lease_back_once() {
 }
 
 #[test]
+fn who_gave_back_what_never_opened_goes_on_with_what_it_began_without() {
+    // It took over though it lacked some of the dead master's writes, as it may, and gave the lease back to be overtaken.
+    let goes_on = |missing, unopened| {
+        let lease = View {
+            owner: ME,
+            unopened,
+            ..others(1, 2, LeaseState::Released)
+        };
+        let health = Health {
+            missing,
+            ..closed(History::Contained, Some(follows()))
+        };
+        let mut machine = Machine::new(0, 2);
+        watches(&mut machine, health, 60_000, |_| lease);
+        machine.state() != State::Following
+    };
+    assert!(goes_on(0, true) && goes_on(5, true));
+    // One that was open must not hide what it lost.
+    assert!(goes_on(0, false) && !goes_on(5, false));
+}
+
+/// What a server does in twenty seconds under rules, with a lease that stands still, and an order after twelve of them.
+fn does(rules: &Rules, health: Health, lease: View, order: Option<Order>) -> Vec<Action> {
+    let mut machine = Machine::new(0, 1);
+    let mut all = Vec::new();
+    for now in (0..20_000).step_by(100) {
+        let mut events = vec![Event::Tick, Event::Health(health)];
+        events.extend(order.filter(|_| now == 12_000).map(Event::Order));
+        while let Some(event) = events.pop() {
+            for action in machine.step(rules, now, event) {
+                events.extend(match action {
+                    Action::Read => Some(Event::Bucket(BucketAnswer::Lease(lease))),
+                    Action::Observe => Some(Event::Health(health)),
+                    Action::TakeLock => Some(Event::OwnLock(OwnLock::Held)),
+                    Action::LookAtOld(_) => Some(Event::Old(OldMaster::Unreachable)),
+                    _ => None,
+                });
+                all.push(action);
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn a_gate_that_a_watched_masters_lease_still_names_is_no_proof() {
+    let ordered = |observed, off| {
+        let lease = View {
+            observed,
+            armed: true,
+            ..others(1, 2, LeaseState::Serving)
+        };
+        let health = closed(History::Contained, Some(follows()));
+        bids(&does(
+            &rules(),
+            health,
+            lease,
+            Some(Order::TakeOver { off }),
+        ))
+    };
+    assert!(ordered(false, false));
+    // Nobody closes that one by itself: a person says that it is off.
+    assert!(!ordered(true, false) && ordered(true, true));
+}
+
+#[test]
+fn a_watched_server_whose_place_a_person_gave_to_another_is_closed() {
+    let closes = |planned| {
+        let lease = View {
+            planned,
+            ..others(1, 2, LeaseState::Serving)
+        };
+        let rules = Rules {
+            automatic: false,
+            ..rules()
+        };
+        let open = Health {
+            read_only: false,
+            ..closed(History::Contained, None)
+        };
+        let actions = does(&rules, open, lease, None);
+        actions.contains(&Action::Do(Task::Close))
+    };
+    assert!(closes(true));
+    // Whatever else happened, it is only watched.
+    assert!(!closes(false));
+}
+
+#[test]
+fn what_is_written_after_it_was_saved_and_forgotten_is_saved_again() {
+    let mut machine = Machine::new(0, 1);
+    let mut saved = Vec::new();
+    for now in (0..60_000).step_by(100) {
+        // Surplus, forgotten on a person's order, and new surplus in the same epoch.
+        let errant = u64::from(!(20_000..40_000).contains(&now));
+        let health = Health {
+            errant,
+            ..closed(History::Contained, Some(follows()))
+        };
+        let mut events = vec![Event::Tick, Event::Health(health)];
+        while let Some(event) = events.pop() {
+            for action in machine.step(&rules(), now, event) {
+                events.extend(match action {
+                    // Its owner renews it.
+                    Action::Read => Some(Event::Bucket(BucketAnswer::Lease(others(
+                        now / 1_000,
+                        2,
+                        LeaseState::Serving,
+                    )))),
+                    Action::Observe => Some(Event::Health(health)),
+                    Action::Do(task) => {
+                        if task == Task::SaveSurplus {
+                            saved.push(now);
+                        }
+                        Some(Event::Did(task, true))
+                    }
+                    _ => None,
+                });
+            }
+        }
+    }
+    let [first, second] = saved.as_slice() else {
+        panic!("{saved:?}");
+    };
+    assert!(*first < 20_000 && *second >= 40_000, "{saved:?}");
+}
+
+#[test]
 fn a_switchover_to_a_server_that_does_not_apply_closes_nothing() {
     let mut world = World::master();
     world.proves = false;
