@@ -2,7 +2,10 @@
 
 /// What it holds in memory (resident), in bytes; `None` where the kernel does not say (no `/proc`).
 pub fn resident() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    resident_in(&std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+fn resident_in(status: &str) -> Option<u64> {
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -15,11 +18,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_that_takes_memory_holds_more() {
-        let before = resident().unwrap();
-        assert!(before > 1 << 20);
-        let taken = vec![1_u8; 32 << 20];
-        assert!(resident().unwrap() >= before + (16 << 20));
+    fn the_kernel_counts_in_kib() {
+        let status = "Name:\tagentd\nVmHWM:\t   99 kB\nVmRSS:\t   12345 kB\nThreads:\t4\n";
+        assert_eq!(resident_in(status), Some(12_345 << 10));
+        for wrong in [
+            "",
+            "VmRSS: \n",
+            "VmRSS: 7 pages\n",
+            "VmRSS: -1 kB\n",
+            "VmRSS: 18446744073709551615 kB\n",
+        ] {
+            assert_eq!(resident_in(wrong), None, "{wrong:?}");
+        }
+    }
+
+    /// Other tests run beside this one and give back what they held: so it asks for no difference.
+    #[test]
+    fn what_a_process_has_written_to_is_held() {
+        let taken = vec![1_u8; 256 << 20];
+        assert!(resident().unwrap() >= taken.len() as u64);
         assert_eq!(taken.last(), Some(&1));
     }
 }
