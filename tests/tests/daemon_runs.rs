@@ -583,3 +583,52 @@ fn killed_at_any_moment_it_converges_at_its_next_start() {
     assert_eq!(lived, fresh);
     assert!(!world.scratch.path("/var/lib/agentd/pending").exists());
 }
+
+/// The document that is being taken, as long as it is.
+const CONSIDERED: &str = "/var/lib/agentd/considered.json";
+
+#[test]
+#[ignore = "it needs a reading that takes seconds: see docs/testing.md"]
+fn a_large_wrong_document_keeps_nobody_waiting() {
+    let (world, agent) = World::converged("200ms");
+    // How long reading takes is the machine's to say: it is tried until something was done meanwhile.
+    for attempt in 0..5 {
+        let roles: Vec<String> = (0..400_000)
+            .map(|n| format!("\"r{attempt}-{n}\""))
+            .collect();
+        let document = format!(
+            "{{\"signed\": {{\"format\": 1, \"fleet\": \"heavy\", \"version\": 9, \"issued\": \"2026-01-01T00:00:00Z\", \
+             \"expires\": \"2126-01-01T00:00:00Z\", \"servers\": {{\"web-1\": {{\"address\": \"10.0.0.1\", \"roles\": [{}]}}}}}}}}",
+            roles.join(",")
+        );
+        assert!(document.len() < 8 << 20);
+        world.server.put(KEY, document);
+        let reading = || world.scratch.path(CONSIDERED).exists();
+        if wait_until("it to be read", Duration::from_secs(3), reading).is_err() {
+            continue;
+        }
+        world
+            .scratch
+            .write("/etc/hosts", "127.0.0.1 localhost\n")
+            .unwrap();
+        let asked = Instant::now();
+        let answer = world.ctl(&["status", "--output", "json"]);
+        let answered = asked.elapsed();
+        world.wait_for_hosts(&agent, &mark(1));
+        let was_meanwhile = reading();
+        world.see(&agent, "the refusal", |status| {
+            reasons(status).contains("refused")
+        });
+        assert_eq!(world.scratch.status()["document"]["version"], 1);
+        if was_meanwhile {
+            assert!(answer.stdout.contains("\"web-1\""), "{answer:?}");
+            assert!(answered < Duration::from_secs(5), "{answered:?}");
+            assert!(!reading(), "it was settled when it was refused");
+            return;
+        }
+    }
+    panic!(
+        "nothing was ever done while a document was being read: {}",
+        agent.said()
+    );
+}

@@ -6,9 +6,11 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use node_agent::fleet::{Document, Mistake};
 use node_agent::node::{Elections, HostsScope, view};
+use node_agent_tests::machine::{built, run};
 
 fn documents(kind: &str) -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -98,5 +100,95 @@ fn good_documents_are_accepted_and_every_server_has_a_view() {
             );
             assert!(view(&document.fleet, name, HostsScope::Fleet, &Elections::new()).is_some());
         }
+    }
+}
+
+/// The most memory that a program may have of its own to read a document: 96 MiB, and what it has at rest.
+const MEMORY_KIB: u32 = 112 * 1024;
+
+#[test]
+#[ignore = "a measurement: see docs/testing.md"]
+fn no_document_costs_more_than_its_share_of_memory() {
+    let bytes = 8 * 1024 * 1024 - 512;
+    let fill = |entry: &dyn Fn(usize) -> String| {
+        let mut text = String::with_capacity(bytes);
+        for n in 0.. {
+            let entry = entry(n);
+            if text.len() + entry.len() > bytes - 512 {
+                break;
+            }
+            text.push_str(&entry);
+            text.push(',');
+        }
+        text.pop();
+        text
+    };
+    let document = |member: &str| {
+        format!(
+            r#"{{"signed": {{"format": 1, "fleet": "f", "version": "x", "issued": "2026-01-01T00:00:00Z",
+                "expires": "2027-01-01T00:00:00Z", {member}}}}}"#
+        )
+    };
+    let server = |member: &str| {
+        document(&format!(
+            r#""servers": {{"web-1": {{"address": "10.0.0.1", {member}}}}}"#
+        ))
+    };
+    let dir = tempfile::tempdir().unwrap();
+    for (what, text) in [
+        (
+            "numbers",
+            server(&format!(r#""roles": [{}]"#, fill(&|_| "1".into()))),
+        ),
+        (
+            "names",
+            server(&format!(
+                r#""roles": [{}]"#,
+                fill(&|n| format!(r#""role-{n}""#))
+            )),
+        ),
+        (
+            "unknown",
+            server(&fill(&|n| format!(r#""unknown-{n}": 1"#))),
+        ),
+        (
+            "products",
+            document(&format!(
+                r#""servers": {{}}, "products": {{{}}}"#,
+                fill(&|n| {
+                    format!(
+                        r#""product-that-has-a-long-name-{n}": {{"cron": {{}}, "packages": ["x"]}}"#
+                    )
+                })
+            )),
+        ),
+        (
+            "servers",
+            document(&format!(
+                r#""servers": {{{}}}"#,
+                fill(&|n| {
+                    format!(
+                        r#""server-that-has-a-long-name-{n}": {{"address": "10.0.0.1", "roles": ["web", "cache"], "zone": "z"}}"#
+                    )
+                })
+            )),
+        ),
+        (
+            "foreign",
+            format!(
+                "[{}]",
+                fill(&|n| format!(r#"{{"id": {n}, "tags": ["a", "b"]}}"#))
+            ),
+        ),
+    ] {
+        let file = dir.path().join(format!("{what}.json"));
+        #[expect(clippy::disallowed_methods, reason = "a file of the test's own")]
+        fs::write(&file, text).unwrap();
+        let program = built("agentctl").unwrap().display().to_string();
+        let limited = format!("ulimit -d {MEMORY_KIB} && exec \"$0\" validate \"$1\"");
+        let file = file.display().to_string();
+        let argv = ["sh", "-c", &limited, &program, &file];
+        let output = run(&argv, b"", Duration::from_mins(2)).unwrap();
+        assert_eq!(output.code, Some(1), "{what}: {output:?}");
     }
 }

@@ -4,6 +4,8 @@ mod advice;
 mod considered;
 mod older;
 mod persisted;
+mod question;
+mod reading;
 mod rules;
 mod staging;
 mod succession;
@@ -13,7 +15,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::bucket::{Advised, Bucket, BucketError, BucketErrorKind, Fetched, Tag};
+use crate::bucket::{Advised, Bucket, BucketErrorKind, Fetched, Tag};
 use crate::fleet::signing::Trust;
 use crate::fleet::{Document, Name};
 use crate::report::{DocumentId, Refusal, RolloutStatus, TrustStatus};
@@ -23,12 +25,15 @@ use crate::system::file::{FileError, Files, Found};
 use crate::system::{chain, clock, crash};
 use considered::Considered;
 use persisted::Meta;
+use reading::Known;
 use rules::{Acceptance, Standing};
-use staging::{RolloutAnswer, RolloutQuestion, Staging};
-use succession::{Succession, Walk, Walked};
+use staging::Staging;
+use succession::Succession;
 
 pub use considered::{BEFORE, note_start};
 pub use persisted::{BAD, DOCUMENT, META};
+pub use question::{Answer, Question};
+pub use reading::{Read, Reading};
 pub use staging::{BASE, Stage, WAITING};
 pub use succession::TRUST;
 
@@ -55,6 +60,15 @@ pub enum Polled {
     Refused(Refusal),
     /// The bucket did not answer; the accepted one stays.
     Unreachable(Advised),
+}
+
+/// What an answer of the bucket comes to.
+#[derive(Debug)]
+pub enum Heard {
+    /// This.
+    Polled(Polled),
+    /// That has to be read first: see [`Intake::conclude`].
+    News(Box<Reading>),
 }
 
 /// Why the last question to the bucket brought no document that could be accepted.
@@ -87,68 +101,6 @@ impl InVain {
             }),
         }
     }
-}
-
-/// One question to the bucket: its document, unless it is still the one that is known.
-#[derive(Debug)]
-pub struct Question {
-    known: Option<Tag>,
-    limit: u64,
-    source: String,
-    trust: Option<Walk>,
-    rollout: Option<RolloutQuestion>,
-}
-
-/// The bucket's answer.
-#[derive(Debug)]
-pub struct Answer {
-    document: Result<Fetched, BucketError>,
-    trust: Walked,
-    rollout: Option<RolloutAnswer>,
-}
-
-impl Question {
-    /// Asks it. One request, with the bucket's deadline; where there is news, and now and then, one more for whether others
-    /// sign now, and one for each time that this has changed. While this box waits for its wave, one more for how far the version
-    /// may go.
-    pub async fn ask(&self, bucket: &Bucket) -> Answer {
-        let document = bucket.get(KEY, self.known.as_ref(), self.limit).await;
-        let news = matches!(document, Ok(Fetched::Object { .. }));
-        let trust = match &self.trust {
-            Some(walk) if document.is_ok() => walk.walk(bucket, news).await,
-            _ => Walked::default(),
-        };
-        // Of the document that waited; a newer one is asked about next time.
-        let rollout = match &self.rollout {
-            Some(rollout) if matches!(document, Ok(Fetched::Unchanged)) => {
-                Some(rollout.ask(bucket).await)
-            }
-            _ => None,
-        };
-        Answer {
-            document,
-            trust,
-            rollout,
-        }
-    }
-}
-
-impl From<Result<Fetched, BucketError>> for Answer {
-    /// An answer about the document alone.
-    fn from(document: Result<Fetched, BucketError>) -> Self {
-        Self {
-            document,
-            trust: Walked::default(),
-            rollout: None,
-        }
-    }
-}
-
-/// Under which tag a bucket has some bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Known {
-    tag: Tag,
-    source: String,
 }
 
 /// The bucket's present document, while it is refused.
@@ -211,6 +163,8 @@ pub struct Intake {
     in_vain: Option<InVain>,
     /// A persisted document that cannot be used: set aside when the next one is persisted.
     damaged: Option<Vec<u8>>,
+    /// A document is being read: how that ends is not known yet.
+    reading: bool,
 }
 
 impl Intake {
@@ -259,6 +213,7 @@ impl Intake {
             refused: None,
             in_vain: None,
             damaged: kept.damaged,
+            reading: false,
         })
     }
 
@@ -350,7 +305,10 @@ impl Intake {
         if present.accepted.is_none() || present.known.is_none() {
             return Ok(false);
         }
-        *self = present;
+        *self = Self {
+            reading: self.reading,
+            ..present
+        };
         Ok(true)
     }
 
@@ -362,12 +320,18 @@ impl Intake {
         }
     }
 
-    /// A run with the accepted document has ended, or is not to be made: whatever comes now is not its doing.
+    /// A run with the accepted document has ended, or is not to be made: whatever comes now is not its doing. Nothing is settled while
+    /// a document is being read.
     pub fn settle(&mut self) -> Result<(), FileError> {
-        if self.writes {
+        if self.writes && !self.reading {
             self.considered.end(&self.files)?;
         }
         Ok(())
+    }
+
+    /// What is being read is not waited for any more: nobody died of it.
+    pub const fn give_up_reading(&mut self) {
+        self.reading = false;
     }
 
     /// Asks the bucket once. A 304 writes nothing to disk.
@@ -397,6 +361,18 @@ impl Intake {
         question: Question,
         answer: impl Into<Answer>,
     ) -> Result<Polled, FileError> {
+        match self.receive(question, answer)? {
+            Heard::Polled(polled) => Ok(polled),
+            Heard::News(reading) => self.conclude(reading.read()),
+        }
+    }
+
+    /// The same for who does something else while a new document is read: that is all that may take long.
+    pub fn receive(
+        &mut self,
+        question: Question,
+        answer: impl Into<Answer>,
+    ) -> Result<Heard, FileError> {
         let Answer {
             document,
             trust,
@@ -417,9 +393,31 @@ impl Intake {
             Ok(Fetched::Unchanged) => self.unchanged(clock::now()),
             Ok(Fetched::Object { bytes, tag }) => {
                 let source = question.source;
-                self.consider(&bytes, Known { tag, source }, clock::now())?
+                let known = Known { tag, source };
+                if let Some(refusal) = self.known_refusal(&bytes, &known, clock::now()) {
+                    Polled::Refused(refusal)
+                } else {
+                    let reading = Reading::new(bytes, known, self.succession.trust());
+                    if self.writes {
+                        self.considered.begin(&self.files, reading.digest())?;
+                    }
+                    crash::point("a new document is about to be read");
+                    self.reading = true;
+                    return Ok(Heard::News(Box::new(reading)));
+                }
             }
         };
+        self.in_vain = InVain::of(&polled);
+        Ok(Heard::Polled(polled))
+    }
+
+    /// Takes in the document that [`Intake::receive`] has handed out, now that it is read.
+    pub fn conclude(&mut self, read: Read) -> Result<Polled, FileError> {
+        self.reading = false;
+        let trust = self.succession.trust();
+        // Others may have come to sign while it was being read.
+        let read = read.for_trust(&trust);
+        let polled = self.judge(read, &trust, clock::now())?;
         self.in_vain = InVain::of(&polled);
         Ok(polled)
     }
@@ -447,41 +445,42 @@ impl Intake {
         Polled::Unchanged
     }
 
-    fn consider(
-        &mut self,
-        bytes: &[u8],
-        known: Known,
-        now: Timestamp,
-    ) -> Result<Polled, FileError> {
+    /// Why these bytes are refused unread, if they are: they were before, or the agent died of them.
+    fn known_refusal(&mut self, bytes: &[u8], known: &Known, now: Timestamp) -> Option<Refusal> {
         let digest = sha256(bytes);
         if let Some(refused) = &mut self.refused
             && refused.digest == digest
         {
-            refused.known = known;
-            return Ok(Polled::Refused(refused.refusal.clone()));
+            refused.known = known.clone();
+            return Some(refused.refusal.clone());
         }
-        if let Some(why) = self.considered.refuses(digest) {
-            let refusal = Refusal {
-                version: None,
-                since: now,
-                errors: vec![why],
-            };
-            self.refused = Some(Refused {
-                known,
-                digest,
-                refusal: refusal.clone(),
-                expired: None,
-            });
-            return Ok(Polled::Refused(refusal));
-        }
-        if self.writes {
-            self.considered.begin(&self.files, digest)?;
-        }
-        crash::point("a new document is about to be read");
-        let trust = self.succession.trust();
+        let why = self.considered.refuses(digest)?;
+        let refusal = Refusal {
+            version: None,
+            since: now,
+            errors: vec![why],
+        };
+        self.refused = Some(Refused {
+            known: known.clone(),
+            digest,
+            refusal: refusal.clone(),
+            expired: None,
+        });
+        Some(refusal)
+    }
+
+    fn judge(&mut self, read: Read, trust: &Trust, now: Timestamp) -> Result<Polled, FileError> {
+        let Read {
+            bytes,
+            known,
+            digest,
+            document,
+            ..
+        } = read;
+        let bytes = bytes.as_slice();
         let number = self.succession.number();
         let standing = Standing {
-            trust: &trust,
+            trust,
             step: self.succession.step(),
             floor: self.succession.floor(),
             fleet_before: self.highest.as_ref().map(|highest| &highest.fleet),
@@ -493,7 +492,7 @@ impl Intake {
                 .as_ref()
                 .is_some_and(|before| before.source != known.source),
         };
-        match rules::judge(bytes, &standing, now) {
+        match rules::judge(document, &standing, now) {
             Acceptance::Same(document) => {
                 self.refused = None;
                 if self.known.as_ref() != Some(&known) {

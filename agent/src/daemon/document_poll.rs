@@ -4,25 +4,26 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::document_request::{DocumentRequest, DocumentResponse};
+use super::document_request::{DocumentRequest, DocumentResponse, Response};
 use super::event_loop::EventLoop;
 use crate::bucket::{backoff, phase};
 use crate::control::server::ApplyRequest;
-use crate::converge::intake::{Polled, Stage};
+use crate::converge::intake::{Heard, Polled, Stage};
 use crate::report::{Trigger, text};
 use crate::system::chain;
+use crate::system::file::FileError;
 
 /// Two polls are never closer than this, however slow the bucket is.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 impl EventLoop {
     /// Begins to ask the bucket for the document. Returns whether it does: a routine poll under way is begun again, for
-    /// its answer may be older than the request; a request for another trigger is not.
+    /// its answer may be older than the request; a request for another trigger, or of which the answer is being read, is not.
     pub(super) fn request_document(&mut self, trigger: Trigger) -> bool {
         let busy = self
             .request
             .as_ref()
-            .is_some_and(|request| request.trigger != Trigger::Poll);
+            .is_some_and(|request| request.trigger != Trigger::Poll || request.is_read);
         if !busy {
             self.request = Some(DocumentRequest::start(
                 &mut self.session.intake,
@@ -52,7 +53,23 @@ impl EventLoop {
             Trigger::Start if !self.booting => Trigger::Poll,
             trigger => trigger,
         };
-        let (fresh, trouble) = self.take_document(response);
+        let (asked, took) = (response.asked, response.took);
+        let polled = match response.what {
+            Response::Answered(both) => {
+                let (question, answer) = *both;
+                match self.session.intake.receive(question, answer) {
+                    Ok(Heard::Polled(polled)) => Ok(polled),
+                    Ok(Heard::News(reading)) => {
+                        let request = DocumentRequest::read(reading, response.trigger, asked, took);
+                        self.request = Some(request);
+                        return;
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            Response::Read(read) => self.session.intake.conclude(*read),
+        };
+        let (fresh, trouble) = self.take_document(polled, asked, took);
         let stage = self.stage();
         if stage == Stage::Undecided && trouble.is_none() && self.request_document(trigger) {
             // Which document this box stands on is known in a moment: who waits goes on to wait.
@@ -99,11 +116,16 @@ impl EventLoop {
     }
 
     /// Takes the bucket's answer in. Returns whether there is a new document, and why the newest could not be had.
-    fn take_document(&mut self, response: DocumentResponse) -> (bool, Option<String>) {
+    fn take_document(
+        &mut self,
+        polled: Result<Polled, FileError>,
+        asked: Instant,
+        took: Duration,
+    ) -> (bool, Option<String>) {
         let poll = self.session.settings.poll;
         let now = Instant::now();
         let first = !std::mem::replace(&mut self.answered_once, true);
-        let polled = match self.session.intake.hear(response.question, response.answer) {
+        let polled = match polled {
             Ok(polled) => polled,
             Err(error) => {
                 let error = format!(
@@ -116,11 +138,11 @@ impl EventLoop {
                 return (false, Some(error));
             }
         };
-        self.note_poll(&polled, now.duration_since(response.asked));
+        self.note_poll(&polled, took);
         self.next_poll = match self.state.bucket_failures() {
             // The fleet's boxes booted together; from now on each asks in its own phase.
-            0 if first => response.asked + phase(&self.phase_name(), poll),
-            0 => response.asked + poll,
+            0 if first => asked + phase(&self.phase_name(), poll),
+            0 => asked + poll,
             failures => now + backoff(poll, failures),
         }
         .max(now + SHORTEST_PAUSE);

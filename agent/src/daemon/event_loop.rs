@@ -119,7 +119,8 @@ impl EventLoop {
                 }
                 response = response(&mut self.request) => {
                     self.take_document_and_run(response, &mut waiting).await;
-                    if let Some(trigger) = again.take() {
+                    // Not while that answer is still being read: what was asked for meanwhile wants a newer one.
+                    if self.request.is_none() && let Some(trigger) = again.take() {
                         waiting.append(&mut later);
                         self.request_document(trigger);
                     }

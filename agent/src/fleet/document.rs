@@ -8,6 +8,7 @@ use serde_json::error::Category;
 use super::check::check;
 use super::envelope::{self, Opened, Sealed, Signature};
 use super::findings::{Findings, Mistake};
+use super::measure;
 use super::model::Fleet;
 use super::names::{KeyName, Name};
 use super::pointer::Pointer;
@@ -65,6 +66,9 @@ impl Document {
     /// Reads and checks a document. All its mistakes are returned at once, in the order of the file; never none.
     pub fn read(bytes: &[u8]) -> Result<Self, Vec<Mistake>> {
         let text = text_of(bytes).map_err(|mistake| vec![mistake])?;
+        if let Some(message) = measure::too_much(text) {
+            return Err(vec![of_the_file(None, message)]);
+        }
         match Self::read_good(text) {
             Ok(document) => {
                 let mut findings = Findings::default();
@@ -72,6 +76,8 @@ impl Document {
                 if findings.is_empty() {
                     return Ok(document);
                 }
+                // Its memory is needed for finding where.
+                drop((document, findings));
                 Err(mistakes(text, "the check failed"))
             }
             Err(error) => Err(mistakes(text, &error.to_string())),
@@ -220,7 +226,9 @@ fn mistakes(text: &str, refusal: &str) -> Vec<Mistake> {
     }
     let mut walker = Walker::new(text);
     walk_file(&tree, &mut walker);
-    if let Some(fleet) = what_is_left(&tree, &walker) {
+    if !walker.findings.stopped()
+        && let Some(fleet) = what_is_left(&tree, &walker)
+    {
         check(&fleet, &mut walker.findings);
     }
     let mistakes = walker.findings.into_mistakes(text, Some(&tree));
@@ -263,7 +271,7 @@ fn another_kind_of_file(text: &str, tree: &Node<'_>) -> Option<Mistake> {
         }
         return None;
     };
-    let format = &signed.value.member("format")?.value;
+    let format = signed.value.member("format")?.value;
     match format.value {
         Value::Number(number) if number != "1" && number.parse::<u32>().is_ok() => wrong(
             format.start,
@@ -279,22 +287,23 @@ fn another_kind_of_file(text: &str, tree: &Node<'_>) -> Option<Mistake> {
 
 /// The fleet without all that is wrong, so that what it means can be judged too.
 fn what_is_left(tree: &Node<'_>, walker: &Walker<'_>) -> Option<Fleet> {
-    let signed = &tree.member("signed")?.value;
-    let serde_json::Value::Object(mut fields) = walker.unmasked(signed) else {
+    let signed = tree.member("signed")?.value;
+    if !matches!(signed.value, Value::Object(_)) {
         return None;
-    };
-    // Stand-ins: the walk has already said that these are wrong or missing.
-    for (name, value) in [
-        ("format", 1.into()),
-        ("fleet", "fleet".into()),
-        ("version", 1.into()),
-        ("issued", "2000-01-01T00:00:00Z".into()),
-        ("expires", "9999-01-01T00:00:00Z".into()),
-        ("servers", serde_json::Value::Object(serde_json::Map::new())),
-    ] {
-        fields.entry(name).or_insert(value);
     }
-    Fleet::deserialize(serde_json::Value::Object(fields)).ok()
+    // Stand-ins: the walk has already said that these are wrong or missing.
+    let left = walker.unmasked(
+        &signed,
+        &[
+            ("format", "1"),
+            ("fleet", "\"fleet\""),
+            ("version", "1"),
+            ("issued", "\"2000-01-01T00:00:00Z\""),
+            ("expires", "\"9999-01-01T00:00:00Z\""),
+            ("servers", "{}"),
+        ],
+    );
+    serde_json::from_str(&left).ok()
 }
 
 #[cfg(test)]

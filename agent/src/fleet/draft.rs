@@ -2,8 +2,6 @@
 //! What a person wrote stays as it stands, to the byte.
 
 use jiff::Timestamp;
-use serde::de::IgnoredAny;
-use serde_json::Deserializer;
 
 use super::document::Document;
 use super::envelope::{Signature, sealed, signed_part};
@@ -60,10 +58,8 @@ fn whole_seconds(moment: Timestamp) -> Timestamp {
 /// Where the value of a member stands.
 fn place(text: &str, key: &str) -> Option<(usize, usize)> {
     let tree = Node::parse(text).ok()?;
-    let start = tree.member(key)?.value.start;
-    let mut values = Deserializer::from_str(text.get(start..)?).into_iter::<IgnoredAny>();
-    values.next()?.ok()?;
-    Some((start, start + values.byte_offset()))
+    let value = tree.member(key)?.value;
+    Some((value.start, value.end))
 }
 
 #[cfg(test)]

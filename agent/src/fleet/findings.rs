@@ -5,11 +5,11 @@ use std::fmt;
 use std::ops::Bound;
 
 use super::pointer::{Place, Pointer};
-use super::position::line_column;
+use super::position::Positions;
 use super::tree::Node;
 use super::wording::shown;
 
-/// The most mistakes that are reported of one document.
+/// The most mistakes that are reported of one document, and that are looked for.
 const MOST: usize = 100;
 
 /// One mistake in a document.
@@ -66,7 +66,8 @@ pub(super) struct Findings {
     doubtful: BTreeSet<String>,
     /// Items of lists that do not count, by list, ascending.
     masked_items: BTreeMap<String, Vec<usize>>,
-    left_out: usize,
+    /// There was one more than that: the rest of the document is not looked at.
+    stopped: bool,
 }
 
 #[derive(Debug)]
@@ -82,6 +83,9 @@ struct Found {
 impl Findings {
     /// Records a mistake that stands at `offset` of the text.
     pub fn add_at(&mut self, offset: usize, place: &Place<'_>, message: impl FnOnce() -> String) {
+        if self.is_full() {
+            return;
+        }
         let pointer = place.pointer();
         self.doubtful.insert(pointer.0.clone());
         self.push(Some(offset), || pointer, message, None);
@@ -114,8 +118,7 @@ impl Findings {
         message: impl FnOnce() -> String,
         other: Option<Pointer>,
     ) {
-        if self.found.len() >= MOST {
-            self.left_out += 1;
+        if self.is_full() {
             return;
         }
         self.found.push(Found {
@@ -124,6 +127,17 @@ impl Findings {
             message: message(),
             other,
         });
+    }
+
+    /// Whether there are as many as are told. Asked for another one, it notes that there are more.
+    fn is_full(&mut self) -> bool {
+        self.stopped |= self.found.len() >= MOST;
+        self.stopped
+    }
+
+    /// Whether there are more than are told: then nobody need look for others.
+    pub const fn stopped(&self) -> bool {
+        self.stopped
     }
 
     /// Says no more about `place` and what it is part of.
@@ -193,49 +207,46 @@ impl Findings {
 
     /// The mistakes in the order of the file, each with its line and column.
     pub fn into_mistakes(self, text: &str, tree: Option<&Node<'_>>) -> Vec<Mistake> {
-        let mut by_offset: BTreeMap<usize, Vec<Found>> = BTreeMap::new();
-        for found in self.found {
-            let offset = found
-                .offset
-                .or_else(|| tree.map(|tree| tree.locate(&found.pointer)));
-            by_offset
-                .entry(offset.unwrap_or(0))
-                .or_default()
-                .push(found);
-        }
-        let mut mistakes = Vec::new();
-        for (offset, mut found) in by_offset {
-            let position = Some(line_column(text, offset));
-            found.sort_by(|a, b| a.pointer.cmp(&b.pointer));
-            for Found {
-                pointer,
-                message,
+        let without_offset = self.found.iter().filter(|found| found.offset.is_none());
+        let sought = without_offset.map(|found| &found.pointer);
+        let sought = sought.chain(self.found.iter().filter_map(|found| found.other.as_ref()));
+        let places = tree.map_or_else(BTreeMap::new, |tree| tree.locate(sought));
+        let offset_of = |pointer: &Pointer| places.get(pointer).copied();
+        let mut in_order: Vec<(usize, &Found)> = self
+            .found
+            .iter()
+            .map(|found| {
+                let offset = found.offset.or_else(|| offset_of(&found.pointer));
+                (offset.unwrap_or(0), found)
+            })
+            .collect();
+        in_order.sort_by(|(at, one), (also_at, other)| {
+            at.cmp(also_at)
+                .then_with(|| one.pointer.cmp(&other.pointer))
+        });
+        let mut positions = Positions::new(text);
+        let mut mistakes: Vec<Mistake> = Vec::new();
+        for (offset, found) in in_order {
+            let other = found.other.as_ref().map(|pointer| OtherPlace {
+                position: offset_of(pointer).map(|at| positions.of(at)),
+                pointer: pointer.clone(),
+            });
+            let mistake = Mistake {
+                pointer: found.pointer.clone(),
+                position: Some(positions.of(offset)),
+                message: found.message.clone(),
                 other,
-                ..
-            } in found
-            {
-                let other = other.map(|pointer| OtherPlace {
-                    position: tree.map(|tree| line_column(text, tree.locate(&pointer))),
-                    pointer,
-                });
-                let mistake = Mistake {
-                    pointer,
-                    position,
-                    message,
-                    other,
-                };
-                if mistakes.last() != Some(&mistake) {
-                    mistakes.push(mistake);
-                }
+            };
+            if mistakes.last() != Some(&mistake) {
+                mistakes.push(mistake);
             }
         }
-        if self.left_out > 0 {
+        if self.stopped {
             mistakes.push(Mistake {
                 pointer: Pointer(String::new()),
                 position: None,
                 message: format!(
-                    "{} more mistakes are left out: mend these first",
-                    self.left_out
+                    "there are more than {MOST} mistakes, and no more were looked for: mend these first"
                 ),
                 other: None,
             });

@@ -11,6 +11,8 @@ mod draft;
 mod envelope;
 mod file;
 mod findings;
+mod locate;
+mod measure;
 mod model;
 pub mod names;
 mod package;

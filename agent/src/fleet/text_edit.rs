@@ -1,7 +1,6 @@
 //! Edits of a document's text: a member set or removed, and all else as a person wrote it, to the byte.
 
 use serde_json::Value;
-use serde_json::de::Deserializer;
 
 use super::pointer::Pointer;
 use super::position::line_column;
@@ -56,7 +55,7 @@ impl Edit {
 }
 
 fn set(text: &str, tree: &Node<'_>, pointer: &Pointer, value: &Value) -> Result<String, EditError> {
-    let mut node = tree;
+    let mut node = tree.clone();
     let mut place = Pointer(String::new());
     let mut segments = pointer.segments().peekable();
     if segments.peek().is_none() {
@@ -67,12 +66,13 @@ fn set(text: &str, tree: &Node<'_>, pointer: &Pointer, value: &Value) -> Result<
             return Err(EditError::NoObject(place));
         };
         place = place.then(&segment);
+        let members: Vec<_> = members.iter().collect();
         if let Some(member) = members.iter().find(|member| member.key == segment) {
             if segments.peek().is_none() {
                 let start = member.value.start;
-                return Ok(replaced(text, start, end(text, start), &written(value)));
+                return Ok(replaced(text, start, member.value.end, &written(value)));
             }
-            node = &member.value;
+            node = member.value.clone();
             continue;
         }
         let rest: Vec<String> = segments.collect();
@@ -82,7 +82,7 @@ fn set(text: &str, tree: &Node<'_>, pointer: &Pointer, value: &Value) -> Result<
         let entry = format!("{}: {}", Value::String(segment), written(&value));
         return Ok(match members.last() {
             Some(last) => {
-                let after = end(text, last.value.start);
+                let after = last.value.end;
                 replaced(
                     text,
                     after,
@@ -97,7 +97,7 @@ fn set(text: &str, tree: &Node<'_>, pointer: &Pointer, value: &Value) -> Result<
 }
 
 fn remove(text: &str, tree: &Node<'_>, pointer: &Pointer) -> Result<String, EditError> {
-    let mut node = tree;
+    let mut node = tree.clone();
     let mut segments = pointer.segments().peekable();
     if segments.peek().is_none() {
         return Err(EditError::Nothing);
@@ -106,6 +106,7 @@ fn remove(text: &str, tree: &Node<'_>, pointer: &Pointer) -> Result<String, Edit
         let tree::Value::Object(members) = &node.value else {
             return Ok(text.into());
         };
+        let members: Vec<_> = members.iter().collect();
         let Some(index) = members.iter().position(|member| member.key == segment) else {
             return Ok(text.into());
         };
@@ -113,28 +114,19 @@ fn remove(text: &str, tree: &Node<'_>, pointer: &Pointer) -> Result<String, Edit
             return Ok(text.into());
         };
         if segments.peek().is_some() {
-            node = &member.value;
+            node = member.value.clone();
             continue;
         }
-        let last = end(text, member.value.start);
+        let last = member.value.end;
         let before = index.checked_sub(1).and_then(|index| members.get(index));
         return Ok(match (before, members.get(index + 1)) {
             // With the comma before it.
-            (Some(before), _) => replaced(text, end(text, before.value.start), last, ""),
+            (Some(before), _) => replaced(text, before.value.end, last, ""),
             (None, Some(next)) => replaced(text, member.key_start, next.key_start, ""),
             (None, None) => replaced(text, member.key_start, last, ""),
         });
     }
     Err(EditError::Nothing)
-}
-
-/// Where the value that begins at `start` ends.
-fn end(text: &str, start: usize) -> usize {
-    let rest = text.get(start..).unwrap_or_default();
-    let mut values = Deserializer::from_str(rest).into_iter::<serde::de::IgnoredAny>();
-    // It was read as a value just now.
-    let _ = values.next();
-    start + values.byte_offset()
 }
 
 /// The space that stands before a member: a new one gets the same.

@@ -1,5 +1,10 @@
 //! JSON with the place of every value: what the slow path reads when a document has mistakes. Stops at the first
 //! mistake of syntax, since nothing behind it can be trusted.
+//!
+//! Nothing is kept of a text but where its values stand: lists and objects are read again by whoever looks into them, so
+//! that a text of a million values costs no more memory than a short one.
+
+mod strings;
 
 use std::borrow::Cow;
 
@@ -10,23 +15,24 @@ use super::wording::shown;
 /// The deepest nesting that is read. The deepest place of the model has 8.
 const DEPTH: usize = 32;
 
-/// A value and where it starts in the text, in bytes.
-#[derive(Debug)]
+/// A value, and where it starts and ends in the text, in bytes.
+#[derive(Debug, Clone)]
 pub(super) struct Node<'t> {
     pub start: usize,
+    pub end: usize,
     pub value: Value<'t>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Value<'t> {
     Null,
     Bool(bool),
     /// As it was written.
     Number(&'t str),
     Text(Cow<'t, str>),
-    List(Vec<Node<'t>>),
+    List(Items<'t>),
     /// In the order of the text, keys that stand twice included.
-    Object(Vec<Member<'t>>),
+    Object(Members<'t>),
 }
 
 #[derive(Debug)]
@@ -34,6 +40,36 @@ pub(super) struct Member<'t> {
     pub key: Cow<'t, str>,
     pub key_start: usize,
     pub value: Node<'t>,
+}
+
+/// The items of a list, read when they are asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Items<'t> {
+    text: &'t str,
+    /// Where its bracket stands.
+    start: usize,
+}
+
+impl<'t> Items<'t> {
+    pub fn iter(self) -> impl Iterator<Item = Node<'t>> {
+        let mut parser = Parser::at(self.text, self.start + 1);
+        std::iter::from_fn(move || parser.next_item())
+    }
+}
+
+/// The members of an object, read when they are asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Members<'t> {
+    text: &'t str,
+    /// Where its bracket stands.
+    start: usize,
+}
+
+impl<'t> Members<'t> {
+    pub fn iter(self) -> impl Iterator<Item = Member<'t>> {
+        let mut parser = Parser::at(self.text, self.start + 1);
+        std::iter::from_fn(move || parser.next_member())
+    }
 }
 
 /// The text is not JSON.
@@ -47,11 +83,7 @@ pub(super) struct SyntaxError {
 impl<'t> Node<'t> {
     /// Reads a whole text.
     pub fn parse(text: &'t str) -> Result<Self, SyntaxError> {
-        let mut parser = Parser {
-            text,
-            at: 0,
-            open: Vec::new(),
-        };
+        let mut parser = Parser::at(text, 0);
         let node = parser.value()?;
         parser.skip_space();
         if parser.at < text.len() {
@@ -64,31 +96,11 @@ impl<'t> Node<'t> {
     }
 
     /// The member called `key`; the first, where there are more.
-    pub fn member(&self, key: &str) -> Option<&Member<'t>> {
+    pub fn member(&self, key: &str) -> Option<Member<'t>> {
         match &self.value {
             Value::Object(members) => members.iter().find(|member| member.key == key),
             _ => None,
         }
-    }
-
-    /// Where the value that `pointer` leads to starts; the nearest place around it, where it leads nowhere.
-    pub fn locate(&self, pointer: &Pointer) -> usize {
-        let mut node = self;
-        for segment in pointer.segments() {
-            let next = match &node.value {
-                Value::Object(members) => members
-                    .iter()
-                    .find(|member| member.key == segment)
-                    .map(|member| &member.value),
-                Value::List(items) => segment.parse::<usize>().ok().and_then(|i| items.get(i)),
-                _ => None,
-            };
-            match next {
-                Some(next) => node = next,
-                None => break,
-            }
-        }
-        node.start
     }
 }
 
@@ -96,7 +108,25 @@ impl<'t> Node<'t> {
 struct Open<'t> {
     start: usize,
     bracket: u8,
-    segment: Cow<'t, str>,
+    segment: Segment<'t>,
+}
+
+/// Where in it.
+enum Segment<'t> {
+    /// Nowhere in particular.
+    None,
+    Key(Cow<'t, str>),
+    Item(usize),
+}
+
+impl Segment<'_> {
+    fn text(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::None => None,
+            Self::Key(key) => Some(Cow::Borrowed(key.as_ref())).filter(|key| !key.is_empty()),
+            Self::Item(index) => Some(Cow::Owned(index.to_string())),
+        }
+    }
 }
 
 /// Quotes as word processors and chats write them.
@@ -111,6 +141,14 @@ struct Parser<'t> {
 }
 
 impl<'t> Parser<'t> {
+    const fn at(text: &'t str, at: usize) -> Self {
+        Self {
+            text,
+            at,
+            open: Vec::new(),
+        }
+    }
+
     fn rest(&self) -> &'t str {
         self.text.get(self.at..).unwrap_or_default()
     }
@@ -132,12 +170,7 @@ impl<'t> Parser<'t> {
     fn error_at(&self, offset: usize, message: impl Into<String>) -> SyntaxError {
         SyntaxError {
             offset,
-            pointer: Pointer::of(
-                self.open
-                    .iter()
-                    .map(|open| &open.segment)
-                    .filter(|segment| !segment.is_empty()),
-            ),
+            pointer: Pointer::of(self.open.iter().filter_map(|open| open.segment.text())),
             message: message.into(),
         }
     }
@@ -188,7 +221,99 @@ impl<'t> Parser<'t> {
             Some(b'-' | b'0'..=b'9') => self.number()?,
             Some(_) => self.word()?,
         };
-        Ok(Node { start, value })
+        let end = self.at;
+        Ok(Node { start, end, value })
+    }
+
+    /// The next item of a list that was read already and found to be right; `None`: there is no other.
+    fn next_item(&mut self) -> Option<Node<'t>> {
+        self.skip_space();
+        if matches!(self.peek(), None | Some(b']')) {
+            return None;
+        }
+        let node = self.known_value()?;
+        self.skip_comma();
+        Some(node)
+    }
+
+    /// The same of an object.
+    fn next_member(&mut self) -> Option<Member<'t>> {
+        self.skip_space();
+        if self.peek() != Some(b'"') {
+            return None;
+        }
+        let key_start = self.at;
+        let key = self.string().ok()?;
+        self.skip_space();
+        // The colon.
+        self.at += 1;
+        let value = self.known_value()?;
+        self.skip_comma();
+        Some(Member {
+            key,
+            key_start,
+            value,
+        })
+    }
+
+    fn skip_comma(&mut self) {
+        self.skip_space();
+        if self.peek() == Some(b',') {
+            self.at += 1;
+        }
+    }
+
+    /// A value of a text that was read already and found to be right: what is in lists and objects is passed over.
+    fn known_value(&mut self) -> Option<Node<'t>> {
+        self.skip_space();
+        let start = self.at;
+        let text = self.text;
+        let value = match self.peek()? {
+            b'{' => {
+                self.pass();
+                Value::Object(Members { text, start })
+            }
+            b'[' => {
+                self.pass();
+                Value::List(Items { text, start })
+            }
+            b'"' => Value::Text(self.string().ok()?),
+            b'-' | b'0'..=b'9' => self.number().ok()?,
+            _ => self.word().ok()?,
+        };
+        let end = self.at;
+        Some(Node { start, end, value })
+    }
+
+    /// Passes over the list or object that begins here.
+    fn pass(&mut self) {
+        let mut depth = 0_usize;
+        while let Some(byte) = self.peek() {
+            self.at += 1;
+            match byte {
+                b'"' => self.pass_string(),
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => {
+                    depth = depth.saturating_sub(1);
+                    if depth == 0 {
+                        return;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Passes over the rest of a string.
+    fn pass_string(&mut self) {
+        while let Some(byte) = self.peek() {
+            self.at += 1;
+            match byte {
+                b'"' => return,
+                b'\\' => self.at += 1,
+                _ => {}
+            }
+        }
     }
 
     fn word(&mut self) -> Result<Value<'t>, SyntaxError> {
@@ -227,14 +352,14 @@ impl<'t> Parser<'t> {
         self.open.push(Open {
             start: self.at,
             bracket,
-            segment: Cow::Borrowed(""),
+            segment: Segment::None,
         });
         self.at += 1;
         self.skip_space();
         Ok(())
     }
 
-    fn segment(&mut self, segment: Cow<'t, str>) {
+    fn segment(&mut self, segment: Segment<'t>) {
         if let Some(open) = self.open.last_mut() {
             open.segment = segment;
         }
@@ -256,7 +381,7 @@ impl<'t> Parser<'t> {
                 self.at += 1;
                 self.skip_space();
                 if self.peek() == Some(close) {
-                    self.segment(Cow::Borrowed(""));
+                    self.segment(Segment::None);
                     return Err(self.error_at(
                         comma,
                         "the last entry has a comma after it: JSON has none there",
@@ -311,28 +436,27 @@ impl<'t> Parser<'t> {
     }
 
     fn list(&mut self) -> Result<Value<'t>, SyntaxError> {
+        let (text, start) = (self.text, self.at);
         self.enter(b'[')?;
-        let mut items = Vec::new();
         if self.peek() != Some(b']') {
-            loop {
-                self.segment(Cow::Owned(items.len().to_string()));
-                items.push(self.value()?);
+            for index in 0.. {
+                self.segment(Segment::Item(index));
+                self.value()?;
                 if !self.more(b']')? {
                     break;
                 }
             }
         }
         self.leave();
-        Ok(Value::List(items))
+        Ok(Value::List(Items { text, start }))
     }
 
     fn object(&mut self) -> Result<Value<'t>, SyntaxError> {
+        let (text, start) = (self.text, self.at);
         self.enter(b'{')?;
-        let mut members = Vec::new();
         if self.peek() != Some(b'}') {
             loop {
-                self.segment(Cow::Borrowed(""));
-                let key_start = self.at;
+                self.segment(Segment::None);
                 let key = match self.peek() {
                     None => return Err(self.ended()),
                     Some(b'"') => self.string()?,
@@ -349,7 +473,7 @@ impl<'t> Parser<'t> {
                         )));
                     }
                 };
-                self.segment(key.clone());
+                self.segment(Segment::Key(key));
                 self.skip_space();
                 match self.peek() {
                     None => return Err(self.ended()),
@@ -361,19 +485,14 @@ impl<'t> Parser<'t> {
                         );
                     }
                 }
-                let value = self.value()?;
-                members.push(Member {
-                    key,
-                    key_start,
-                    value,
-                });
+                self.value()?;
                 if !self.more(b'}')? {
                     break;
                 }
             }
         }
         self.leave();
-        Ok(Value::Object(members))
+        Ok(Value::Object(Members { text, start }))
     }
 
     fn number(&mut self) -> Result<Value<'t>, SyntaxError> {
@@ -398,113 +517,6 @@ impl<'t> Parser<'t> {
         }
         self.at += len;
         Ok(Value::Number(number))
-    }
-
-    fn string(&mut self) -> Result<Cow<'t, str>, SyntaxError> {
-        let quote = self.at;
-        self.at += 1;
-        let mut owned: Option<String> = None;
-        loop {
-            let rest = self.rest();
-            let Some(len) = rest.find(|c: char| c == '"' || c == '\\' || c < ' ') else {
-                return Err(self.ended());
-            };
-            let plain = rest.get(..len).unwrap_or_default();
-            self.at += len;
-            match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(match owned {
-                        None => Cow::Borrowed(plain),
-                        Some(text) => Cow::Owned(text + plain),
-                    });
-                }
-                Some(b'\\') => {
-                    let text = owned.get_or_insert_default();
-                    text.push_str(plain);
-                    let character = self.escape()?;
-                    text.push(character);
-                }
-                Some(b'\n' | b'\r') => {
-                    let said = self.text.get(quote..self.at).unwrap_or_default();
-                    let message = match said.chars().find(|c| TYPOGRAPHIC_QUOTES.contains(c)) {
-                        Some(wrong) => format!(
-                            "this string does not end on its line: it has the typographic quote `{wrong}`, and only a straight one (\") ends it"
-                        ),
-                        None => {
-                            "this string does not end on its line: is the closing quote missing?"
-                                .into()
-                        }
-                    };
-                    return Err(self.error_at(quote, message));
-                }
-                _ => {
-                    return Err(self.error(format!(
-                        "a control character ({}) stands bare in a string",
-                        self.found().trim_matches('`')
-                    )));
-                }
-            }
-        }
-    }
-
-    fn escape(&mut self) -> Result<char, SyntaxError> {
-        let start = self.at;
-        self.at += 1;
-        let Some(byte) = self.peek() else {
-            return Err(self.ended());
-        };
-        self.at += 1;
-        let plain = match byte {
-            b'"' => '"',
-            b'\\' => '\\',
-            b'/' => '/',
-            b'b' => '\u{8}',
-            b'f' => '\u{c}',
-            b'n' => '\n',
-            b'r' => '\r',
-            b't' => '\t',
-            b'u' => return self.unicode(start),
-            _ => {
-                return Err(
-                    self.error_at(start, "unknown escape: a backslash itself is written \\\\")
-                );
-            }
-        };
-        Ok(plain)
-    }
-
-    fn unicode(&mut self, start: usize) -> Result<char, SyntaxError> {
-        let first = self.hex(start)?;
-        let code = if (0xd800..0xdc00).contains(&first) && self.rest().starts_with("\\u") {
-            self.at += 2;
-            let second = self.hex(start)?;
-            if (0xdc00..0xe000).contains(&second) {
-                0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00)
-            } else {
-                first
-            }
-        } else {
-            first
-        };
-        char::from_u32(code)
-            .ok_or_else(|| self.error_at(start, "half of a surrogate pair: no character"))
-    }
-
-    fn hex(&mut self, start: usize) -> Result<u32, SyntaxError> {
-        let digits = self.rest().as_bytes().get(..4);
-        let Some(digits) = digits else {
-            return Err(self.ended());
-        };
-        let mut code = 0;
-        for digit in digits {
-            let Some(value) = char::from(*digit).to_digit(16) else {
-                return Err(self.error_at(start, "expected four hexadecimal digits after \\u"));
-            };
-            code = code * 16 + value;
-        }
-        self.at += 4;
-        Ok(code)
     }
 }
 

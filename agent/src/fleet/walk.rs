@@ -1,13 +1,10 @@
 //! Finding all the ways in which a document's text does not fit the model: the slow path, walked only after the fast
 //! one has failed. What is wrong is masked, so that one mistake is reported once and what is left can be judged.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
-
-use serde::de::value::StrDeserializer;
-use serde::de::{self, Deserialize, IntoDeserializer};
-use serde_json::Map;
 
 use super::findings::Findings;
 use super::names::{
@@ -15,14 +12,20 @@ use super::names::{
     RedirectStatus, Requests, Retries, Threads, Ttl, WarmUps, Weight, Written,
 };
 use super::pointer::Place;
-use super::position::line_column;
-use super::tree::{Node, Value};
+use super::position::Positions;
+use super::tree::{Member, Node, Value};
 use super::wording::{listed, shown};
 use crate::system::spelling::nearest;
+use serde::de::value::StrDeserializer;
+use serde::de::{self, Deserialize, IntoDeserializer};
 
-/// The state of a walk.
+/// The longest key that is walked into, in bytes. No type of the model has keys as long: paths have less than 4,096.
+const LONGEST_KEY: usize = 4096;
+
+/// The state of a walk. It ends where more mistakes were found than are told.
 pub(super) struct Walker<'t> {
-    pub text: &'t str,
+    text: &'t str,
+    positions: Positions<'t>,
     pub findings: Findings,
     /// Starts of the values, and of the keys of entries, that do not count.
     masked: BTreeSet<usize>,
@@ -53,6 +56,7 @@ impl<'t> Walker<'t> {
     pub fn new(text: &'t str) -> Self {
         Self {
             text,
+            positions: Positions::new(text),
             findings: Findings::default(),
             masked: BTreeSet::new(),
         }
@@ -85,16 +89,19 @@ impl<'t> Walker<'t> {
             let keys = listed(fields.iter().map(|field| field.name), '`', "and");
             return self.unexpected(node, at, &format!("an object with {keys}"));
         };
-        let mut first_at: HashMap<&str, usize> = HashMap::new();
+        let mut first_at: HashMap<Cow<'_, str>, usize> = HashMap::new();
         // Fields that are there under a misspelt name: no need to say that they are missing too.
         let mut misspelt: BTreeSet<&str> = BTreeSet::new();
         // Made only where a field is unknown.
-        let mut there: Option<HashSet<&str>> = None;
+        let mut there: Option<BTreeSet<&str>> = None;
         let mut usable = true;
-        for member in members {
+        for member in members.iter() {
+            if self.findings.stopped() {
+                return usable;
+            }
             let key = member.key.as_ref();
             let place = at.then(key);
-            if let Some(first) = first_at.insert(key, member.key_start) {
+            if let Some(first) = first_at.insert(member.key.clone(), member.key_start) {
                 self.twice(key, first, member.key_start, &place);
                 continue;
             }
@@ -115,8 +122,13 @@ impl<'t> Walker<'t> {
                 });
                 continue;
             }
-            let there = there
-                .get_or_insert_with(|| members.iter().map(|member| member.key.as_ref()).collect());
+            let there = there.get_or_insert_with(|| {
+                let named = |member: Member<'_>| {
+                    let field = fields.iter().find(|field| field.name == member.key)?;
+                    Some(field.name)
+                };
+                members.iter().filter_map(named).collect()
+            });
             let absent = fields.iter().filter(|field| !there.contains(field.name));
             let meant = nearest(key, absent.map(|field| field.name))
                 .and_then(|name| fields.iter().find(|field| field.name == name));
@@ -155,9 +167,9 @@ impl<'t> Walker<'t> {
 
     fn twice(&mut self, key: &str, first: usize, second: usize, place: &Place<'_>) {
         self.mask(second);
-        let text = self.text;
+        let positions = &mut self.positions;
         self.findings.add_at(second, place, || {
-            let (line, column) = line_column(text, first);
+            let (line, column) = positions.of(first);
             format!(
                 "`{}` stands here twice (first at {line}:{column}): keep one",
                 shown(key)
@@ -165,30 +177,72 @@ impl<'t> Walker<'t> {
         });
     }
 
-    /// What is left of `node` without what was masked.
-    pub fn unmasked(&self, node: &Node<'_>) -> serde_json::Value {
-        match &node.value {
-            Value::Null => serde_json::Value::Null,
-            Value::Bool(value) => (*value).into(),
-            Value::Number(text) => serde_json::from_str(text).unwrap_or_default(),
-            Value::Text(text) => text.as_ref().into(),
-            Value::List(items) => items
-                .iter()
-                .filter(|item| !self.masked.contains(&item.start))
-                .map(|item| self.unmasked(item))
-                .collect(),
-            Value::Object(members) => members
-                .iter()
-                .filter(|member| !self.masked.contains(&member.key_start))
-                .map(|member| {
-                    (
-                        member.key.clone().into_owned(),
-                        self.unmasked(&member.value),
-                    )
-                })
-                .collect::<Map<_, _>>()
-                .into(),
+    /// What is left of `node` without what was masked, as JSON. Members of it that are missing are as `instead` says.
+    pub fn unmasked(&self, node: &Node<'_>, instead: &[(&str, &str)]) -> String {
+        let mut left = String::new();
+        if let Value::Object(members) = &node.value {
+            let members = members.iter().filter(|member| !self.is_masked(member));
+            let mut missing: BTreeMap<&str, &str> = instead.iter().copied().collect();
+            left.push('{');
+            for member in members {
+                missing.remove(member.key.as_ref());
+                self.write_member(&member, &mut left);
+            }
+            for (key, value) in missing {
+                separate(&mut left);
+                left.extend(["\"", key, "\":", value]);
+            }
+            left.push('}');
+        } else {
+            self.write(node, &mut left);
         }
+        left
+    }
+
+    fn is_masked(&self, member: &Member<'_>) -> bool {
+        self.masked.contains(&member.key_start)
+    }
+
+    fn write_member(&self, member: &Member<'_>, left: &mut String) {
+        separate(left);
+        // The key as it stands there, with its colon.
+        let before = self.text.get(member.key_start..member.value.start);
+        left.push_str(before.unwrap_or_default());
+        self.write(&member.value, left);
+    }
+
+    fn write(&self, node: &Node<'_>, left: &mut String) {
+        if self.masked.range(node.start..node.end).next().is_none() {
+            left.push_str(self.text.get(node.start..node.end).unwrap_or_default());
+            return;
+        }
+        match &node.value {
+            Value::List(items) => {
+                left.push('[');
+                for item in items.iter() {
+                    if !self.masked.contains(&item.start) {
+                        separate(left);
+                        self.write(&item, left);
+                    }
+                }
+                left.push(']');
+            }
+            Value::Object(members) => {
+                left.push('{');
+                for member in members.iter().filter(|member| !self.is_masked(member)) {
+                    self.write_member(&member, left);
+                }
+                left.push('}');
+            }
+            _ => left.push_str(self.text.get(node.start..node.end).unwrap_or_default()),
+        }
+    }
+}
+
+/// Begins another entry.
+fn separate(text: &mut String) {
+    if !text.ends_with(['{', '[']) {
+        text.push(',');
     }
 }
 
@@ -233,7 +287,10 @@ impl<T: Walk> Walk for Vec<T> {
             return walker.unexpected(node, at, &hint);
         };
         for (index, item) in items.iter().enumerate() {
-            if !T::walk(item, &at.item(index), walker) {
+            if walker.findings.stopped() {
+                return true;
+            }
+            if !T::walk(&item, &at.item(index), walker) {
                 walker.mask(item.start);
                 walker.findings.mask_item(at, index);
             }
@@ -247,11 +304,22 @@ impl<K: Written, V: Walk> Walk for BTreeMap<K, V> {
         let Value::Object(members) = &node.value else {
             return walker.unexpected(node, at, "an object");
         };
-        let mut first_at: HashMap<&str, usize> = HashMap::new();
-        for member in members {
+        let mut first_at: HashMap<Cow<'_, str>, usize> = HashMap::new();
+        for member in members.iter() {
+            if walker.findings.stopped() {
+                return true;
+            }
             let key = member.key.as_ref();
+            if key.len() > LONGEST_KEY {
+                // Each mistake in it would tell all of it once more.
+                walker.mask(member.key_start);
+                walker.findings.add_at(member.key_start, at, || {
+                    format!("a key of {} bytes: \"{}\"", key.len(), shown(key))
+                });
+                continue;
+            }
             let place = at.then(key);
-            if let Some(first) = first_at.insert(key, member.key_start) {
+            if let Some(first) = first_at.insert(member.key.clone(), member.key_start) {
                 walker.twice(key, first, member.key_start, &place);
                 continue;
             }

@@ -47,25 +47,45 @@ pub(super) enum Acceptance {
     },
 }
 
-/// Reads and judges `bytes`.
-pub(super) fn judge(bytes: &[u8], standing: &Standing<'_>, now: Timestamp) -> Acceptance {
+/// Bytes that are no document to go by.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    /// The version, where it could be read.
+    version: Option<u64>,
+    /// All reasons.
+    errors: Vec<String>,
+}
+
+/// Reads `bytes` as a document that those vouch for who must. Takes the longer the more there is to read.
+pub(super) fn read(bytes: &[u8], trust: &Trust) -> Result<Document, Unreadable> {
     if bytes.is_empty() {
-        return Acceptance::Refused {
+        return Err(Unreadable {
             version: None,
             errors: vec!["the document is empty: 0 bytes; publish it again".into()],
-            expired: None,
-        };
+        });
     }
-    let document = match Document::read_trusted(bytes, standing.trust) {
+    Document::read_trusted(bytes, trust).map_err(|refused| Unreadable {
+        version: match &refused {
+            // Who knows who wrote it.
+            Refused::Unverified(_) => None,
+            Refused::Mistakes(_) => version_of(bytes, trust),
+        },
+        errors: refused.reasons(),
+    })
+}
+
+/// Judges what was read.
+pub(super) fn judge(
+    read: Result<Document, Unreadable>,
+    standing: &Standing<'_>,
+    now: Timestamp,
+) -> Acceptance {
+    let document = match read {
         Ok(document) => document,
-        Err(refused) => {
+        Err(Unreadable { version, errors }) => {
             return Acceptance::Refused {
-                version: match &refused {
-                    // Who knows who wrote it.
-                    Refused::Unverified(_) => None,
-                    Refused::Mistakes(_) => version_of(bytes, standing.trust),
-                },
-                errors: refused.reasons(),
+                version,
+                errors,
                 expired: None,
             };
         }

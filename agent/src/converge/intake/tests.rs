@@ -335,9 +335,13 @@ async fn expiry_counts_for_new_documents_only() {
         source: this.bucket.url(KEY),
     };
     let consider = |intake: &mut Intake, now: &str| {
-        intake
-            .consider(expiring.as_bytes(), known.clone(), at(now))
-            .unwrap()
+        let bytes = expiring.as_bytes().to_vec();
+        if let Some(refusal) = intake.known_refusal(&bytes, &known, at(now)) {
+            return Polled::Refused(refusal);
+        }
+        let trust = intake.succession.trust();
+        let read = Reading::new(bytes, known.clone(), trust.clone()).read();
+        intake.judge(read, &trust, at(now)).unwrap()
     };
     // A box with no state and a clock that is ahead refuses it; once the clock is right it is read again.
     assert!(matches!(

@@ -169,7 +169,7 @@ fn ten_thousand_servers_are_read_and_their_mistakes_found() {
     assert_eq!(mistakes.len(), 101);
     assert_eq!(
         mistakes.last().unwrap().to_string(),
-        "9900 more mistakes are left out: mend these first"
+        "there are more than 100 mistakes, and no more were looked for: mend these first"
     );
 }
 
@@ -256,9 +256,10 @@ fn spans_of(node: &Node<'_>, text: &str, spans: &mut Vec<(usize, usize)>) {
     let rest = text.get(node.start..).unwrap();
     let mut values = serde_json::Deserializer::from_str(rest).into_iter::<serde::de::IgnoredAny>();
     values.next().unwrap().unwrap();
-    spans.push((node.start, node.start + values.byte_offset()));
+    assert_eq!(node.end, node.start + values.byte_offset());
+    spans.push((node.start, node.end));
     match &node.value {
-        Value::List(items) => items.iter().for_each(|item| spans_of(item, text, spans)),
+        Value::List(items) => items.iter().for_each(|item| spans_of(&item, text, spans)),
         Value::Object(members) => members
             .iter()
             .for_each(|member| spans_of(&member.value, text, spans)),
@@ -298,5 +299,142 @@ fn many_mistakes_are_told_in_a_time_that_grows_with_the_file() {
         // Each takes a second or two without optimisation; with the square of the number it was minutes.
         let took = started.elapsed();
         assert!(took < Duration::from_secs(30), "{took:?}");
+    }
+}
+
+/// Eight MB of anything, as the agent would read it: what is wrong, and how large it is.
+fn hostile(bytes: usize) -> Vec<(&'static str, String)> {
+    let fill = |entry: &dyn Fn(usize) -> String| {
+        let mut text = String::with_capacity(bytes + 100);
+        for n in 0.. {
+            if text.len() >= bytes {
+                break;
+            }
+            text.push_str(&entry(n));
+            text.push(',');
+        }
+        text.pop();
+        text
+    };
+    let signed = |members: &str| {
+        format!(
+            r#"{{"signed": {{"format": 1, "fleet": "f", "version": 1, "issued": "2026-01-01T00:00:00Z",
+                "expires": "2027-01-01T00:00:00Z", "servers": {{}}, {members}}}}}"#
+        )
+    };
+    let long = "x".repeat(bytes);
+    vec![
+        (
+            "unknown fields",
+            with_members(&fill(&|n| format!(r#""unknown-{n}": 1"#))),
+        ),
+        (
+            "one field again and again",
+            with_members(&fill(&|_| r#""zone": "z""#.into())),
+        ),
+        (
+            "numbers for roles",
+            with_members(&format!(r#""roles": [{}]"#, fill(&|_| "1".into()))),
+        ),
+        (
+            "roles that there are not",
+            with_members(&format!(
+                r#""roles": [{}]"#,
+                fill(&|n| format!(r#""r{n}""#))
+            )),
+        ),
+        (
+            "foreign",
+            format!(
+                "[{}]",
+                fill(&|n| format!(
+                    r#"{{"id": {n}, "tags": ["a", "b"], "user": {{"name": "n{n}"}}}}"#
+                ))
+            ),
+        ),
+        ("arrays in arrays", "[".repeat(bytes)),
+        (
+            "a long string",
+            with_members(&format!(r#""zone": "{long}""#)),
+        ),
+        (
+            "a long escaped string",
+            with_members(&format!(r#""zone": "{}""#, "\\u0061".repeat(bytes / 6))),
+        ),
+        ("a long key", with_members(&format!(r#""{long}": 1"#))),
+        (
+            "mistakes in a long key",
+            signed(&format!(
+                r#""products": {{"{}": {{{}}}}}"#,
+                long.get(..bytes / 2).unwrap(),
+                fill(&|n| format!(r#""u{n}": 1"#))
+            )),
+        ),
+        (
+            "products",
+            signed(&format!(
+                r#""products": {{{}}}"#,
+                fill(&|n| format!(r#""p{n}": {{}}"#))
+            ))
+            .replace(r#""version": 1"#, r#""version": "x""#),
+        ),
+        (
+            "wrong servers",
+            signed(&format!(
+                r#""roles": {{{}}}"#,
+                fill(&|n| format!(r#""R{n}": {{"cron": {{"x": []}}}}"#))
+            )),
+        ),
+        (
+            "servers that clash",
+            signed("").replace(
+                r#""servers": {}, "#,
+                &format!(
+                    r#""servers": {{{}}}"#,
+                    fill(&|n| format!(r#""s{n}": {{"address": "10.0.0.1"}}"#))
+                ),
+            ),
+        ),
+        (
+            "brackets",
+            format!(r#"{{"signed": {}"#, r#"{"a": "#.repeat(bytes / 6)),
+        ),
+        ("binary", "\u{0}\u{1}".repeat(bytes / 2)),
+        ("lines", "\n".repeat(bytes)),
+    ]
+}
+
+/// How long this thread computed, whoever else wants the processor.
+fn computed() -> Duration {
+    let clock = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
+    nix::time::clock_gettime(clock).unwrap().into()
+}
+
+#[test]
+fn whatever_is_wrong_is_refused_in_a_time_that_grows_with_the_file() {
+    const SMALL: usize = 128 * 1024;
+    let took = |bytes: usize| -> Vec<(&'static str, Duration)> {
+        let cases = hostile(bytes).into_iter();
+        let timed = cases.map(|(what, text)| {
+            let before = computed();
+            let mistakes = read(text.as_bytes()).expect_err(what);
+            let took = computed().saturating_sub(before);
+            let said: usize = mistakes
+                .iter()
+                .map(|mistake| mistake.to_string().len())
+                .sum();
+            assert!(said < 200 * 1024, "{what}: {said} bytes are told");
+            (what, took)
+        });
+        timed.collect()
+    };
+    let (small, large) = (took(SMALL), took(4 * SMALL));
+    for ((what, small), (_, large)) in small.into_iter().zip(large) {
+        // Four times as much; with the square of the size it would be sixteen times.
+        let most = small.max(Duration::from_millis(20)) * 9;
+        assert!(
+            large < most,
+            "{what}: {small:?}, and four times as much {large:?}"
+        );
     }
 }
