@@ -9,10 +9,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::apply::Applier;
+use jiff::Timestamp;
+
+use super::apply::{Applier, Progress};
 use super::fast_part::{OnDisk, keep_part};
 use super::ledger::Ledger;
 use super::observe::Scope;
+use super::orders::Order;
 use super::plan::{Plan, PlannedStep};
 use super::{Converger, Intent, RunError, journal};
 use crate::report::{Cause, Outcome, RunRecord, StepRecord, Trigger};
@@ -101,6 +104,56 @@ impl Converger {
         };
         journal::keep(&self.files, &record, self.journal)?;
         Ok(Followed::Now(Box::new(record)))
+    }
+}
+
+/// What the beginning of a run has done.
+#[derive(Default)]
+pub(super) struct First {
+    /// Its rows; none, where there was nothing to do.
+    pub(super) rows: Vec<StepRecord>,
+    /// The id of the run, where there are rows.
+    pub(super) run: u64,
+}
+
+impl Converger {
+    /// The beginning of a run: what the fast lane has to do, before anything else of the box is looked at. Whatever stands
+    /// elsewhere on it, however large or many, names follow the document. What cannot be done so is left to the run, and told by it.
+    pub(super) async fn names_first(
+        &self,
+        intent: &Intent,
+        started: Timestamp,
+        progress: Progress<'_>,
+    ) -> Result<First, RunError> {
+        if Order::Hold.standing(&self.files, started)?.is_some() {
+            return Ok(First::default());
+        }
+        let Some(_lock) = lock(&self.files)? else {
+            return Ok(First::default());
+        };
+        let observed = self.observe(intent, Scope::Fast, None).await?;
+        let plan = observed.plan();
+        let steps = plan.steps.iter();
+        let steps: Vec<&PlannedStep> = steps
+            .filter(|step| step.not_alone(&observed.ledger).is_none())
+            .collect();
+        if steps.is_empty() {
+            return Ok(First::default());
+        }
+        let run = journal::next_id(&self.files)?;
+        let mut applier = Applier {
+            sweeps: false,
+            ..self.applier(observed, run, started, progress)
+        };
+        let mut rows = Vec::new();
+        for step in steps {
+            let row = applier.alone(step, &plan).await;
+            if !row.outcome.is_failure() {
+                rows.push(row);
+            }
+        }
+        keep_part(&self.files, &applier.ledger)?;
+        Ok(First { rows, run })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The journal: the last runs with their diffs, bounded in number and bytes.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 
 use super::state;
@@ -47,9 +48,10 @@ pub(super) fn next_id(files: &Files) -> Result<u64, FileError> {
     Ok(newest.unwrap_or(0).saturating_add(1))
 }
 
-/// Keeps a run, and drops the oldest where there are too many.
+/// Keeps a run, and drops the oldest where there are too many. Of one that changed very much not all is kept: see
+/// [`RunRecord::bounded`].
 pub fn keep(files: &Files, run: &RunRecord, limits: JournalSettings) -> Result<(), FileError> {
-    state::save(files, &file(run.id), run)?;
+    state::save(files, &file(run.id), &run.bounded())?;
     prune(files, limits)
 }
 
@@ -95,6 +97,12 @@ pub(super) fn kept_copy(
         return Ok(None);
     }
     let copy = backup_path(newest, path);
+    let has_same_size = files
+        .look(&copy)?
+        .is_some_and(|stamp| stamp.size() == bytes.len() as u64);
+    if !has_same_size {
+        return Ok(None);
+    }
     Ok(match files.read(&copy)? {
         Found::File { bytes: kept, .. } if kept == bytes => Some(copy),
         _ => None,
@@ -126,16 +134,85 @@ fn prune(files: &Files, limits: JournalSettings) -> Result<(), FileError> {
             drop_copies(files, id)?;
         }
     }
-    let mut bytes = 0;
-    for (kept, id) in ids.into_iter().enumerate() {
-        bytes += weight(files, id)?;
-        // The newest run always stays: a journal that forgets what just happened is none.
-        if kept > 0 && (kept >= limits.runs || bytes > limits.bytes) {
-            drop_copies(files, id)?;
-            files.remove(&state::path(&file(id)))?;
+    for id in ids.split_off(limits.runs.max(1).min(ids.len())) {
+        drop_run(files, id)?;
+    }
+    let mut kept = Kept::of(files, &ids)?;
+    while kept.bytes() > limits.bytes {
+        // Whoever rewrites one file again and again takes room from nobody else's copies.
+        if let Some(copy) = kept.take_copy() {
+            files.remove(&copy)?;
+            if let Some(dir) = copy.parent() {
+                files.remove_empty_dir(dir)?;
+            }
+            continue;
         }
+        let Some(id) = kept.take_run() else {
+            break;
+        };
+        drop_run(files, id)?;
     }
     Ok(())
+}
+
+/// What the journal holds.
+struct Kept {
+    /// The runs, oldest first, with the bytes of their records.
+    runs: Vec<(u64, u64)>,
+    /// The copies by the path that they are of, oldest first, with the bytes of each.
+    copies: BTreeMap<String, VecDeque<(PathBuf, u64)>>,
+}
+
+impl Kept {
+    /// Of these runs, newest first.
+    fn of(files: &Files, ids: &[u64]) -> Result<Self, FileError> {
+        let mut kept = Self {
+            runs: Vec::new(),
+            copies: BTreeMap::new(),
+        };
+        for id in ids.iter().rev() {
+            kept.runs
+                .push((*id, size(files, &state::path(&file(*id)))?));
+            for copy in backups_of(files, *id)? {
+                let name = copy.file_name().unwrap_or_default().to_string_lossy();
+                let bytes = size(files, &copy)?;
+                let copies = kept.copies.entry(name.into_owned()).or_default();
+                copies.push_back((copy, bytes));
+            }
+        }
+        Ok(kept)
+    }
+
+    fn bytes(&self) -> u64 {
+        let runs = self.runs.iter().map(|(_, bytes)| bytes);
+        let copies = self.copies.values().flatten().map(|(_, bytes)| bytes);
+        runs.chain(copies).sum()
+    }
+
+    /// The oldest copy of the path whose copies need most room. `None`: no path has more than one.
+    fn take_copy(&mut self) -> Option<PathBuf> {
+        let many = self.copies.values_mut().filter(|copies| copies.len() > 1);
+        let largest = many.max_by_key(|copies| copies.iter().map(|(_, bytes)| bytes).sum::<u64>());
+        largest?.pop_front().map(|(copy, _)| copy)
+    }
+
+    /// The oldest run, with what it has of copies; never the newest, for a journal that forgets what just happened is none.
+    fn take_run(&mut self) -> Option<u64> {
+        if self.runs.len() < 2 {
+            return None;
+        }
+        let (id, _) = self.runs.remove(0);
+        let dir = state::path(BACKUPS).join(id.to_string());
+        for copies in self.copies.values_mut() {
+            copies.retain(|(copy, _)| !copy.starts_with(&dir));
+        }
+        Some(id)
+    }
+}
+
+fn drop_run(files: &Files, id: u64) -> Result<(), FileError> {
+    drop_copies(files, id)?;
+    files.remove(&state::path(&file(id)))
 }
 
 fn drop_copies(files: &Files, id: u64) -> Result<(), FileError> {
@@ -156,22 +233,67 @@ fn backups_of(files: &Files, id: u64) -> Result<Vec<PathBuf>, FileError> {
         .collect())
 }
 
-fn weight(files: &Files, id: u64) -> Result<u64, FileError> {
-    let mut bytes = 0;
-    for path in backups_of(files, id)?
-        .into_iter()
-        .chain([state::path(&file(id))])
-    {
-        if let Found::File { bytes: content, .. } = files.read(&path)? {
-            bytes += content.len() as u64;
-        }
-    }
-    Ok(bytes)
+fn size(files: &Files, path: &Path) -> Result<u64, FileError> {
+    Ok(files.look(path)?.map_or(0, |stamp| stamp.size()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::root::Root;
+
+    const LIMITS: JournalSettings = JournalSettings {
+        runs: 20,
+        bytes: 1024 * 1024,
+    };
+
+    fn run(id: u64) -> RunRecord {
+        serde_json::from_value(serde_json::json!({
+            "format": 1, "id": id, "node": "web-1", "trigger": "drift", "took_ms": 1, "steps": [], "problems": [],
+            "document": {"fleet": "f", "version": 1, "digest": ""}, "started": "2026-11-30T00:00:00Z",
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn who_floods_the_journal_pushes_out_nobody_elses_copies() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::new(Root::under(dir.path()).unwrap());
+        let (innocent, flooder) = (Path::new("/etc/hosts"), Path::new("/srv/shop/nodes"));
+        files
+            .write(&backup_path(1, innocent), b"by hand", 0o640)
+            .unwrap();
+        keep(&files, &run(1), LIMITS).unwrap();
+        for id in 2..12 {
+            let flood = vec![b'x'; 600 * 1024];
+            files
+                .write(&backup_path(id, flooder), &flood, 0o640)
+                .unwrap();
+            keep(&files, &run(id), LIMITS).unwrap();
+        }
+        let exists = |id, path| files.look(&backup_path(id, path)).unwrap().is_some();
+        assert!(exists(1, innocent));
+        let of_flooder: Vec<u64> = (2..12).filter(|id| exists(*id, flooder)).collect();
+        assert_eq!(of_flooder, [11]);
+        assert_eq!(last(&files, 20).unwrap().len(), 11, "no run was forgotten");
+    }
+
+    #[test]
+    fn runs_are_bounded_in_number_and_the_newest_always_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::new(Root::under(dir.path()).unwrap());
+        let few = JournalSettings {
+            runs: 3,
+            bytes: 1024 * 1024,
+        };
+        for id in 1..6 {
+            keep(&files, &run(id), few).unwrap();
+        }
+        assert_eq!(ids(&files).unwrap(), [3, 4, 5]);
+        let tiny = JournalSettings { runs: 3, bytes: 1 };
+        keep(&files, &run(6), tiny).unwrap();
+        assert_eq!(ids(&files).unwrap(), [6]);
+    }
 
     #[test]
     fn a_long_path_keeps_its_end_as_it_is_written() {

@@ -150,8 +150,14 @@ impl Default for Ledger {
 impl Ledger {
     /// The ledger of this box; empty where there is none. One that cannot be understood counts as empty, with a warning.
     pub fn load(files: &Files) -> Result<Self, FileError> {
-        let Found::File { bytes, .. } = files.read(&state::path(FILE))? else {
-            return Ok(Self::default());
+        let bytes = match files.read(&state::path(FILE)) {
+            Ok(Found::File { bytes, .. }) => bytes,
+            Ok(_) => return Ok(Self::default()),
+            Err(error @ FileError::TooLarge { .. }) => {
+                state::damaged(FILE, &error);
+                return Ok(Self::default());
+            }
+            Err(error) => return Err(error),
         };
         Ok(Self::read(&bytes).unwrap_or_else(|error| {
             state::damaged(FILE, &error);
@@ -208,6 +214,12 @@ impl Ledger {
         self.things
             .iter()
             .filter_map(|(thing, owned)| Some((thing.path()?, owned)))
+    }
+
+    /// The files in which lines are owned.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = &Path> {
+        let blocks = self.paths().filter(|(_, owned)| owned.form == Form::Block);
+        blocks.map(|(path, _)| path)
     }
 
     /// What is known of a path, if it is the agent's.
@@ -323,6 +335,16 @@ impl Wish {
     pub(super) const fn is_secret(&self) -> bool {
         match self {
             Self::File { text, .. } | Self::Placed { text, .. } => text.is_secret(),
+            _ => false,
+        }
+    }
+
+    /// Whether not every account may read what is written.
+    pub(super) const fn is_private(&self) -> bool {
+        match self {
+            Self::File { mode, .. } => *mode & 0o004 == 0,
+            Self::Placed { attributes, .. } => attributes.mode & 0o004 == 0,
+            Self::Private { .. } => true,
             _ => false,
         }
     }

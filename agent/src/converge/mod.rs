@@ -29,6 +29,7 @@ pub mod rollout;
 mod saved;
 mod seal;
 mod session;
+mod set_aside;
 mod situation;
 mod state;
 mod sweep;
@@ -51,6 +52,7 @@ pub use plan::Plan;
 pub use releases::{RolledBack, Verdict, ask_smoke, fetch_releases, roll_back};
 pub use seal::{Sealed, seal};
 pub use session::{NotReady, Session, lock_runs};
+pub use set_aside::set_aside_damaged;
 pub use undo::{TakenBack, Undone, end_undo, take_back};
 
 use apply::Applier;
@@ -62,7 +64,7 @@ use plan::PlannedStep;
 use crate::fleet::{Document, Fleet, Name, bundles};
 use crate::node::{self, Elections};
 use crate::report::{
-    self, ChangeRecord, Kind, Outcome, Problem, RunRecord, StepName, StepRecord, Trigger,
+    self, Cause, ChangeRecord, Kind, Outcome, Problem, RunRecord, StepName, StepRecord, Trigger,
 };
 use crate::resource::secrets::SecretKey;
 use crate::resource::{ServedProduct, Thing, USUAL_STEP, Wave};
@@ -166,15 +168,16 @@ impl Converger {
         if has_secrets(&intent.document.fleet, &intent.node) {
             SecretKey::make(&self.files)?;
         }
+        let first = self.names_first(intent, started, progress).await?;
         let observed = self.observe(intent, Scope::All, None).await?;
         let plan = observed.plan();
         let is_held = observed.hold.is_some();
         self.sweep(&observed, &plan);
         let was_clear = observed.pending.is_clear();
-        let run = if plan.is_empty() {
-            0
-        } else {
-            journal::next_id(&self.files)?
+        let run = match (&first.rows[..], plan.is_empty()) {
+            ([], true) => 0,
+            ([], false) => journal::next_id(&self.files)?,
+            _ => first.run,
         };
         // With nothing to carry out, settling alone can change the ledger, and says whether it did.
         let recorded = (!plan.is_empty() || !was_clear).then(|| observed.ledger.clone());
@@ -183,7 +186,14 @@ impl Converger {
         let mut applier = self.applier(observed, run, started, progress);
         // In a box of its own: it is large, and most runs have nothing to carry out.
         let carried_out = Box::pin(self.carry_out(intent, &mut applier, plan, later));
-        let (plan, steps) = carried_out.await?;
+        let (plan, mut steps) = carried_out.await?;
+        // Done first, told in the order of the plan.
+        let comes_later = |row: &StepRecord| {
+            let is_served = row.kind > Kind::Hosts || row.step.0.ends_with("/instance");
+            row.cause != Cause::Unwanted && is_served
+        };
+        let place = steps.iter().position(comes_later).unwrap_or(steps.len());
+        drop(steps.splice(place..place, first.rows));
         self.note_served(&plan, is_held);
         // Where nobody lets go of it: a crash could not do more harm than going on.
         let fast_lane = fast_lane::lock_patiently(&self.files).await?;

@@ -17,7 +17,7 @@ use crate::fleet::names::ReleaseVersion;
 use crate::fleet::{Fleet, Name, ServerState};
 use crate::node::{self, View};
 use crate::report::{DocumentId, ON_HOLD, Problem, Severity, StandingOrder, StepName};
-use crate::resource::{self, Desired, Facts, Thing, Wave};
+use crate::resource::{self, Desired, Facts, Thing, Wave, Wish};
 use crate::settings::GuardSettings;
 use crate::system::clock;
 use crate::system::platform::{Family, Platform};
@@ -164,7 +164,16 @@ impl Converger {
             .chain(ledger.things.keys().cloned())
             .chain(self.kept_running(&desired, scope))
             .collect();
-        let sight = hands::look(files, platform, things).await;
+        // Where only some lines are the agent's, the others are needed too.
+        let blocks: BTreeSet<&Path> = (desired.steps.iter())
+            .chain(fallback.iter().flat_map(|fallback| &fallback.steps))
+            .flat_map(|step| &step.wants)
+            .filter(|want| matches!(want.wish, Wish::Block { .. }))
+            .filter_map(|want| want.thing.path())
+            .chain(ledger.blocks())
+            .collect();
+        let is_whole = |path: &Path| blocks.contains(path);
+        let sight = hands::look(files, platform, things, is_whole).await;
         for desired in std::iter::once(&mut desired).chain(&mut fallback) {
             others::leave_to_others(desired, &ledger, &sight);
         }

@@ -128,6 +128,11 @@ impl Pending {
         state::save(files, &file, &OnDisk::of(name, step))
     }
 
+    /// There are copies on disk, whether a step is recorded or not: see [`Pending::settle`].
+    pub(super) const fn note_copies(&mut self) {
+        self.residue = true;
+    }
+
     /// Removes what is recorded of one step that is over: the ledger on disk has it.
     pub(super) fn forget(&mut self, files: &Files, name: &StepName) -> Result<(), FileError> {
         let path = state::path(DIR).join(file_name(name));

@@ -3,7 +3,7 @@
 //! The content of files is kept in files of its own, `before/<SHA-256>`, each written once, before the first switch.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +48,12 @@ pub(super) enum Content {
         digest: String,
         block: Option<String>,
     },
+    /// Too large to be kept in memory: from before the step is carried out it is in a file of its own.
+    Large {
+        digest: String,
+        /// In bytes.
+        size: u64,
+    },
 }
 
 impl fmt::Debug for Content {
@@ -56,6 +62,7 @@ impl fmt::Debug for Content {
             Self::Memory(bytes) => out.debug_tuple("Memory").field(bytes).finish(),
             Self::Secret(_) => out.write_str("<secret>"),
             Self::Disk { digest, .. } => out.debug_tuple("Disk").field(digest).finish(),
+            Self::Large { digest, .. } => out.debug_tuple("Large").field(digest).finish(),
         }
     }
 }
@@ -90,6 +97,17 @@ impl Saved {
                 content: Content::Memory(bytes.clone()),
                 attributes: *attributes,
             }),
+            Found::Large {
+                size,
+                digest,
+                attributes,
+            } => Some(Self::File {
+                content: Content::Large {
+                    digest: digest.clone(),
+                    size: *size,
+                },
+                attributes: *attributes,
+            }),
             Found::Link(target) => Some(Self::Link(target.clone())),
             Found::Directory(attributes) => Some(Self::Directory(*attributes)),
             Found::Other => None,
@@ -107,6 +125,11 @@ impl Saved {
                 content: Content::Secret(bytes),
                 attributes,
             },
+            // It could only be put back from a copy, and there is none of it.
+            Self::File {
+                content: Content::Large { .. },
+                ..
+            } => Self::Withheld,
             other => other,
         }
     }
@@ -137,6 +160,17 @@ impl Saved {
                     attributes: present,
                 },
             ) => attributes == present && content.is(bytes),
+            (
+                Self::File {
+                    content,
+                    attributes,
+                },
+                Found::Large {
+                    digest,
+                    attributes: present,
+                    ..
+                },
+            ) => attributes == present && content.digests().0 == *digest,
             (Self::Link(target), Found::Link(present)) => target == present,
             (Self::Directory(attributes), Found::Directory(present)) => attributes == present,
             _ => false,
@@ -171,7 +205,8 @@ impl Saved {
         }
     }
 
-    /// Keeps the content of a file on disk, once.
+    /// Keeps the content of a file on disk, once. One that is not in memory is copied before its step is carried out: see
+    /// [`Saved::copy`].
     pub(super) fn keep(&self, files: &Files) -> Result<(), FileError> {
         let Self::File {
             content: Content::Memory(bytes),
@@ -185,6 +220,22 @@ impl Saved {
             files.write(&path, bytes, MODE)?;
         }
         Ok(())
+    }
+
+    /// Keeps a content that is not in memory, and stands at `from`, on disk. Returns the copy's path, where it made one.
+    pub(super) fn copy(&self, files: &Files, from: &Path) -> Result<Option<PathBuf>, FileError> {
+        let Self::File {
+            content: Content::Large { digest, .. },
+            ..
+        } = self
+        else {
+            return Ok(None);
+        };
+        let path = path(digest);
+        if files.look(&path)?.is_none() {
+            files.copy(from, digest, &path, MODE)?;
+        }
+        Ok(Some(path))
     }
 
     /// Digests under which what stands there may be recognised as this, whole or as the agent's block in it.
@@ -214,7 +265,9 @@ impl Content {
     fn is(&self, bytes: &[u8]) -> bool {
         match self {
             Self::Memory(content) | Self::Secret(content) => content == bytes,
-            Self::Disk { digest: kept, .. } => *kept == sha256_hex(bytes),
+            Self::Disk { digest: kept, .. } | Self::Large { digest: kept, .. } => {
+                *kept == sha256_hex(bytes)
+            }
         }
     }
 
@@ -224,6 +277,7 @@ impl Content {
                 (sha256_hex(bytes), block::extract(bytes).map(sha256_hex))
             }
             Self::Disk { digest, block } => (digest.clone(), block.clone()),
+            Self::Large { digest, .. } => (digest.clone(), None),
         }
     }
 
@@ -231,7 +285,7 @@ impl Content {
     pub(super) fn bytes(&self, files: &Files) -> Result<Vec<u8>, String> {
         let kept = match self {
             Self::Memory(bytes) | Self::Secret(bytes) => return Ok(bytes.clone()),
-            Self::Disk { digest, .. } => digest,
+            Self::Disk { digest, .. } | Self::Large { digest, .. } => digest,
         };
         let path = path(kept);
         match files.read(&path) {

@@ -28,7 +28,7 @@ use super::systemd;
 use super::watchdog::Watchdog;
 use crate::control::server::{ControlServer, DaemonChannels};
 use crate::converge::intake::note_start;
-use crate::converge::{ORDERS, Session};
+use crate::converge::{ORDERS, Session, set_aside_damaged};
 use crate::identity::hostname;
 use crate::settings::{RUN_DIR, Settings};
 use crate::system::chain;
@@ -77,6 +77,7 @@ pub(super) async fn run_until_stopped(settings: Settings) -> Result<u8, Box<dyn 
 
     // So that it can be watched before anybody has given an order.
     Files::new(root.clone()).create_dir(Path::new(ORDERS), 0o750)?;
+    set_aside_damaged(&Files::new(root.clone()));
     // Before any document is read: it may be the one that the daemon before this one died of.
     note_start(&Files::new(root.clone()))?;
     systemd::status("finding out which server this is");
@@ -148,6 +149,7 @@ pub(super) async fn run_until_stopped(settings: Settings) -> Result<u8, Box<dyn 
     }
     event_loop.drivers.stop().await;
     // Told to stop: nobody died of anything.
+    event_loop.session.intake.give_up_reading();
     if let Err(error) = event_loop.session.intake.settle() {
         tracing::warn!(
             event = "state-not-read",

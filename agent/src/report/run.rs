@@ -9,6 +9,14 @@ use super::row::{Kind, Problem, Severity, StepName};
 use crate::fleet::names::KeyName;
 use crate::fleet::{DocumentId, Name, Pointer};
 
+/// The most bytes of all diffs of a kept run, and of all that was said in it.
+const MOST_BYTES: usize = 2 * 1024 * 1024;
+/// The most steps of a kept run, and the most problems.
+const MOST_STEPS: usize = 10_000;
+/// So much is kept of what was said once there is too much, in bytes.
+const BEGINNING: usize = 200;
+const LEFT_OUT: &str = "(this run changed too much: its other diffs are not kept)\n";
+
 /// What started a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -162,6 +170,10 @@ pub struct StepRecord {
     pub kind: Kind,
     /// Which step.
     pub step: StepName,
+    /// It is about files that not every account may read: what was said of them is root's to know, and stands in the journal
+    /// alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub private: bool,
     /// Why.
     pub cause: Cause,
     /// How it ended.
@@ -176,6 +188,17 @@ pub struct StepRecord {
     pub notes: Vec<String>,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
+}
+
+/// In place of what failed, where that may quote what is not everybody's.
+const FOR_ROOT: &str = "it failed; why may quote a file that not every account may read: as root, agentctl show failed";
+
+impl StepRecord {
+    /// Why it failed, as all accounts may know it.
+    pub fn public_error(&self) -> Option<&str> {
+        let error = self.error.as_deref()?;
+        Some(if self.private { FOR_ROOT } else { error })
+    }
 }
 
 /// What one run did. Only runs that did or found something are kept.
@@ -225,11 +248,59 @@ impl RunRecord {
     #[must_use]
     pub fn without_contents(&self) -> Self {
         let mut record = self.clone();
-        let changes = record.steps.iter_mut().flat_map(|step| &mut step.changes);
-        for change in changes {
-            change.diff = String::new();
-            change.origins = Vec::new();
+        for step in &mut record.steps {
+            step.error = step.public_error().map(str::to_owned);
+            if step.private {
+                step.notes.clear();
+            }
+            for change in &mut step.changes {
+                change.diff = String::new();
+                change.origins = Vec::new();
+            }
         }
+        record
+    }
+
+    /// The same without what would make it too large to be read again: diffs, then all but the beginnings of what was said, then
+    /// steps that went well. What was left out is said.
+    #[must_use]
+    pub fn bounded(&self) -> Self {
+        let mut record = self.clone();
+        let mut left = MOST_BYTES;
+        for change in record.steps.iter_mut().flat_map(|step| &mut step.changes) {
+            if change.diff.len() > left {
+                change.diff = LEFT_OUT.into();
+            }
+            left = left.saturating_sub(change.diff.len());
+        }
+        let mut left = MOST_BYTES;
+        let said = record.steps.iter_mut();
+        let said = said.flat_map(|step| step.error.iter_mut().chain(&mut step.notes));
+        let said = said.chain(
+            record
+                .problems
+                .iter_mut()
+                .map(|problem| &mut problem.message),
+        );
+        for text in said {
+            if text.len() > left {
+                text.truncate(text.floor_char_boundary(BEGINNING));
+                text.push_str(" …");
+            }
+            left = left.saturating_sub(text.len());
+        }
+        if self.steps.len() > MOST_STEPS {
+            // Those that failed come first; the order is kept otherwise.
+            record.steps.sort_by_key(|step| !step.outcome.is_failure());
+            record.steps.truncate(MOST_STEPS);
+            if let Some(last) = record.steps.last_mut() {
+                last.notes.push(format!(
+                    "this run had to do with {} steps, and {MOST_STEPS} are kept",
+                    self.steps.len()
+                ));
+            }
+        }
+        record.problems.truncate(MOST_STEPS);
         record
     }
 
@@ -250,4 +321,37 @@ pub fn is_failed(steps: &[StepRecord], problems: &[Problem]) -> bool {
 /// The exit code of a run or a plan: 0 nothing to do, 2 changed (a plan: changes pending), 4 something failed, 6 both.
 pub const fn exit_code(changed: bool, failed: bool) -> u8 {
     (if changed { 2 } else { 0 }) + (if failed { 4 } else { 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_changed_everything_can_be_read_again() {
+        let step = serde_json::json!({
+            "kind": "cron", "step": "cron/shop_tick", "cause": "intended", "outcome": "changed", "activated": [],
+            "error": "e".repeat(2000), "notes": [], "took_ms": 1,
+            "changes": [{"action": "create", "path": "/etc/cron.d/agentd-shop_tick", "shown_as": null,
+                "diff": "d".repeat(60_000), "backup": null, "origins": ["/signed/products/shop/cron/tick"]}],
+        });
+        let step: StepRecord = serde_json::from_value(step).unwrap();
+        let mut record: RunRecord = serde_json::from_value(serde_json::json!({
+            "format": 1, "id": 1, "node": "web-1", "trigger": "poll", "took_ms": 1, "steps": [], "problems": [],
+            "document": {"fleet": "f", "version": 1, "digest": ""}, "started": "2026-11-30T00:00:00Z",
+        }))
+        .unwrap();
+        record.steps = vec![step.clone(); 3];
+        assert_eq!(record.bounded(), record, "a usual one stays as it is");
+        record.steps = vec![step; 12_000];
+        if let Some(last) = record.steps.last_mut() {
+            last.outcome = Outcome::Failed;
+        }
+        let bounded = record.bounded();
+        let bytes = serde_json::to_vec(&bounded).unwrap();
+        assert!(bytes.len() < 12 * 1024 * 1024, "{}", bytes.len());
+        assert_eq!(bounded.steps.len(), MOST_STEPS);
+        assert_eq!(bounded.steps[0].outcome, Outcome::Failed);
+        assert!(bounded.steps[MOST_STEPS - 1].notes[0].contains("12000 steps"));
+    }
 }

@@ -4,7 +4,7 @@ use toml::de::DeTable;
 
 use super::mistakes::Mistakes;
 use super::section::Section;
-use super::values::{Endpoint, Span, Word};
+use super::values::{DocumentLimit, Endpoint, Span, Word};
 use super::{BucketUrl, HostsScope, LogFormat, MetadataUse, trust};
 use crate::fleet::Name;
 use crate::fleet::names::{AbsolutePath, ByteSize, DnsServer};
@@ -20,7 +20,7 @@ pub(super) struct FileSettings {
     pub poll: Option<Span<100, 3_600_000>>,
     pub reports: Option<bool>,
     pub hosts: Option<HostsScope>,
-    pub document_limit: Option<ByteSize>,
+    pub document_limit: Option<DocumentLimit>,
     pub s3_endpoint: Option<Endpoint>,
     pub s3_region: Option<Word>,
     pub s3_path_style: Option<bool>,

@@ -193,7 +193,7 @@ fn complete(
                 .map_or_else(|| "agentd-node".into(), |word| word.0),
             endpoint: said.metadata_endpoint.map(|url| url.0),
         },
-        document_limit: bytes(said.document_limit.map_or(8, ByteSize::mebibytes)),
+        document_limit: bytes(said.document_limit.map_or(8, |limit| limit.0)),
         journal: JournalSettings {
             runs: said.journal_runs.unwrap_or(200),
             bytes: bytes(said.journal_bytes.map_or(16, ByteSize::mebibytes)),

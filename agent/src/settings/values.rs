@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::BucketUrl;
-use crate::fleet::names::UnitName;
+use crate::fleet::names::{ByteSize, UnitName};
 
 /// A length of time between two bounds, in milliseconds.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +49,26 @@ impl FromStr for Endpoint {
                 Ok(Self(text.trim_end_matches('/').into()))
             }
             _ => Err("expected an http:// or https:// URL such as \"http://127.0.0.1:9000\""),
+        }
+    }
+}
+
+/// The most bytes of a document, in mebibytes: not more than the agent reads of its own copy.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DocumentLimit(pub u32);
+
+impl FromStr for DocumentLimit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const MOST: u32 = 16;
+        let size: ByteSize = text.parse().map_err(|error| format!("{error}"))?;
+        if size.mebibytes() <= MOST {
+            Ok(Self(size.mebibytes()))
+        } else {
+            Err(format!(
+                "expected at most \"{MOST}M\": that is a document of 100,000 servers"
+            ))
         }
     }
 }

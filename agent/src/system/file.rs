@@ -4,6 +4,8 @@
 //! old one (or the directory's default), `fsync`, `rename`, `fsync` of the directory.
 
 mod attributes;
+mod entries;
+mod large;
 mod of_accounts;
 mod sightings;
 mod staged;
@@ -19,7 +21,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
@@ -29,7 +30,7 @@ pub use attributes::{Attributes, Keep};
 use sightings::Sightings;
 pub use sightings::{Sighting, Stamp};
 pub use staged::Staged;
-use staged::{is_temporary, temporary_name};
+use staged::temporary_name;
 
 use super::crash;
 use super::root::Root;
@@ -43,6 +44,15 @@ pub enum Found {
     File {
         /// Its content.
         bytes: Vec<u8>,
+        /// Its owner and permission bits.
+        attributes: Attributes,
+    },
+    /// A regular file that is too large to be kept in memory for being looked at: see [`Files::read_small`].
+    Large {
+        /// How many bytes it has.
+        size: u64,
+        /// SHA-256 of its content, in hexadecimal.
+        digest: String,
         /// Its owner and permission bits.
         attributes: Attributes,
     },
@@ -275,20 +285,26 @@ impl Files {
     /// What stands at `path`, content included. Never waits for a FIFO or a device.
     pub fn read(&self, path: &Path) -> Result<Found, FileError> {
         match self.parent("read", path)? {
-            Some((dir, name)) => self.read_at(&dir, name, path),
+            Some((dir, name)) => self.read_at(&dir, name, path, Self::READ_LIMIT),
             None => Ok(self.absent(path)),
         }
     }
 
-    /// What stands at each of `paths`, as [`Files::read`] would say; a directory that holds several, one after
-    /// the other, is opened once.
+    /// What stands at each of `paths`, as [`Files::read`] would say where `is_whole` holds, and else as [`Files::read_small`]; a
+    /// directory that holds several, one after the other, is opened once.
     pub fn read_all(
         &self,
         paths: impl IntoIterator<Item = PathBuf>,
+        is_whole: impl Fn(&Path) -> bool,
     ) -> impl Iterator<Item = (PathBuf, Result<Found, FileError>)> {
         let mut opened: Option<(PathBuf, Option<OwnedFd>)> = None;
         paths.into_iter().map(move |path| {
-            let found = self.read_by_way_of(&mut opened, &path);
+            let kept = if is_whole(&path) {
+                Self::READ_LIMIT
+            } else {
+                Self::SMALL
+            };
+            let found = self.read_by_way_of(&mut opened, &path, kept);
             (path, found)
         })
     }
@@ -297,6 +313,7 @@ impl Files {
         &self,
         opened: &mut Option<(PathBuf, Option<OwnedFd>)>,
         path: &Path,
+        kept: u64,
     ) -> Result<Found, FileError> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return self.read(path);
@@ -306,28 +323,11 @@ impl Files {
             _ => self.parent("read", path)?.map(|(dir, _)| dir),
         };
         let found = match &dir {
-            Some(dir) => self.read_at(dir, name, path),
+            Some(dir) => self.read_at(dir, name, path, kept),
             None => Ok(self.absent(path)),
         };
         *opened = Some((parent.into(), dir));
         found
-    }
-
-    /// Names in a directory, sorted, the agent's own temporary files left out. Empty where there is no directory.
-    ///
-    /// Names that are not UTF-8 are left out: the agent never makes such.
-    pub fn list(&self, dir: &Path) -> Result<Vec<String>, FileError> {
-        let Some(fd) = self.directory("list", dir)? else {
-            return Ok(Vec::new());
-        };
-        let mut names: Vec<String> = entries(&fd)
-            .map_err(|errno| FileError::io("list", dir, errno))?
-            .into_iter()
-            .filter(|name| !is_temporary(name))
-            .filter_map(|name| name.into_string().ok())
-            .collect();
-        names.sort_unstable();
-        Ok(names)
     }
 
     /// Writes `bytes` beside `path` and syncs them; missing parent directories are made (0755).
@@ -439,36 +439,6 @@ impl Files {
             Err(errno) => Err(failed(errno)),
         }
     }
-
-    /// The agent's own temporary files in a directory: work under way, or what a crash left.
-    pub fn temporaries(&self, dir: &Path) -> Result<Vec<std::ffi::OsString>, FileError> {
-        let Some(fd) = self.directory("list", dir)? else {
-            return Ok(Vec::new());
-        };
-        let mut names = entries(&fd).map_err(|errno| FileError::io("list", dir, errno))?;
-        names.retain(|name| is_temporary(name));
-        Ok(names)
-    }
-
-    /// Removes the agent's temporary files that a crash left in `dir`.
-    ///
-    /// Only for the holder of the run's lock: it cannot tell a crash's leftovers from another process's work.
-    pub fn sweep(&self, dir: &Path) -> Result<(), FileError> {
-        let failed = |errno: Errno| FileError::io("sweep", dir, errno);
-        let Some(fd) = self.directory("sweep", dir)? else {
-            return Ok(());
-        };
-        for name in entries(&fd).map_err(failed)? {
-            if !is_temporary(&name) {
-                continue;
-            }
-            match unlinkat(&fd, name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
-                Ok(()) | Err(Errno::ENOENT | Errno::EISDIR) => {}
-                Err(errno) => return Err(failed(errno)),
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Files {
@@ -477,8 +447,14 @@ impl Files {
         Found::Absent
     }
 
-    /// [`Files::read`], in an open directory.
-    fn read_at(&self, dir: &OwnedFd, name: &OsStr, path: &Path) -> Result<Found, FileError> {
+    /// [`Files::read`], in an open directory; of a file of more than `kept` bytes only what [`Found::Large`] has.
+    fn read_at(
+        &self,
+        dir: &OwnedFd,
+        name: &OsStr,
+        path: &Path,
+        kept: u64,
+    ) -> Result<Found, FileError> {
         let failed = |errno: Errno| FileError::io("read", path, errno);
         let Some(stat) = stat_at(dir, name).map_err(failed)? else {
             return Ok(self.absent(path));
@@ -509,6 +485,9 @@ impl Files {
                 }
                 // Before its content: what is written meanwhile is looked at once more than need be, never once too few.
                 self.sightings.note(path, Some(Stamp::of(&stat)));
+                if large::size(&stat) > kept {
+                    return large::digested(File::from(file), &stat, path);
+                }
                 Ok(Found::File {
                     bytes: contents(File::from(file), &stat, path)?,
                     attributes: Attributes::of(&stat),
@@ -520,8 +499,7 @@ impl Files {
 }
 
 fn contents(file: File, stat: &FileStat, path: &Path) -> Result<Vec<u8>, FileError> {
-    let size = u64::try_from(stat.st_size).unwrap_or_default();
-    let expected = usize::try_from(size.min(Files::READ_LIMIT)).unwrap_or_default();
+    let expected = usize::try_from(large::size(stat).min(Files::READ_LIMIT)).unwrap_or_default();
     // With room to see the end of the file, it comes in one read instead of ever larger ones.
     let mut bytes = Vec::with_capacity(expected + 64);
     file.take(Files::READ_LIMIT + 1)
@@ -569,17 +547,4 @@ fn reopened(dir: impl AsFd) -> nix::Result<OwnedFd> {
 
 fn sync(dir: impl AsFd) -> nix::Result<()> {
     nix::unistd::fsync(reopened(dir)?)
-}
-
-fn entries(dir: impl AsFd) -> nix::Result<Vec<std::ffi::OsString>> {
-    use std::os::unix::ffi::OsStrExt as _;
-
-    let mut names = Vec::new();
-    for entry in Dir::from_fd(reopened(dir)?)?.iter() {
-        let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
-        if name != "." && name != ".." {
-            names.push(name);
-        }
-    }
-    Ok(names)
 }

@@ -1,5 +1,6 @@
 //! Copies of what somebody else wrote, before it is replaced.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::super::change::Change;
@@ -12,16 +13,24 @@ use super::Applier;
 use super::fault::Fault;
 use crate::report::{Kind, StepRecord};
 use crate::system::digest::sha256_hex;
-use crate::system::file::{FileError, Files};
+use crate::system::file::{FileError, Files, Found};
 
 impl Applier<'_> {
     /// Copies of all that a step replaces and that is not the agent's, before anything is touched.
     pub(super) fn keep_copies(
-        &self,
+        &mut self,
         step: &PlannedStep,
         row: &mut StepRecord,
     ) -> Result<(), Fault> {
         for change in &step.changes {
+            // What could be put back only from memory, and is too large for that.
+            let copied = match change.thing.path() {
+                Some(path) => change.before.copy(self.files, path)?,
+                None => None,
+            };
+            if copied.is_some() {
+                self.pending.note_copies();
+            }
             if let (Some(path), Some(copy)) = (
                 change.thing.path(),
                 keep_original(step.kind(), change, &self.ledger, self.files)?,
@@ -40,20 +49,106 @@ impl Applier<'_> {
                     path.display()
                 ));
             }
-            if let (
+            let (
                 Some(path),
                 Saved::File {
-                    content: Content::Memory(bytes),
+                    content,
                     attributes,
                 },
             ) = (change.thing.path(), &change.before)
-            {
-                let copy = back_up(self.files, self.run, path, bytes, attributes.mode)?;
-                note(row, path, &copy);
+            else {
+                continue;
+            };
+            match content {
+                Content::Memory(bytes) => {
+                    let copy = back_up(self.files, self.run, path, bytes, attributes.mode)?;
+                    note(row, path, &copy);
+                }
+                Content::Large { digest, size } => {
+                    let copy = (*size, digest.as_str(), attributes.mode);
+                    match back_up_large(self.files, self.run, path, copy)? {
+                        Copied::Here(copy) => note(row, path, &copy),
+                        not @ Copied::Not { .. } => row
+                            .notes
+                            .push(format!("somebody wrote {}: {not}", path.display())),
+                    }
+                }
+                Content::Secret(_) | Content::Disk { .. } => {}
             }
         }
         Ok(())
     }
+}
+
+/// The largest file of which a copy is kept, in bytes: the journal holds those of many runs.
+const LARGEST_COPY: u64 = 4 * 1024 * 1024;
+
+/// What became of what somebody else wrote.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Copied {
+    /// A copy is there.
+    Here(PathBuf),
+    /// None was kept of so many bytes with this digest.
+    Not { size: u64, digest: String },
+}
+
+impl Copied {
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Here(path) => Some(path),
+            Self::Not { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Copied {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here(path) => write!(out, "a copy is at {}", path.display()),
+            Self::Not { size, digest } => write!(
+                out,
+                "no copy of that was kept, for it has {size} bytes (SHA-256 {digest}), and copies have {LARGEST_COPY} at most"
+            ),
+        }
+    }
+}
+
+/// Keeps a copy of what was found at `path` and is somebody else's.
+pub(super) fn back_up_found(
+    files: &Files,
+    run: u64,
+    path: &Path,
+    found: &Found,
+) -> Result<Copied, FileError> {
+    match found {
+        Found::File { bytes, attributes } => {
+            back_up(files, run, path, bytes, attributes.mode).map(Copied::Here)
+        }
+        Found::Large {
+            size,
+            digest,
+            attributes,
+        } => back_up_large(files, run, path, (*size, digest, attributes.mode)),
+        _ => Ok(Copied::Here(PathBuf::new())),
+    }
+}
+
+/// The same of a file that is not in memory: how large it is, its digest and permission bits are known.
+fn back_up_large(
+    files: &Files,
+    run: u64,
+    path: &Path,
+    (size, digest, mode): (u64, &str, u32),
+) -> Result<Copied, FileError> {
+    if size > LARGEST_COPY {
+        return Ok(Copied::Not {
+            size,
+            digest: digest.into(),
+        });
+    }
+    let copy = journal::backup_path(run, path);
+    files.copy(path, digest, &copy, mode & 0o640)?;
+    Ok(Copied::Here(copy))
 }
 
 /// Has the row of a changed path say where the copy is.
@@ -82,10 +177,11 @@ pub(super) fn back_up(
 
 /// What a change of a step of this kind is the first to replace. `None`: nothing, or something of the agent's own.
 ///
-/// Only of files that the document names: what others own as a whole (sites, lists) was never anybody else's.
+/// Only of files that the document names, and of node lists: what others own as a whole (sites) was never anybody else's.
 pub(super) fn first_replaced(kind: Kind, change: &Change, ledger: &Ledger) -> Option<Original> {
-    let is_first =
-        kind == Kind::Files && change.after.is_some() && !ledger.things.contains_key(&change.thing);
+    let is_first = matches!(kind, Kind::Files | Kind::Cache)
+        && change.after.is_some()
+        && !ledger.things.contains_key(&change.thing);
     if !is_first {
         return None;
     }
@@ -95,6 +191,13 @@ pub(super) fn first_replaced(kind: Kind, change: &Change, ledger: &Ledger) -> Op
             attributes,
         } => Some(Original::File {
             digest: sha256_hex(bytes),
+            attributes: *attributes,
+        }),
+        Saved::File {
+            content: Content::Large { digest, .. },
+            attributes,
+        } => Some(Original::File {
+            digest: digest.clone(),
             attributes: *attributes,
         }),
         Saved::Link(target) => Some(Original::Link(target.clone())),
@@ -110,19 +213,19 @@ fn keep_original(
     ledger: &Ledger,
     files: &Files,
 ) -> Result<Option<PathBuf>, FileError> {
-    let (
-        Some(Original::File { digest, .. }),
-        Saved::File {
-            content: Content::Memory(bytes),
-            ..
-        },
-    ) = (first_replaced(kind, change, ledger), &change.before)
-    else {
+    let (Some(Original::File { digest, .. }), Saved::File { content, .. }, Some(at)) = (
+        first_replaced(kind, change, ledger),
+        &change.before,
+        change.thing.path(),
+    ) else {
         return Ok(None);
     };
     let path = original::path(&digest);
     if files.look(&path)?.is_none() {
-        files.write(&path, bytes, original::MODE)?;
+        match content {
+            Content::Memory(bytes) => drop(files.write(&path, bytes, original::MODE)?),
+            _ => files.copy(at, &digest, &path, original::MODE)?,
+        }
     }
     Ok(Some(path))
 }

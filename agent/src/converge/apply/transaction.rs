@@ -262,12 +262,11 @@ impl Applier<'_> {
     ) -> Result<(), Fault> {
         let (files, run) = (self.files, self.run);
         let mut keep = |path: &Path, now: &Found| {
-            let Found::File { bytes, attributes } = now else {
-                return Ok(PathBuf::new());
-            };
-            let copy = backup::back_up(files, run, path, bytes, attributes.mode)?;
-            backup::note(row, path, &copy);
-            Ok(copy)
+            let copy = backup::back_up_found(files, run, path, now)?;
+            if let Some(copy) = copy.path() {
+                backup::note(row, path, copy);
+            }
+            Ok(copy.to_string())
         };
         let done = path::commit(files, change, ready, &mut keep);
         switched.touched = true;

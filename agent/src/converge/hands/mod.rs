@@ -13,7 +13,7 @@ pub(super) mod unit;
 pub use account::as_it_stands as account_as_it_stands;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::change::Change;
 use super::ledger::{Form, Owned};
@@ -24,8 +24,13 @@ use crate::system::file::Files;
 use crate::system::platform::Platform;
 use crate::system::systemd;
 
-/// Looks at things, all of a kind in one call.
-pub(super) async fn look(files: &Files, platform: &Platform, things: BTreeSet<Thing>) -> Sight {
+/// Looks at things, all of a kind in one call. Of files of which `is_whole` does not hold, and that are large, only the digest is kept.
+pub(super) async fn look(
+    files: &Files,
+    platform: &Platform,
+    things: BTreeSet<Thing>,
+    is_whole: impl Fn(&Path) -> bool,
+) -> Sight {
     let mut paths: Vec<PathBuf> = Vec::new();
     let mut units: Vec<String> = Vec::new();
     let mut packages: BTreeSet<String> = BTreeSet::new();
@@ -41,7 +46,7 @@ pub(super) async fn look(files: &Files, platform: &Platform, things: BTreeSet<Th
         }
     }
     let mut sight: Sight = files
-        .read_all(paths)
+        .read_all(paths, is_whole)
         .map(|(path, found)| {
             let found = found.map(Seen::Path).map_err(|error| chain(&error));
             (Thing::Path(path), found)
@@ -88,7 +93,7 @@ pub(super) fn difference(
     want: &Want,
     step: &Step,
     situation: &Situation<'_>,
-    touched: &dyn Fn(&std::path::Path) -> bool,
+    touched: &dyn Fn(&Path) -> bool,
 ) -> Result<Option<Change>, String> {
     match &want.thing {
         Thing::Path(path) => path::difference(path, want, step, situation),

@@ -30,7 +30,7 @@ pub(super) fn difference(
         Found::Directory(_) if !matches!(want.wish, Wish::Directory { .. }) => {
             return Err(format!("{} is a directory; move it away", path.display()));
         }
-        Found::File { .. } if matches!(want.wish, Wish::Directory { .. }) => {
+        Found::File { .. } | Found::Large { .. } if matches!(want.wish, Wish::Directory { .. }) => {
             return Err(format!(
                 "{} is a file, and should be a directory; move it away",
                 path.display()
@@ -77,8 +77,7 @@ pub(super) fn difference(
                 uid: *uid,
                 gid: *gid,
             };
-            if matches!(found, Found::File { bytes, attributes: has } if bytes == text.bytes() && *has == attributes)
-            {
+            if is_so(found, text, attributes) {
                 return Ok(None);
             }
             After::Private {
@@ -148,11 +147,31 @@ pub(super) fn difference(
 
 /// What a file becomes; `None`: it is that.
 fn whole_file(found: &Found, text: &Text, wanted: Attributes) -> Option<After> {
-    let is_so = matches!(found, Found::File { bytes, attributes } if bytes == text.bytes() && *attributes == wanted);
-    (!is_so).then(|| After::File {
+    (!is_so(found, text, wanted)).then(|| After::File {
         text: text.clone(),
         attributes: wanted,
     })
+}
+
+/// Whether a file has this text, and these attributes.
+fn is_so(found: &Found, text: &Text, wanted: Attributes) -> bool {
+    match found {
+        Found::File { attributes, .. } | Found::Large { attributes, .. } => {
+            *attributes == wanted && has_text(found, text)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a file has this text.
+pub(in super::super) fn has_text(found: &Found, text: &Text) -> bool {
+    match found {
+        Found::File { bytes, .. } => bytes == text.bytes(),
+        Found::Large { size, digest, .. } => {
+            text.bytes().len() as u64 == *size && sha256_hex(text.bytes()) == *digest
+        }
+        _ => false,
+    }
 }
 
 /// What stands there. What the agent wrote with a secret in it counts as secret, also where somebody has edited it.
@@ -171,8 +190,8 @@ pub(super) fn removal(path: &Path, owned: &Owned, situation: &Situation<'_>) -> 
     // Adopted: it was there before the agent. Unreadable or something else by now: not ours to touch.
     let found = found(&thing, situation).ok().filter(|_| !owned.adopted)?;
     let after = match (owned.form, found) {
-        (Form::Private, Found::File { .. }) => None,
-        (Form::File, Found::File { .. })
+        (Form::Private, Found::File { .. } | Found::Large { .. }) => None,
+        (Form::File, Found::File { .. } | Found::Large { .. })
         | (Form::Link, Found::Link(_))
         | (Form::Directory, Found::Directory(_)) => owned.original.clone().map(After::Original),
         (Form::Block, Found::File { bytes, .. }) => {
@@ -228,7 +247,7 @@ fn is_edited(found: &Found, want: &Want, owned: Option<&Owned>, situation: &Situ
     if let Some(owned) = owned.filter(|owned| owned.secret) {
         // By what it should be it is known whether somebody wrote there, and what is no copy of it is kept.
         return owned.digest == text_digest(want)
-            && !matches!(&want.wish, Wish::Placed { text, .. } if matches!(found, Found::File { bytes, .. } if bytes == text.bytes()));
+            && !matches!(&want.wish, Wish::Placed { text, .. } if has_text(found, text));
     }
     let present = match (&want.wish, found) {
         (Wish::Block { .. }, Found::File { bytes, .. }) => {
@@ -241,8 +260,8 @@ fn is_edited(found: &Found, want: &Want, owned: Option<&Owned>, situation: &Situ
         // Only its owner or permissions are another's.
         (
             Wish::File { text, .. } | Wish::Placed { text, .. } | Wish::Private { text, .. },
-            Found::File { bytes, .. },
-        ) if text.bytes() == bytes => {
+            Found::File { .. } | Found::Large { .. },
+        ) if has_text(found, text) => {
             return false;
         }
         _ => match content_digest(found) {
@@ -264,6 +283,7 @@ fn text_digest(want: &Want) -> String {
 fn content_digest(found: &Found) -> Option<String> {
     match found {
         Found::File { bytes, .. } => Some(sha256_hex(bytes)),
+        Found::Large { digest, .. } => Some(digest.clone()),
         Found::Link(target) => Some(sha256_hex(target.as_os_str().as_encoded_bytes())),
         _ => None,
     }

@@ -78,6 +78,7 @@ fn planned(
 ) -> PlannedStep {
     let mut planned = PlannedStep {
         name: step.name.clone(),
+        private: step.wants.iter().any(|want| want.wish.is_private()),
         known: KnownStep {
             kind: step.kind,
             activate: step.activate.clone(),
@@ -175,6 +176,7 @@ pub(super) fn removal(name: &StepName, with: &Comparison<'_>) -> PlannedStep {
     let interrupted = situation.pending.unfinished(name);
     PlannedStep {
         name: name.clone(),
+        private: false,
         known: known.cloned().unwrap_or_else(|| KnownStep {
             kind: kind.unwrap_or(Kind::Hosts),
             activate: Vec::new(),
@@ -210,6 +212,8 @@ pub(super) fn left_out(left_out: &LeftOut) -> PlannedStep {
     let name = StepName(format!("{}/{}", left_out.step, left_out.member));
     PlannedStep {
         name,
+        // Which of a step's files it is about is not known here, and files have all modes.
+        private: left_out.kind == Kind::Files,
         known: KnownStep {
             kind: left_out.kind,
             activate: Vec::new(),

@@ -40,6 +40,8 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct PlannedStep {
     pub(super) name: StepName,
+    /// It is about files that not every account may read.
+    pub(super) private: bool,
     pub(super) known: KnownStep,
     pub(super) wave: Wave,
     pub(super) needs: Vec<StepName>,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use similar::TextDiff;
 
@@ -20,8 +21,11 @@ use crate::system::package_manager::Wanted;
 
 /// The most bytes of one diff that are kept.
 const DIFF_LIMIT: usize = 64 * 1024;
-/// A file of more bytes is not compared line by line.
+/// A text of more bytes, or of more lines, is not compared line by line: two that have nothing in common would take minutes.
 const READ_LIMIT: usize = 1024 * 1024;
+const MOST_LINES: usize = 25_000;
+/// Two long texts are compared no longer than this; then the difference is told as it is found so far, less well.
+const PATIENCE: Duration = Duration::from_millis(250);
 const DIRECTORY: &str = "(a directory)\n";
 const ORIGINAL: &str = "(what stood there before the agent)\n";
 /// Of what nothing asks for any more and that stays.
@@ -61,6 +65,7 @@ impl PlannedStep {
         StepRecord {
             kind: self.kind(),
             step: self.name.clone(),
+            private: self.private || self.changes.iter().any(Change::is_private),
             cause: self.cause,
             outcome,
             changes: self
@@ -137,9 +142,10 @@ impl Change {
             (_, Saved::File { attributes, .. }) if self.is_of_another(attributes) => {
                 NOT_SHOWN.into()
             }
-            (Some(base), _) => base.clone(),
+            (Some(base), _) => readable(base.as_bytes()),
             (None, Saved::File { content, .. }) => match content {
                 Content::Memory(bytes) => readable(bytes),
+                Content::Large { digest, size } => in_short(*size, digest),
                 Content::Disk { .. } | Content::Secret(_) => String::new(),
             },
             (None, Saved::Link(target)) => link_text(target),
@@ -148,13 +154,12 @@ impl Change {
         };
         let after = match &self.after {
             Some(After::File { text, .. }) if text.is_secret() => SECRET.into(),
-            Some(After::File { text, .. } | After::Private { text, .. }) => match text.shown() {
-                Some(text) => text.to_owned(),
-                None => readable(text.bytes()),
-            },
+            Some(After::File { text, .. } | After::Private { text, .. }) => {
+                readable(text.shown().map_or_else(|| text.bytes(), str::as_bytes))
+            }
             Some(After::Directory(_) | After::Original(Original::Directory(_))) => DIRECTORY.into(),
             Some(After::Original(Original::File { .. })) => ORIGINAL.into(),
-            Some(After::Block { whole, .. }) => String::from_utf8_lossy(whole).into_owned(),
+            Some(After::Block { whole, .. }) => readable(whole),
             Some(After::Link(target) | After::Original(Original::Link(target))) => {
                 link_text(target)
             }
@@ -169,6 +174,22 @@ impl Change {
             Some(After::Package(Wanted::Gone)) | None => String::new(),
         };
         Some((base, after))
+    }
+
+    /// Whether not every account may read what is there, or will be.
+    fn is_private(&self) -> bool {
+        let is_closed = |attributes: &Attributes| attributes.mode & 0o004 == 0;
+        let before = match &self.before {
+            Saved::File { attributes, .. } => is_closed(attributes),
+            Saved::Withheld => true,
+            _ => false,
+        };
+        let after = match &self.after {
+            Some(After::File { attributes, .. }) => is_closed(attributes),
+            Some(After::Private { .. }) => true,
+            _ => false,
+        };
+        before || after
     }
 
     /// Whether what stands in an account's directory is not that account's: a hard link may have led here what is nobody's
@@ -229,10 +250,16 @@ fn before_version(before: &Saved) -> Option<&str> {
 
 /// A text to compare. What is none, or more than anybody reads, is named by its size and digest.
 fn readable(bytes: &[u8]) -> String {
+    let is_short =
+        bytes.len() <= READ_LIMIT && bytes.split(|byte| *byte == b'\n').count() <= MOST_LINES;
     match std::str::from_utf8(bytes) {
-        Ok(text) if text.len() <= READ_LIMIT && !text.contains('\0') => text.to_owned(),
-        _ => format!("({} bytes, SHA-256 {})\n", bytes.len(), sha256_hex(bytes)),
+        Ok(text) if is_short && !text.contains('\0') => text.to_owned(),
+        _ => in_short(bytes.len() as u64, &sha256_hex(bytes)),
     }
+}
+
+fn in_short(size: u64, digest: &str) -> String {
+    format!("({size} bytes, SHA-256 {digest})\n")
 }
 
 fn link_text(target: &Path) -> String {
@@ -240,7 +267,9 @@ fn link_text(target: &Path) -> String {
 }
 
 fn diff(before: &str, after: &str) -> String {
-    let diff = TextDiff::from_lines(before, after);
+    let diff = TextDiff::configure()
+        .timeout(PATIENCE)
+        .diff_lines(before, after);
     let mut text = diff.unified_diff().context_radius(3).to_string();
     if text.len() > DIFF_LIMIT {
         let cut = text.floor_char_boundary(DIFF_LIMIT);

@@ -142,13 +142,14 @@ async fn after_the_run_has_written_the_lines() {
 }
 
 #[tokio::test]
-async fn before_the_run_comes_to_the_lines_it_leaves_them_alone() {
+async fn the_document_s_names_come_first_and_a_lease_in_the_middle_has_the_last_word() {
     let node = changed_document().await;
     let (record, led) = run_with_a_change_at(&node, "cache/shop").await;
-    assert!(
-        !steps(&record).iter().any(|step| step.starts_with("hosts")),
-        "{record:?}"
-    );
+    let hosts = steps(&record)
+        .iter()
+        .filter(|step| step.starts_with("hosts"))
+        .count();
+    assert_eq!(hosts, 1, "{record:?}");
     all_is_in_order(&node, led).await;
 }
 

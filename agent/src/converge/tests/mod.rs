@@ -1,5 +1,6 @@
 //! Runs on a scratch root with real documents, and transactions against a stand-in for systemctl.
 
+mod bounds;
 mod fast_lane;
 mod faults;
 mod files;

@@ -127,7 +127,7 @@ async fn owner_and_mode_are_kept_in_order() {
     };
     assert_eq!(
         attributes(&node, JOB),
-        (0o644, 0, 0),
+        (0o600, 0, 0),
         "what stood there had another mode"
     );
 
@@ -143,9 +143,9 @@ async fn owner_and_mode_are_kept_in_order() {
     );
     assert_eq!(
         change.diff,
-        "-(mode 0664, owner 1000:1000)\n+(mode 0644, owner 0:0)\n"
+        "-(mode 0664, owner 1000:1000)\n+(mode 0600, owner 0:0)\n"
     );
-    assert_eq!(attributes(&node, JOB), (0o644, 0, 0));
+    assert_eq!(attributes(&node, JOB), (0o600, 0, 0));
     assert_eq!(attributes(&node, LIST), (0o644, 0, 0));
     // The hosts file is others' too: they say who may read it.
     std::fs::set_permissions(node.path("/etc/hosts"), PermissionsExt::from_mode(0o640)).unwrap();

@@ -135,6 +135,8 @@ async fn what_stood_there_as_wished_is_never_removed() {
     let text = node.read("/etc/cron.d/agentd-shop_tick");
     let fresh = Box::new();
     fresh.write("/etc/cron.d/agentd-shop_tick", &text);
+    let as_wished = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(fresh.path("/etc/cron.d/agentd-shop_tick"), as_wished).unwrap();
     node.dir = fresh.dir;
     node.converger = fresh.converger;
     let run = node.run("web-1").await;

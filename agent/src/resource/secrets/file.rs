@@ -32,6 +32,7 @@ impl Keeper for InFile<'_> {
                 wrong("is not there: write the secret into it, readable by root alone")
             }
             Found::Link(_) => wrong("is a symlink, which is not followed: name the file itself"),
+            Found::Large { .. } => wrong("is too large for a secret"),
             Found::Directory(_) | Found::Other => wrong("is no file"),
         }
     }

@@ -87,7 +87,7 @@ fn made(dir: &OwnedFd, name: &OsStr, mode: u32, owner: Attributes) -> nix::Resul
     let own = opened(dir, name)?;
     // Who may write to the directory around it could have put another one in its place by now: one that is root's, to be
     // given it. An empty one is worth nothing.
-    if fstat(&own)?.st_uid != nix::unistd::geteuid().as_raw() || !entries(&own)?.is_empty() {
+    if fstat(&own)?.st_uid != nix::unistd::geteuid().as_raw() || !entries::is_empty(&own)? {
         return Err(Errno::EBUSY);
     }
     fchown(

@@ -50,6 +50,16 @@ impl Stamp {
         self.mode & 0o7777
     }
 
+    /// How many bytes it has.
+    pub fn size(&self) -> u64 {
+        u64::try_from(self.size).unwrap_or_default()
+    }
+
+    /// Whether it is a regular file.
+    pub const fn is_file(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFREG
+    }
+
     /// When it was last written to, in seconds since 1970.
     pub const fn modified(&self) -> i64 {
         self.modified.0

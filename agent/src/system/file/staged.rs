@@ -114,6 +114,16 @@ impl Staged {
         Ok(staged)
     }
 
+    /// Adds to the content. Not durable before [`Staged::sync`].
+    pub(super) fn append(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.file.write_all(piece)
+    }
+
+    /// Syncs what was added.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
     /// Where it stands until then, as the agent speaks of paths. `None`: it was committed.
     pub fn path(&self) -> Option<PathBuf> {
         let name = self.temporary.as_ref()?;

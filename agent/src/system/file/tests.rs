@@ -4,6 +4,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::staged::is_temporary;
 use super::*;
 
 fn scratch() -> (TempDir, Files) {

@@ -12,6 +12,8 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::{FileError, Files, entries, kind, not_a_file, stat_at, sync};
 
+/// So many names of a directory are kept in memory while they are removed.
+const AT_ONCE: usize = 1000;
 /// The deepest tree that is removed.
 const DEEPEST: usize = 256;
 const DIRECTORY: OFlag = OFlag::O_RDONLY
@@ -33,7 +35,7 @@ impl Files {
         let made = openat(&dir, name, DIRECTORY, Mode::empty()).map_err(failed)?;
         // Who may write to the directory around it could have put another one in its place by now.
         let is_own = fstat(&made).map_err(failed)?.st_uid == nix::unistd::geteuid().as_raw();
-        if !is_own || !entries(&made).map_err(failed)?.is_empty() {
+        if !is_own || !entries::is_empty(&made).map_err(failed)? {
             return Err(failed(Errno::EBUSY));
         }
         fchmod(&made, mode).map_err(failed)?;
@@ -136,8 +138,14 @@ fn remove(dir: &OwnedFd, name: &OsStr, device: libc::dev_t, depth: usize) -> nix
     if fstat(&inside)?.st_dev != device {
         return Err(Errno::EBUSY);
     }
-    for entry in entries(&inside)? {
-        remove(&inside, &entry, device, depth + 1)?;
+    loop {
+        let names = entries::some(&inside, AT_ONCE)?;
+        if names.is_empty() {
+            break;
+        }
+        for name in names {
+            remove(&inside, &name, device, depth + 1)?;
+        }
     }
     gone(unlinkat(dir, name, UnlinkatFlags::RemoveDir))
 }

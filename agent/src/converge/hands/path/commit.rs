@@ -70,7 +70,7 @@ pub(in crate::converge) fn commit(
     files: &Files,
     change: &Change,
     ready: Ready,
-    keep: &mut dyn FnMut(&Path, &Found) -> Result<PathBuf, FileError>,
+    keep: &mut dyn FnMut(&Path, &Found) -> Result<String, FileError>,
 ) -> Result<Outcome, FileError> {
     let Some(path) = change.thing.path() else {
         return Ok(Outcome {
@@ -78,7 +78,10 @@ pub(in crate::converge) fn commit(
             note: None,
         });
     };
-    let now = files.read(path)?;
+    let now = match &change.after {
+        Some(After::Block { .. }) => files.read(path)?,
+        _ => files.read_small(path)?,
+    };
     let mut overtaken = (!change.before.is(&now)).then(|| Saved::of(&now)).flatten();
     if change.is_secret() {
         overtaken = overtaken.map(Saved::into_secret);
@@ -94,12 +97,12 @@ pub(in crate::converge) fn commit(
                     "{} was written by somebody else in this moment; no copy of that was kept, for it may have a secret in it",
                     path.display()
                 ));
-            } else if overtaken.is_some() && matches!(now, Found::File { .. }) {
-                let copy = keep(path, &now)?;
+            } else if overtaken.is_some() && matches!(now, Found::File { .. } | Found::Large { .. })
+            {
                 note = Some(format!(
-                    "{} was written by somebody else in this moment: a copy is at {}",
+                    "{} was written by somebody else in this moment: {}",
                     path.display(),
-                    copy.display()
+                    keep(path, &now)?
                 ));
             }
             match (after, staged) {
@@ -182,7 +185,7 @@ pub(in crate::converge) fn put_back(
     path: &Path,
     before: &Saved,
 ) -> Result<(), String> {
-    let now = files.read(path).map_err(|error| chain(&error))?;
+    let now = files.read_small(path).map_err(|error| chain(&error))?;
     if before.is(&now) {
         return Ok(());
     }
