@@ -219,11 +219,11 @@ fn edits_of_a_document() {
         let text = String::from_utf8_lossy(bytes);
         for pointer in ["/signed/servers/web-1", "/signed", "/a~1b/c"] {
             let pointer = Pointer(pointer.into());
-            if let Ok(edited) = Edit::Set(pointer.clone(), json!({"a": 1})).apply(&text) {
-                if let Err(error) = serde_json::from_str::<serde_json::Value>(&edited) {
-                    // Numbers that only serde finds too large.
-                    assert!(error.to_string().contains("out of range"), "{error}");
-                }
+            if let Ok(edited) = Edit::Set(pointer.clone(), json!({"a": 1})).apply(&text)
+                && let Err(error) = serde_json::from_str::<serde_json::Value>(&edited)
+            {
+                // Numbers that only serde finds too large.
+                assert!(error.to_string().contains("out of range"), "{error}");
             }
             let _ = Edit::Remove(pointer).apply(&text);
         }

@@ -26,7 +26,7 @@ use s3::S3Bucket;
 pub use backoff::{backoff, phase};
 pub use error::{Advised, BucketError, BucketErrorKind};
 pub use reader::{PIECE, Piece, Reader};
-pub use s3::ErrorResponse;
+pub use s3::{ErrorResponse, bounded_http_client};
 pub use upload::{
     LARGEST_PART, LARGEST_UPLOAD, MOST_PARTS, PendingUpload, SMALLEST_PART, Upload, UploadId,
     part_size,

@@ -11,7 +11,7 @@ mod outbound_proxy;
 mod uploads;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::Credentials;
+use aws_sdk_s3::config::{Credentials, SharedHttpClient};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::{ByteStreamError, DateTime};
 use jiff::Timestamp;
@@ -253,7 +253,16 @@ impl S3Bucket {
 }
 
 fn wrong(what: &str) -> Failure {
-    Failure::new(BucketErrorKind::WrongAnswer, what)
+    // Headers and keys of the answer are quoted in it.
+    Failure::new(
+        BucketErrorKind::WrongAnswer,
+        error_response::Shown(what).to_string(),
+    )
+}
+
+/// An HTTP client that reads no more of an answer than a good server sends.
+pub fn bounded_http_client() -> SharedHttpClient {
+    http_client::lazy_http_client()
 }
 
 fn timestamp(time: &DateTime) -> Option<Timestamp> {

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use super::hands::path::has_text;
 use super::ledger::Ledger;
 use super::situation::{Seen, Sight};
-use crate::resource::{Desired, LeftOut, MemberName, Step, Want, Wish};
+use crate::resource::{Desired, LeftOut, MemberName, Step, Want, Wish, reads_as_list};
 use crate::system::file::Found;
 
 /// Takes out of `desired` what its steps do not want over what others have there. A step of one such thing is held; others
@@ -36,9 +37,16 @@ fn is_others(want: &Want, step: &Step, ledger: &Ledger, sight: &Sight) -> bool {
     };
     match (&want.wish, found) {
         // What says the same is what was asked for, whoever wrote it.
-        (Wish::Placed { text, .. }, Found::File { bytes, .. }) => text.bytes() != bytes,
+        (Wish::Placed { text, .. }, Found::File { .. } | Found::Large { .. }) => {
+            !has_text(found, text)
+        }
+        (Wish::File { text, .. }, Found::File { bytes, .. }) => {
+            let is_list = |format| reads_as_list(format, bytes);
+            !has_text(found, text) && !step.takes_over.is_some_and(is_list)
+        }
+        (Wish::File { text, .. }, Found::Large { .. }) => !has_text(found, text),
         (Wish::Link { target }, Found::Link(present)) => target != present,
-        (Wish::Link { .. }, Found::File { .. }) => true,
+        (Wish::Link { .. }, Found::File { .. } | Found::Large { .. }) => true,
         _ => false,
     }
 }

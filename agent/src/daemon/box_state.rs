@@ -228,7 +228,7 @@ impl BoxState {
                 kind: step.kind,
                 step: Some(step.step.clone()),
                 severity: Severity::Failure,
-                message: step.error.clone().unwrap_or_default()
+                message: step.public_error().unwrap_or_default().to_owned()
                     + &outlook(step.outcome, tried + 1, since, now),
                 origin: only_origin(step),
             });

@@ -295,6 +295,9 @@ pub struct CacheList {
     /// A service to reload when the list changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reload: Option<UnitName>,
+    /// Whether it may take the place of something else that stands there already and is no such list.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replace: bool,
 }
 
 /// A node list file's format.

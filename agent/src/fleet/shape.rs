@@ -131,7 +131,7 @@ object!(Cache,
     later: []);
 object!(CacheList,
     required: [path, format],
-    optional: [reload],
+    optional: [reload, replace],
     later: []);
 object!(Database,
     required: [chain],

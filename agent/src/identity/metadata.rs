@@ -4,11 +4,20 @@ use std::time::Duration;
 
 use aws_config::imds::Client;
 use aws_config::imds::client::error::ImdsError;
+use aws_config::provider_config::ProviderConfig;
+
+use crate::bucket::bounded_http_client;
+use crate::report::text::one_line;
 
 /// The most that one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// Once, and once more where the service stumbled. Not the SDK's four: at boot somebody is waiting.
 const ATTEMPTS: u32 = 2;
+
+/// The longest value of a tag, in bytes: EC2's own bound.
+const LONGEST_TAG: usize = 256;
+/// The most of an error that is shown, in characters.
+const SHOWN: usize = 300;
 
 /// What the service came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,7 +34,9 @@ pub(super) enum Asked {
 
 /// Asks for the instance's id and a tag of it. `endpoint`: another one than the SDK's own chain finds.
 pub(super) async fn ask(endpoint: Option<&str>, tag: &str) -> Asked {
+    let provider = ProviderConfig::without_region().with_http_client(bounded_http_client());
     let mut builder = Client::builder()
+        .configure(&provider)
         .max_attempts(ATTEMPTS)
         .connect_timeout(REQUEST_TIMEOUT)
         .read_timeout(REQUEST_TIMEOUT)
@@ -47,7 +58,17 @@ pub(super) async fn ask(endpoint: Option<&str>, tag: &str) -> Asked {
     }
     let path = format!("/latest/meta-data/tags/instance/{tag}");
     let tag = match client.get(path).await {
-        Ok(text) => Ok(String::from(text).trim().to_owned()),
+        Ok(text) => {
+            let text = String::from(text).trim().to_owned();
+            if text.len() <= LONGEST_TAG {
+                Ok(text)
+            } else {
+                Err(format!(
+                    "it has {} bytes, and no server is called so",
+                    text.len()
+                ))
+            }
+        }
         Err(ImdsError::ErrorResponse(response)) if response.response().status().as_u16() == 404 => {
             Err("not set, or tags are not allowed in instance metadata".into())
         }
@@ -78,5 +99,5 @@ fn last_cause(error: &ImdsError) -> String {
     while let Some(next) = cause.source() {
         cause = next;
     }
-    cause.to_string()
+    one_line(&cause.to_string(), SHOWN)
 }

@@ -13,7 +13,7 @@ use super::{
     Activation, Desired, GuardedList, LineOrigin, ObserveError, Phase, Probe, Question, Resource,
     Step, Text, Thing, Verb, Want, Wish,
 };
-use crate::fleet::{CacheList, Name, Pointer};
+use crate::fleet::{CacheList, ListFormat, Name, Pointer};
 use crate::node::{CacheName, CacheView, View};
 use crate::report::{Kind, StepName};
 use crate::system::file::Files;
@@ -50,6 +50,12 @@ impl Resource for CacheLists {
         }
         desired
     }
+}
+
+/// Whether a file is a node list in this format, or an empty file on its way to be one.
+pub fn reads_as_list(format: ListFormat, bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes)
+        .is_ok_and(|text| text.trim().is_empty() || list::read(format, text).is_ok())
 }
 
 /// The memcached instances of a memcached server.
@@ -167,6 +173,10 @@ fn desire_list(
             }),
     );
     let mut wanted = Step::new(Kind::Cache, step);
+    if !list.replace {
+        wanted.not_over_others.insert(thing.clone());
+        wanted.takes_over = Some(list.format);
+    }
     wanted.wants.push(Want {
         thing,
         wish: Wish::File {

@@ -159,7 +159,8 @@ fn file(path: PathBuf, text: String, origin: &Pointer) -> Want {
         thing: Thing::Path(path),
         wish: Wish::File {
             text: Text::plain(text),
-            mode: 0o644,
+            // Commands may have passwords in them.
+            mode: 0o600,
         },
         phase: Phase::Commit,
         shown_as: None,

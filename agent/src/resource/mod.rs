@@ -32,7 +32,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 pub use accounts::{AccountFacts, Accounts, nologin};
-pub use cache::{CacheInstances, CacheLists};
+pub use cache::{CacheInstances, CacheLists, reads_as_list};
 pub use cron::{
     Cron, CronFacts, Held, HeldRecord, JobDescription, JobEnd, JobRecord, OUTPUT,
     RECORDS as JOB_RECORDS, descriptions, look_at_jobs, record_path,

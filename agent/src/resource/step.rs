@@ -19,7 +19,7 @@ use super::member::{Member, MemberName};
 use super::precaution::Precaution;
 use super::served::{ReleaseWish, ServedProduct, Smoke};
 use super::text::Text;
-use crate::fleet::{AtBoot, Pointer};
+use crate::fleet::{AtBoot, ListFormat, Pointer};
 use crate::report::{Kind, StepName};
 use crate::system::command::CommandLine;
 use crate::system::file::Attributes;
@@ -45,6 +45,8 @@ pub struct Step {
     pub file_checks: Vec<FileCheck>,
     /// Things that are left alone where they are somebody else's and differ from what is wished.
     pub not_over_others: BTreeSet<Thing>,
+    /// What reads as a node list in this format is not somebody else's in that sense: it is what is wished, of another day.
+    pub takes_over: Option<ListFormat>,
     /// Looked at before the switch too, where the check was passed.
     pub precautions: Vec<Precaution>,
     /// Carried out when something changed.
@@ -78,6 +80,7 @@ impl Step {
             check: None,
             file_checks: Vec::new(),
             not_over_others: BTreeSet::new(),
+            takes_over: None,
             precautions: Vec::new(),
             activate: Vec::new(),
             probes: Vec::new(),

@@ -11,6 +11,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use jiff::Timestamp;
 
 use super::super::error::{BucketError, BucketErrorKind, Failure};
+use crate::system::chain;
 
 /// The most of a server's message that is shown, in characters.
 const SHOWN: usize = 300;
@@ -58,7 +59,7 @@ impl fmt::Display for ErrorResponse {
 impl Error for ErrorResponse {}
 
 /// What a server sent, in a line of a log or on a terminal: not all of it, and nothing that moves the cursor.
-struct Shown<'a>(&'a str);
+pub(super) struct Shown<'a>(pub &'a str);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -179,10 +180,8 @@ where
             if kind == BucketErrorKind::Credentials && is_not_loaded(source.as_ref()) {
                 return Failure::new(kind, NO_CREDENTIALS);
             }
-            Failure {
-                kind,
-                source: Some(source),
-            }
+            // Services that give credentials, and proxies, are quoted in it.
+            Failure::new(kind, Shown(&chain(source.as_ref())).to_string())
         }
     }
 }

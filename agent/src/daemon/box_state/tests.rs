@@ -135,6 +135,7 @@ fn step(name: &str, outcome: Outcome, error: &str) -> StepRecord {
     StepRecord {
         kind: Kind::Sites,
         step: StepName(name.into()),
+        private: false,
         cause: Cause::Intended,
         outcome,
         changes: Vec::new(),

@@ -32,6 +32,7 @@ fn hosts_step() -> StepRecord {
     StepRecord {
         kind: Kind::Hosts,
         step: StepName("hosts".into()),
+        private: false,
         cause: Cause::Drift,
         outcome: Outcome::Changed,
         changes: vec![ChangeRecord {
@@ -56,6 +57,7 @@ fn sites_step() -> StepRecord {
     StepRecord {
         kind: Kind::Sites,
         step: StepName("sites".into()),
+        private: false,
         cause: Cause::Intended,
         outcome: Outcome::PutBack,
         changes: vec![

@@ -22,7 +22,7 @@ fn desired(cron: Vec<CronView>, users: Option<&[&str]>) -> Desired {
 
 fn text(job: CronView) -> String {
     let desired = desired(vec![job], None);
-    let Wish::File { text, mode: 0o644 } = &desired.steps[0].wants[0].wish else {
+    let Wish::File { text, mode: 0o600 } = &desired.steps[0].wants[0].wish else {
         panic!("not a file that cron takes");
     };
     text.exposed().to_owned()
@@ -101,7 +101,7 @@ fn a_job_that_is_recorded_is_looked_after_by_agentctl() {
     );
     let Wish::File {
         text: said,
-        mode: 0o644,
+        mode: 0o600,
     } = &description.wish
     else {
         panic!("not a file that all may read");
