@@ -64,21 +64,34 @@ async fn here(
         ))
         .hint("see what it is doing: agentctl status; then try again"));
     };
+    let applied = run_now(&mut session, retry, progress).await;
+    // However it ended: a death of the daemon that starts next is not this document's doing.
+    session.intake.settle()?;
+    applied
+}
+
+async fn run_now(
+    session: &mut Session,
+    retry: bool,
+    progress: &dyn Fn(&str),
+) -> Result<Applied, Failure> {
     progress("asking the bucket");
     let (refused, unreachable) = match session.poll().await? {
         Polled::Unchanged | Polled::New => (None, None),
         Polled::Refused(refusal) => (Some(refusal), None),
         Polled::Unreachable(error) => (None, Some(chain(&error))),
     };
-    let (intent, _) = session
-        .intent_of_runs()
-        .map_err(|not_ready| match refused.as_ref() {
-            Some(refused) if session.intake.accepted().is_none() => Failure::because(
-                not_ready.message,
-                io::Error::other(refused.errors.join("\n")),
-            ),
-            _ => not_ready.into(),
-        })?;
+    let (intent, _) = session.intent_of_runs().map_err(|not_ready| {
+        let none = session.intake.accepted().is_none();
+        let why = match (&refused, &unreachable) {
+            (Some(refused), _) => Some(refused.errors.join("\n")),
+            (None, why) => why.clone(),
+        };
+        match why.filter(|_| none) {
+            Some(why) => Failure::because(not_ready.message, io::Error::other(why)),
+            None => not_ready.into(),
+        }
+    })?;
     if retry {
         session.converger.release_quarantine()?;
     }
@@ -110,6 +123,8 @@ fn say(applied: &Applied, console: Console) {
         ));
     }
     if let Some(why) = &applied.unreachable {
-        console.note(&format!("the bucket did not answer; {last_good}\n{why}"));
+        console.note(&format!(
+            "the bucket did not give its document; {last_good}\n{why}"
+        ));
     }
 }

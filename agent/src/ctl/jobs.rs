@@ -18,6 +18,8 @@ use crate::system::file::{Attributes, Files};
 
 /// So many lines of what a job printed are shown in the list; all of them where one job is asked for.
 const LINES: usize = 3;
+/// The widest column of names; a longer name has a line of its own.
+const WIDEST_NAME: usize = 28;
 
 #[derive(Serialize)]
 struct Jobs {
@@ -81,6 +83,8 @@ fn seen(files: &Files, console: Console) -> Result<Vec<JobStatus>, Failure> {
 
 fn text(said: &Jobs, lines: usize, now: Timestamp, paint: Paint) -> String {
     let mut out = String::new();
+    let names = said.jobs.iter().map(|row| row.status.job.chars().count());
+    let name = names.max().unwrap_or_default().min(WIDEST_NAME);
     for row in &said.jobs {
         let status = &row.status;
         let state = format!("{:<8}", status.state.as_str());
@@ -93,13 +97,20 @@ fn text(said: &Jobs, lines: usize, now: Timestamp, paint: Paint) -> String {
             .timezone
             .as_ref()
             .map_or_else(String::new, |zone| format!(" ({zone})"));
-        let _ = writeln!(
-            out,
-            "{:<28} {state} {}{}",
-            shown(&status.job),
+        let job = shown(&status.job);
+        // A name that is longer has a line of its own.
+        let job = if job.chars().count() > name {
+            let _ = writeln!(out, "{job}");
+            std::borrow::Cow::default()
+        } else {
+            job
+        };
+        let line = format!(
+            "{job:<name$} {state} {}{}",
             shown(&status.says),
             began(status, now)
         );
+        let _ = writeln!(out, "{}", line.trim_end());
         let dim = format!(
             "{}{zone}, as {}{}",
             status.schedule,

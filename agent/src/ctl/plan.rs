@@ -1,5 +1,6 @@
 //! `agentctl plan`: what a run would change, on this box or any other of the fleet.
 
+use std::io;
 use std::path::Path;
 
 use serde::Serialize;
@@ -279,12 +280,17 @@ async fn here(
     } else {
         why_not(&session.poll().await?)
     };
-    if let Some(trouble) = &trouble {
+    let kept = session.intake.accepted().is_some();
+    if let Some(trouble) = trouble.as_ref().filter(|_| kept) {
         console.note(trouble);
     }
     let good = session.intake.accepted().ok_or_else(|| {
-        Failure::new("there is no document to plan for: no good one was kept on this box")
-            .hint("agentctl plan --document FILE plans for a file")
+        let none = "there is no document to plan for: no good one was kept on this box";
+        let failure = match &trouble {
+            Some(trouble) => Failure::because(none, io::Error::other(trouble.clone())),
+            None => Failure::new(none),
+        };
+        failure.hint("agentctl plan --document FILE plans for a file")
     })?;
     let basis = if offline || trouble.is_some() {
         format!(
@@ -328,6 +334,9 @@ fn why_not(polled: &Polled) -> Option<String> {
                 .map_or_else(String::new, |version| format!(" (version {version})")),
             refusal.errors.join("\n")
         )),
-        Polled::Unreachable(error) => Some(format!("the bucket did not answer\n{}", chain(error))),
+        Polled::Unreachable(error) => Some(format!(
+            "the bucket did not give its document\n{}",
+            chain(error)
+        )),
     }
 }

@@ -15,9 +15,10 @@ use crate::converge::ledger::Ledger;
 use crate::converge::{Intent, Session, journal};
 use crate::fleet::{Pointer, ServerState};
 use crate::report::{
-    AgentStatus, BucketStatus, Cause, Counters, DatabaseStatus, DnsStatus, DocumentStatus, Health,
-    JobStatus, Kind, LatestRun, NodeStatus, ON_HOLD, Outcome, Problem, ProductReadiness, Ready,
-    Refusal, ReportStatus, RunRecord, ServiceDown, Severity, Status, StepCounts, StepName,
+    AgentStatus, BucketStatus, Cause, CertificateStatus, Counters, DatabaseStatus, DnsStatus,
+    DocumentStatus, Health, JobStatus, Kind, LatestRun, NodeStatus, ON_HOLD, Outcome, Problem,
+    ProductReadiness, Ready, Refusal, ReportStatus, RunRecord, ServiceDown, Severity, Status,
+    StepCounts, StepName,
 };
 use crate::report::{StepRecord, text};
 use crate::settings::RUN_DIR;
@@ -69,6 +70,8 @@ pub(super) struct BoxState {
     pub(super) dns: Vec<DnsStatus>,
     /// The recorded cron jobs.
     pub(super) jobs: Vec<JobStatus>,
+    /// The certificates of this box's sites.
+    pub(super) certificates: Vec<CertificateStatus>,
     pub(super) counters: Counters,
     /// The databases of this box's products, in the order of the products.
     pub(super) databases: Vec<DatabaseStatus>,
@@ -115,6 +118,7 @@ impl BoxState {
             dns: Vec::new(),
             orders: Orders::default(),
             jobs: Vec::new(),
+            certificates: Vec::new(),
             counters: Counters::default(),
             databases: Vec::new(),
             report: ReportStatus::default(),
@@ -397,6 +401,7 @@ impl BoxState {
             drain: self.orders.drain.clone(),
             undone: session.taken_back().map(|undone| undone.status.clone()),
             jobs: self.jobs.clone(),
+            certificates: self.certificates.clone(),
             retired: accepted.and_then(|accepted| self.retired(session, accepted)),
             latest_run: self.latest_run,
             changed: self.changed,

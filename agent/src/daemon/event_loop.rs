@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::box_state::BoxState;
+use super::certificate_watch::CertificateWatch;
 use super::database_drivers::DatabaseDrivers;
 use super::dns_keeper::DnsKeeper;
 use super::document_request::{DocumentRequest, response};
@@ -45,6 +46,7 @@ pub(super) struct EventLoop {
     pub(super) drift: DriftWatch,
     pub(super) flapping: Flapping,
     pub(super) service_health: ServiceHealth,
+    pub(super) certificates: CertificateWatch,
     pub(super) readiness: Readiness,
     pub(super) watchdog: Rc<Watchdog>,
     /// Until the first run has ended.

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::box_state::BoxState;
+use super::certificate_watch::CertificateWatch;
 use super::database_drivers::DatabaseDrivers;
 use super::dns_keeper::DnsKeeper;
 use super::drift::DriftWatch;
@@ -97,6 +98,7 @@ pub(super) async fn run_until_stopped(settings: Settings) -> Result<u8, Box<dyn 
         drift: DriftWatch::new(session.converger.files().clone()),
         flapping: Flapping::default(),
         service_health: ServiceHealth::default(),
+        certificates: CertificateWatch::default(),
         readiness: Readiness::new(),
         booting: true,
         master_changed: false,

@@ -2,6 +2,7 @@
 
 mod args;
 mod box_state;
+mod certificate_watch;
 mod database_drivers;
 mod dns_keeper;
 mod document_poll;

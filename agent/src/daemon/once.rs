@@ -5,7 +5,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::box_state::BoxState;
-use super::service_health;
+use super::{certificate_watch, service_health};
 use crate::control::client;
 use crate::converge::Session;
 use crate::converge::intake::Polled;
@@ -29,16 +29,23 @@ pub(super) async fn once(settings: Settings) -> Result<u8, Box<dyn Error>> {
         )
         .into());
     };
-    let mut state = BoxState::new(&session);
+    let code = run_once(&mut session).await;
+    // However it ended: a death of the daemon that starts next is not this document's doing.
+    session.intake.settle()?;
+    code
+}
+
+async fn run_once(session: &mut Session) -> Result<u8, Box<dyn Error>> {
+    let mut state = BoxState::new(session);
     let polled = session.poll().await?;
-    let trouble = tell(&polled, &session);
-    state.polled(&session, &polled, None);
+    let trouble = tell(&polled, session);
+    state.polled(session, &polled, None);
     state.databases = session.databases();
     let (intent, found_by) = match session.intent_of_runs() {
         Ok(intent) => intent,
         Err(error) => {
             state.waiting(&error.message);
-            write_status(&mut state, &session)?;
+            write_status(&mut state, session)?;
             return Err(error.into());
         }
     };
@@ -48,11 +55,11 @@ pub(super) async fn once(settings: Settings) -> Result<u8, Box<dyn Error>> {
         .converger
         .run(&intent, Trigger::Person, &|_, _| ())
         .await?;
-    session.intake.settle()?;
     state.ran(&intent, &found_by, &record);
+    state.certificates = certificate_watch::of(&intent);
     state.services =
         service_health::down_services(&session.settings, session.converger.files()).await;
-    write_status(&mut state, &session)?;
+    write_status(&mut state, session)?;
     print(&text::run(
         &record,
         text::Detail::Usual,

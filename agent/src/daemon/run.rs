@@ -140,6 +140,9 @@ impl EventLoop {
         if record.changed() {
             self.readiness.soon();
         }
+        if let Some(certificates) = self.certificates.look(&intent, record.changed()) {
+            self.state.certificates = certificates;
+        }
         self.plan_ahead(&record);
         self.lease_watch.after_run(&self.session);
         // Else clients that were cut off would come to the old address again.

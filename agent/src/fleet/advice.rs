@@ -71,8 +71,68 @@ pub fn instead_of(sign: &str) -> &'static str {
     match sign {
         "&>>" => "Write `>>FILE 2>&1`, or say \"shell\": \"/bin/bash\"",
         "&>" => "Write `>FILE 2>&1`, or say \"shell\": \"/bin/bash\"",
+        "source" => "Write `.` in its place, or say \"shell\": \"/bin/bash\"",
+        "==" => "Write `=`, or say \"shell\": \"/bin/bash\"",
+        "function" => "Write `NAME() {`, or say \"shell\": \"/bin/bash\"",
         "|&" => "Write `2>&1 |`, or say \"shell\": \"/bin/bash\"",
         _ => "Say \"shell\": \"/bin/bash\"",
+    }
+}
+
+/// What stands for all of bash's ways to change a variable's value where it is used.
+const EXPANSION: &str = "${NAME/…}";
+
+/// What only bash understands, where it is told by more than its first characters: `rest` follows `before`, outside of quotes.
+fn of_bash(before: &str, rest: &str) -> Option<&'static str> {
+    let ahead = before.trim_end();
+    let is_command = ahead.is_empty()
+        || ahead.ends_with([';', '|', '&', '(', '{', '!'])
+        || [" then", " do", " else"]
+            .iter()
+            .any(|word| ahead.ends_with(word));
+    let starts_word = before.is_empty()
+        || before.ends_with(|c: char| !c.is_alphanumeric() && !"_-./".contains(c));
+    if is_command && starts_word {
+        for (word, sign) in [("source ", "source"), ("function ", "function")] {
+            if rest.starts_with(word) {
+                return Some(sign);
+            }
+        }
+    }
+    let test = ahead
+        .rsplit([';', '|', '&'])
+        .next()
+        .unwrap_or_default()
+        .trim_start();
+    if rest.starts_with("== ")
+        && ["[ ", "test ", "if [ ", "while [ "]
+            .iter()
+            .any(|open| test.starts_with(open))
+    {
+        return Some("==");
+    }
+    if expands(rest) {
+        return Some(EXPANSION);
+    }
+    // `{a,b}` and `{1..5}`; `{ a; }` is a group, and `${a}` a variable.
+    let braces = rest.strip_prefix('{').filter(|_| !before.ends_with('$'))?;
+    let (inner, _) = braces.split_once('}')?;
+    let is_list =
+        !inner.contains(char::is_whitespace) && (inner.contains(',') || inner.contains(".."));
+    is_list.then_some("{A,B}")
+}
+
+/// Whether a variable is used here with a part replaced, cut out or in other letters: `${x//a/b}`, `${x:0:3}`, `${x^^}`.
+fn expands(rest: &str) -> bool {
+    let Some(name) = rest.strip_prefix("${") else {
+        return false;
+    };
+    let after = name.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    let mut after = after.chars();
+    match after.next() {
+        Some('/' | '^' | ',') => true,
+        Some(':') => after.next().is_some_and(|c| c.is_ascii_digit() || c == ' '),
+        _ => false,
     }
 }
 
@@ -102,6 +162,9 @@ pub fn bashism(job: &CronJob) -> Option<&'static str> {
             {
                 return None;
             }
+            (Some('"'), '$') if expands(command.get(at..).unwrap_or_default()) => {
+                return Some(EXPANSION);
+            }
             (Some(open), _) => {
                 if character == open {
                     quote = None;
@@ -109,6 +172,9 @@ pub fn bashism(job: &CronJob) -> Option<&'static str> {
             }
             (None, _) => {
                 let rest = command.get(at..).unwrap_or_default();
+                if let Some(sign) = of_bash(command.get(..at).unwrap_or_default(), rest) {
+                    return Some(sign);
+                }
                 let found = SIGNS.into_iter().find(|sign| rest.starts_with(sign));
                 // `2>&1 >&2` has no `&>`, and `a && >b` has one that is none.
                 let is_and = character == '&'
@@ -152,6 +218,16 @@ mod tests {
             ("echo $'a\\tb'", "$'"),
             ("[[ -e /x ]] && y", "[["),
             ("echo 'a' &>> b", "&>>"),
+            ("mkdir -p /srv/{a,b}", "{A,B}"),
+            ("for i in {1..5}; do x; done", "{A,B}"),
+            ("source /etc/profile; x", "source"),
+            ("x && source ./y", "source"),
+            ("[ \"$a\" == b ] && x", "=="),
+            ("if [ $a == b ]; then x; fi", "=="),
+            ("echo ${x//a/b}", "${NAME/…}"),
+            ("echo \"${x:0:3}\"", "${NAME/…}"),
+            ("echo ${x^^}", "${NAME/…}"),
+            ("function f { x; }; f", "function"),
         ] {
             assert_eq!(bashism(&job(command, "")), Some(sign), "{command}");
             assert_eq!(bashism(&job(command, r#", "shell": "/bin/bash""#)), None);
@@ -171,6 +247,15 @@ mod tests {
             "grep '[[:space:]]' x",
             "x=$(( 1 + 2 ))",
             "cat <<EOF",
+            "{ a; b; } >> c",
+            "echo ${x:-a} ${x#a/} ${x%/*} \"${x:+a}\" ${#x}",
+            "find . -exec cp {} x,y \\;",
+            "git log data-source x",
+            "awk '{print $1,$2}'",
+            "awk \"\\$1 == 2\" x",
+            "echo a == b",
+            "open-source x; x function y",
+            "curl --header source x",
         ] {
             assert_eq!(bashism(&job(command, "")), None, "{command}");
         }

@@ -144,9 +144,9 @@ pub(super) fn files(
             left_out: false,
         }));
     }
-    // What two say alike of one path is one file.
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    files.dedup_by(|a, b| a.path == b.path);
+    // What two say alike of one path is one file; with another path on Debian it is another file there.
+    files.sort_by(|a, b| (&a.path, &a.file.debian).cmp(&(&b.path, &b.file.debian)));
+    files.dedup_by(|a, b| a.path == b.path && a.file.debian == b.file.debian);
     files
 }
 

@@ -1,5 +1,6 @@
 //! What people and monitors see: one model of a run and of the box's state, many voices. No input or output.
 
+mod certificates;
 mod database;
 mod dns;
 pub mod fleet_status;
@@ -19,6 +20,7 @@ pub mod text;
 pub mod watch;
 
 pub use crate::fleet::DocumentId;
+pub use certificates::CertificateStatus;
 pub use database::{
     BucketVerdict, ChangeStatus, DatabaseServer, DatabaseStatus, FailoverStatus, HoldStatus,
     LeaseStatus, Part, Place, ServerSeen, SnapshotSeen, SnapshotStatus, Trouble,

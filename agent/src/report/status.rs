@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::certificates::CertificateStatus;
 use super::database::DatabaseStatus;
 use super::dns::DnsStatus;
 use super::jobs::JobStatus;
@@ -89,6 +90,9 @@ pub struct Status {
     /// The recorded cron jobs of this box.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<JobStatus>,
+    /// The certificates of this box's sites, the one that ends first first; at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateStatus>,
     /// Of a server that the document says is retired: how many things of the agent's are left on it. `None`: it is not.
     #[serde(default)]
     pub retired: Option<u64>,

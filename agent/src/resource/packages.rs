@@ -103,6 +103,9 @@ impl Resource for Packages {
         // Names that are one here (a module that is a part of its server) are one wish.
         let mut by_name: BTreeMap<&str, Vec<&PackageView>> = BTreeMap::new();
         for wanted in &view.packages {
+            if wanted.package.absent && is_part(wanted, platform) {
+                continue;
+            }
             by_name
                 .entry(here(wanted, platform))
                 .or_default()
@@ -129,7 +132,9 @@ impl Resource for Packages {
             step.wants.push(want(plugin, there(None, false), &pinned));
         }
         step.wants.extend(pins(view, platform));
-        desired.steps.push(step);
+        if !step.wants.is_empty() || !step.members.is_empty() {
+            desired.steps.push(step);
+        }
         desired
     }
 
@@ -157,6 +162,12 @@ impl Resource for Packages {
 fn here<'v>(wanted: &'v PackageView, platform: &Platform) -> &'v str {
     let debian = wanted.package.debian.as_ref().map(AsRef::as_ref);
     platform.package(wanted.package.name.as_str(), debian)
+}
+
+/// Whether it is a part of another package here, which does not go with it.
+fn is_part(wanted: &PackageView, platform: &Platform) -> bool {
+    let debian = wanted.package.debian.as_ref().map(AsRef::as_ref);
+    platform.is_part(wanted.package.name.as_str(), debian)
 }
 
 fn member(wanted: &PackageView) -> MemberName {
@@ -205,6 +216,9 @@ fn wish(
         ));
     }
     let wish = if absent.is_some() {
+        if let Some(why) = needed(name, view, platform) {
+            return Err(why);
+        }
         Wish::NotInstalled
     } else {
         let downgrade = asked.iter().any(|one| one.package.downgrade);
@@ -236,6 +250,23 @@ fn wish(
         Some(product) => Err(master(name, product)),
         None => Ok(wish),
     }
+}
+
+/// Why a package is not taken away although the document says so: what else the document has for this box needs it.
+fn needed(name: &str, view: &View, platform: &Platform) -> Option<String> {
+    let (what, many) = if name == platform.package("httpd", None) {
+        ("sites", view.sites.len())
+    } else if name == platform.package("php-fpm", None) {
+        ("PHP pools", view.php.len())
+    } else if name == "memcached" {
+        let instances = view.caches.values().filter(|cache| cache.instance);
+        ("caches", instances.count())
+    } else {
+        return None;
+    };
+    (many > 0).then(|| {
+        format!("{name} is not removed: the document has {what} for this box ({many}). Take them away, or let it stay")
+    })
 }
 
 fn master(name: &str, product: &Name) -> String {

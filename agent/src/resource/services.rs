@@ -114,6 +114,12 @@ fn why_not(service: &ServiceView, unit: &str, view: &View, platform: &Platform) 
             "{unit} is not stopped: this box is the master of {product}'s database. Switch over first (agentctl db switchover {product}); then it is done by itself"
         ));
     }
+    let pools = view.php.len();
+    if unit == platform.unit("php-fpm") && pools > 0 {
+        return Some(format!(
+            "{unit} is not stopped: the document has PHP pools for this box ({pools}). Take them away, or let it run"
+        ));
+    }
     let sites = view.sites.len();
     (unit == platform.apache.unit && sites > 0).then(|| {
         format!(

@@ -90,6 +90,19 @@ impl Certificate {
     }
 }
 
+/// Until when the certificate in a file is good, the first where there are several; its key is not looked at. Links are followed.
+pub fn good_until(certificate: &Path) -> Result<Timestamp, String> {
+    let chain = chain(certificate)?;
+    let validity = chain.first().and_then(|leaf| validity::of(leaf));
+    let (_, until) = validity.ok_or_else(|| {
+        format!(
+            "{}: it does not say how long it is good",
+            certificate.display()
+        )
+    })?;
+    Ok(until)
+}
+
 /// A file of at most [`LIMIT`] bytes.
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let told = |error: std::io::Error| {

@@ -48,6 +48,7 @@ impl Applier<'_> {
                     "somebody wrote {}; no copy of that was kept, for it may have a secret in it",
                     path.display()
                 ));
+                continue;
             }
             let (
                 Some(path),

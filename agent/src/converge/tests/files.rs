@@ -302,6 +302,90 @@ async fn a_secret_reaches_its_file_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn what_a_secret_replaces_is_copied_nowhere_that_others_may_look() {
+    let secret = json!({"/etc/shop.ini": {"template": "password = {{ secret('db') }}\n", "secrets": {"db": {"file": "/etc/agentd/secrets/db"}}, "mode": "0640"}});
+    let mut node = with(&json!({"/etc/shop.ini": {"content": "password = none\n"}}));
+    keep_secret(&node, SECRET);
+    node.run("web-1").await;
+    // Somebody has written the password there by hand, before the document had it.
+    node.write("/etc/shop.ini", &format!("by-hand = {SECRET}\n"));
+    set(&mut node, &secret);
+    let run = node.run("web-1").await;
+    assert_eq!(node.read("/etc/shop.ini"), format!("password = {SECRET}\n"));
+    let row = row(&run, "files/etc/shop.ini");
+    assert!(
+        row.notes.iter().any(|note| note.contains("no copy")),
+        "{row:?}"
+    );
+    assert!(
+        row.changes.iter().all(|change| change.backup.is_none()),
+        "{row:?}"
+    );
+    assert!(!told(&node, &run).contains(SECRET));
+}
+
+#[tokio::test]
+async fn a_file_without_a_path_of_its_own_on_debian_stands_beside_one_that_has() {
+    // Whoever says another path for Debian means another file there.
+    let role = json!({"/etc/a": {"content": "x\n"}});
+    let mut node = with(&role);
+    node.edit(|signed| {
+        signed["products"]["shop"]["files"] =
+            json!({"/etc/a": {"content": "x\n", "debian": "/etc/b"}});
+    });
+    let intent = node.intent("web-1");
+    let view = crate::node::view(
+        &intent.document.fleet,
+        &intent.node,
+        intent.hosts,
+        &intent.elections,
+    )
+    .unwrap();
+    let paths = |family| {
+        let mut paths: Vec<_> = view
+            .files
+            .iter()
+            .map(|file| file.path_on(family).display().to_string())
+            .collect();
+        paths.sort();
+        paths.dedup();
+        paths
+    };
+    assert_eq!(paths(crate::system::platform::Family::Centos), ["/etc/a"]);
+    assert_eq!(
+        paths(crate::system::platform::Family::Debian),
+        ["/etc/a", "/etc/b"]
+    );
+}
+
+#[tokio::test]
+async fn a_path_that_is_made_of_another_part_of_the_document_is_not_written_by_turns() {
+    let path = "/etc/dnf/plugins/versionlock.list";
+    let mut node = with(&json!({path: {"content": "mine\n", "replace": true}}));
+    node.edit(|signed| {
+        signed["roles"]["web"]["packages"] = json!([{"name": "telnet", "version": "0.17"}]);
+    });
+    let run = node.run("web-1").await;
+    assert!(
+        node.read(path).contains("telnet-0.17"),
+        "{}",
+        node.read(path)
+    );
+    let row = row(&run, &format!("files{path}"));
+    assert_eq!(row.outcome, Outcome::Failed);
+    let error = row.error.as_deref().unwrap_or_default();
+    assert!(
+        error.contains("is wanted differently by packages"),
+        "{error}"
+    );
+    let text = node.read(path);
+    let before = node.stamps();
+    node.run("web-1").await;
+    assert_eq!(node.stamps(), before);
+    assert_eq!(node.read(path), text);
+}
+
+#[tokio::test]
 async fn an_image_has_no_secrets() {
     let node = with(&json!({
         "/etc/shop.ini": {"template": "{{ secret('db') }}", "secrets": {"db": {"file": "/etc/agentd/secrets/db"}}},

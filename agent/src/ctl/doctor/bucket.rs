@@ -40,10 +40,15 @@ pub(super) fn hint(error: &BucketError, local: bool) -> String {
         words.iter().any(|word| cause.contains(word))
     };
     match error.kind {
+        BucketErrorKind::Missing if local => "agentctl validate fleet.json, then copy it there",
+        BucketErrorKind::MissingBucket if local => "make the directory, or correct `fleet` in agentd.toml",
         BucketErrorKind::Missing => "agentctl validate fleet.json, then upload it there",
         BucketErrorKind::MissingBucket => "correct `fleet` in agentd.toml; aws s3 ls shows the buckets that there are",
         BucketErrorKind::Denied if says(&["RequestTimeTooSkewed"]) => {
             "set the clock: systemctl enable --now chronyd && chronyc makestep"
+        }
+        BucketErrorKind::Denied if says(&["ExpiredToken", "TokenRefreshRequired"]) => {
+            "the credentials have run out: an instance's role renews them by itself; those in /etc/agentd/environment must be written anew, then restart agentd"
         }
         BucketErrorKind::Denied if local => "let root read the directory",
         BucketErrorKind::Denied => "the instance's role needs s3:GetObject on this key (packaging/iam has the policies); aws sts get-caller-identity shows who this box is",

@@ -7,6 +7,7 @@ use minijinja::Environment;
 
 use super::bundles::{Claim, Said};
 use super::paths::{For, needs_check, obstacle};
+use super::services::unfit;
 use super::{Check, ROLES};
 use crate::fleet::bundle::Bundle;
 use crate::fleet::file::FileEntry;
@@ -209,7 +210,14 @@ impl<'f> Check<'f> {
 
     fn services(&mut self, file: &FileEntry, at: &Place<'_>) {
         for (field, services) in [("reload", &file.reload), ("restart", &file.restart)] {
-            self.list(services, &at.then(field), MOST_SERVICES);
+            let at = at.then(field);
+            self.list(services, &at, MOST_SERVICES);
+            for (index, unit) in services.iter().enumerate() {
+                if let Some(why) = unfit(unit) {
+                    let place = self.findings.item(&at, index);
+                    self.findings.add(&place, || why);
+                }
+            }
         }
         let reload = at.then("reload");
         for (index, unit) in file.reload.iter().enumerate() {

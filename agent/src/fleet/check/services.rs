@@ -11,8 +11,9 @@ use crate::fleet::service::{AtBoot, Service};
 
 /// The most services of one role or product.
 const MOST: usize = 200;
-/// What the agent's own units begin with.
+/// What the agent's own units are called, and what they begin with.
 const OWN: &str = "agentd";
+const OWN_MORE: &str = "agentd-";
 
 /// What can be said of a service, and must be said by all alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,10 +39,8 @@ impl Check<'_> {
         self.at_most(services.len(), MOST, at);
         for (name, service) in services {
             let at = at.then(name.as_str());
-            if name.as_str().starts_with(OWN) {
-                self.findings.add(&at, || {
-                    format!("`{name}` is a unit of the agent's own: it keeps those itself")
-                });
+            if let Some(why) = unfit(name) {
+                self.findings.add(&at, || why);
             }
             if service.enabled == Some(AtBoot::Masked) && service.running == Some(true) {
                 self.findings.add(&at.then("running"), || {
@@ -55,6 +54,64 @@ impl Check<'_> {
             }
         }
     }
+}
+
+/// Kinds of units that are started and stopped as services are.
+const KINDS: [&str; 4] = [".service", ".socket", ".timer", ".path"];
+/// The other kinds, which systemd knows by these endings.
+const OTHER_KINDS: [&str; 7] = [
+    ".target",
+    ".slice",
+    ".scope",
+    ".mount",
+    ".automount",
+    ".swap",
+    ".device",
+];
+/// What no document has started, stopped or restarted: the machine would go down, or what all else on it stands on.
+const REFUSED: [&str; 18] = [
+    "dbus",
+    "dbus-broker",
+    "emergency",
+    "halt",
+    "kexec",
+    "poweroff",
+    "reboot",
+    "rescue",
+    "systemd-exit",
+    "systemd-halt",
+    "systemd-hibernate",
+    "systemd-hybrid-sleep",
+    "systemd-kexec",
+    "systemd-poweroff",
+    "systemd-reboot",
+    "systemd-soft-reboot",
+    "systemd-suspend",
+    "systemd-suspend-then-hibernate",
+];
+
+/// Why a document cannot say anything of this unit.
+pub(super) fn unfit(unit: &UnitName) -> Option<String> {
+    let name = unit.as_str();
+    let bare = KINDS.iter().find_map(|kind| name.strip_suffix(kind));
+    let bare = bare.unwrap_or(name);
+    if bare == OWN || bare.starts_with(OWN_MORE) {
+        return Some(format!(
+            "`{unit}` is a unit of the agent's own: it keeps those itself"
+        ));
+    }
+    if let Some(kind) = OTHER_KINDS.iter().find(|kind| name.ends_with(*kind)) {
+        return Some(format!(
+            "`{unit}` is no service: a unit that ends in {kind} is not the document's; services, sockets, timers and paths are"
+        ));
+    }
+    if REFUSED.contains(&bare) {
+        return Some(format!(
+            "`{unit}` is never started, stopped or restarted for a document: the machine would go down, or what all services need"
+        ));
+    }
+    bare.ends_with('@')
+        .then(|| format!("`{unit}` is a template: say which instance, as in {bare}NAME"))
 }
 
 type Key<'f> = (&'f str, Aspect);

@@ -306,3 +306,44 @@ fn a_site_cannot_speak_plain_http_on_the_port_of_https() {
     // It may do TLS itself.
     assert_eq!(on(r#", "template": "tls""#), [""; 0]);
 }
+
+#[test]
+fn units_that_no_document_should_name() {
+    for (unit, why) in [
+        ("poweroff.target", "is no service"),
+        ("srv.mount", "is no service"),
+        ("reboot.service", "is never started"),
+        ("emergency", "is never started"),
+        ("systemd-poweroff", "is never started"),
+        ("dbus.socket", "is never started"),
+        ("agentd", "the agent's own"),
+        ("agentd.service", "the agent's own"),
+        ("agentd-memcached@shop", "the agent's own"),
+        ("mariadb@", "is a template"),
+        ("mariadb@.service", "is a template"),
+    ] {
+        let services = format!(
+            r#""shop": {{"services": {{"{unit}": {{"running": true}}}}, "files": {{"/etc/a": {{"content": "x", "restart": ["{unit}"]}}, "/etc/b": {{"content": "x", "reload": ["{unit}"]}}}},"#
+        );
+        let told = refusals(&[("\"shop\": {", &services)]);
+        assert_eq!(told.len(), 3, "{unit}: {told:?}");
+        assert!(
+            told.iter().all(|told| told.contains(why)),
+            "{unit}: {told:?}"
+        );
+    }
+    for unit in [
+        "httpd",
+        "php-fpm.service",
+        "mariadb@shop",
+        "cups.socket",
+        "fstrim.timer",
+        "agentdish",
+        "php8.2-fpm",
+    ] {
+        let services = format!(
+            r#""shop": {{"services": {{"{unit}": {{"running": true}}}}, "files": {{"/etc/a": {{"content": "x", "restart": ["{unit}"]}}}},"#
+        );
+        assert_eq!(refusals(&[("\"shop\": {", &services)]), [""; 0], "{unit}");
+    }
+}

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::run::wrapped;
-use super::step::problems;
+use super::step::{consequence, problems};
 use super::{Detail, Paint, Tense, count, shown, step};
 use crate::fleet::Name;
 use crate::report::{ChangeRecord, DocumentId, Outcome, Problem, Severity, StepRecord, is_failed};
@@ -92,9 +92,18 @@ impl Row {
     pub fn of(node: &Name, steps: &[StepRecord], found: &[Problem]) -> Self {
         let changing = || steps.iter().filter(|step| step.outcome == Outcome::Changed);
         let changes = || changing().flat_map(|step| &step.changes);
-        let units = changes().filter(|change| is_named(change));
+        let units = changing().flat_map(|step| {
+            let units = step.changes.iter().filter(|change| is_named(change));
+            units.map(|change| (step.kind, change))
+        });
         let mut services: Vec<String> = units
-            .map(|change| format!("{} {}", change.action.verb(), change.path.display()))
+            .map(|(kind, change)| {
+                let what = format!("{} {}", change.action.verb(), change.path.display());
+                match consequence(kind, change.action).strip_prefix(": ") {
+                    Some(consequence) => format!("{what} ({consequence})"),
+                    None => what,
+                }
+            })
             .chain(changing().flat_map(|step| step.activated.iter().cloned()))
             .collect();
         services.sort();
@@ -129,9 +138,12 @@ fn is_named(change: &ChangeRecord) -> bool {
     !change.path.is_absolute()
 }
 
-/// Where the last column of the table of servers begins, and the width of the whole.
-const SERVICES_AT: usize = 33;
+/// The width of the table of servers, and of its first column: as wide as the longest name, within these bounds. A name that is
+/// longer has a line of its own.
 const WIDTH: usize = 80;
+const NAMES: std::ops::RangeInclusive<usize> = 18..=30;
+/// The two columns of numbers, with the blanks around them.
+const NUMBERS: usize = 15;
 
 /// Many servers in a table of 80 columns; those for which there is nothing to do are counted.
 pub fn table(rows: &[Row], document: &DocumentId, basis: &str, paint: Paint) -> String {
@@ -164,8 +176,13 @@ pub fn table(rows: &[Row], document: &DocumentId, basis: &str, paint: Paint) -> 
     if told.is_empty() {
         return out;
     }
+    let longest = told.iter().map(|row| row.node.as_str().len()).max();
+    let name = longest
+        .unwrap_or_default()
+        .clamp(*NAMES.start(), *NAMES.end());
+    let services_at = name + NUMBERS;
     let heading = format!(
-        "{:<18} {:>5} {:>6} {}",
+        "{:<name$} {:>5} {:>6} {}",
         "SERVER", "STEPS", "FILES", "SERVICES"
     );
     let _ = writeln!(out, "\n{}", paint.bold(&heading));
@@ -175,13 +192,19 @@ pub fn table(rows: &[Row], document: &DocumentId, basis: &str, paint: Paint) -> 
             let separator = if what.is_empty() { "" } else { "; " };
             let _ = write!(what, "{separator}NOT: {}", row.not.join(", "));
         }
-        let lines = wrapped(&shown(&what), WIDTH - SERVICES_AT);
+        let lines = wrapped(&shown(&what), WIDTH - services_at);
+        let server = row.node.as_str();
+        let server = if server.len() > name {
+            let _ = writeln!(out, "{server}");
+            ""
+        } else {
+            server
+        };
         let line = format!(
-            "{:<18} {:>5} {:>6} {}",
-            row.node.as_str(),
+            "{server:<name$} {:>5} {:>6} {}",
             row.steps.len(),
             row.files,
-            lines.join(&format!("\n{:SERVICES_AT$}", ""))
+            lines.join(&format!("\n{:services_at$}", ""))
         );
         let _ = writeln!(out, "{}", line.trim_end());
     }
@@ -191,7 +214,7 @@ pub fn table(rows: &[Row], document: &DocumentId, basis: &str, paint: Paint) -> 
     }
     let _ = writeln!(
         out,
-        "one in full: agentctl plan --as SERVER, with the same options"
+        "one in full: agentctl plan --as SERVER --document FILE"
     );
     out
 }

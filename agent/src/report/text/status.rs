@@ -125,6 +125,7 @@ pub fn status(status: &Status, heard: Heard, now: Timestamp, paint: Paint) -> St
         );
     }
     jobs(&mut out, status, paint);
+    certificates(&mut out, status, now, paint);
     if let Some(undone) = &status.undone {
         row(&mut out, paint, "undone", &undone.line());
     }
@@ -171,6 +172,34 @@ pub fn status(status: &Status, heard: Heard, now: Timestamp, paint: Paint) -> St
         let _ = write!(out, "{}  {text}", paint.bold(&format!("{label:<9}")));
     }
     out
+}
+
+/// The certificate of this box's sites that ends first, and how many others there are.
+fn certificates(out: &mut String, status: &Status, now: Timestamp, paint: Paint) {
+    let Some(first) = status.certificates.first() else {
+        return;
+    };
+    let left = first.until.as_second() - now.as_second();
+    let when = match left / 86_400 {
+        _ if left <= 0 => paint.alarm("ended"),
+        0..14 => paint.alarm(&format!("{} left", count_days(left))),
+        _ => format!("{} left", count_days(left)),
+    };
+    let others = match status.certificates.len() - 1 {
+        0 => String::new(),
+        others => format!("; {others} more end later"),
+    };
+    row(
+        out,
+        paint,
+        "tls",
+        &format!("{when}: {}{others}", first.line()),
+    );
+}
+
+fn count_days(secs: i64) -> String {
+    let days = usize::try_from(secs / 86_400).unwrap_or_default();
+    count(days, "day")
 }
 
 /// Recorded jobs: those in trouble by name, the others by their number.

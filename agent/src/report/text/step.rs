@@ -80,7 +80,7 @@ pub fn step(record: &StepRecord, tense: Tense, detail: Detail, paint: Paint) -> 
 }
 
 /// What it means for others that a unit is treated so; nothing, where that is plain.
-fn consequence(kind: Kind, action: Action) -> &'static str {
+pub(super) fn consequence(kind: Kind, action: Action) -> &'static str {
     match (kind, action) {
         (Kind::Cache, Action::Restart) => ": the cache is emptied",
         (Kind::Cache, Action::Stop) => ": what is in the cache is lost",

@@ -6,6 +6,7 @@
 mod agent;
 mod alarm;
 mod bucket;
+mod certificates;
 mod database;
 mod dns;
 mod document;
@@ -153,6 +154,7 @@ impl<'a> Watch<'a> {
         readings.extend(document::readings(seen));
         readings.extend(run::readings(seen, now));
         readings.extend(dns::readings(seen));
+        readings.extend(certificates::readings(seen));
         readings.extend(jobs::readings(seen));
         readings.extend(database::readings(seen));
         Self {

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::report::{
-    AgentStatus, BucketStatus, ChangeStatus, Counters, DatabaseServer, DatabaseStatus, DnsStatus,
-    DocumentStatus, FailoverStatus, Health, HoldStatus, JobState, JobStatus, LatestRun,
-    LeaseStatus, NodeStatus, Part, Place, Problem, Refusal, ServerSeen, Severity, SnapshotSeen,
-    SnapshotStatus, StandingOrder, StepCounts, StepName, TrustStatus, UndoneStatus,
+    AgentStatus, BucketStatus, CertificateStatus, ChangeStatus, Counters, DatabaseServer,
+    DatabaseStatus, DnsStatus, DocumentStatus, FailoverStatus, Health, HoldStatus, JobState,
+    JobStatus, LatestRun, LeaseStatus, NodeStatus, Part, Place, Problem, Refusal, ServerSeen,
+    Severity, SnapshotSeen, SnapshotStatus, StandingOrder, StepCounts, StepName, TrustStatus,
+    UndoneStatus,
 };
 
 pub(in crate::report) fn at(text: &str) -> Timestamp {
@@ -71,6 +72,7 @@ pub(in crate::report) fn converged() -> Status {
         drain: None,
         undone: None,
         jobs: vec![],
+        certificates: vec![],
         retired: None,
         rollout: Some(crate::report::RolloutStatus {
             version: 42,
@@ -180,6 +182,15 @@ fn database() -> DatabaseStatus {
 }
 
 /// The same box, if it took the snapshots.
+fn certificate(file: &str, until: &str) -> CertificateStatus {
+    CertificateStatus {
+        file: file.into(),
+        site: "shop/www".into(),
+        sites: 2,
+        until: at(until),
+    }
+}
+
 pub(in crate::report) fn with_snapshots() -> Status {
     let seen = |id: &str, when: &str| SnapshotSeen {
         id: id.into(),
@@ -187,6 +198,7 @@ pub(in crate::report) fn with_snapshots() -> Status {
         bytes: 3_500_000,
     };
     let mut status = converged();
+    status.certificates = vec![certificate("/etc/pki/shop.crt", "2027-01-30T00:00:00Z")];
     for database in &mut status.databases {
         database.snapshots = Some(SnapshotStatus {
             since: at("2026-11-01T00:00:00Z"),
@@ -417,6 +429,16 @@ pub(in crate::report) fn boxes() -> Vec<(&'static str, Option<Status>, Option<bo
                     job("shop_digest", JobState::Ok, "in 3.2 s"),
                     job("shop_tick", JobState::Failed, "exit code 1 after 3.2 s"),
                     job("shop_mail", JobState::Missed, "due at 02:55; it never ran"),
+                ];
+            }),
+        ),
+        runs(
+            "a certificate that nobody has renewed",
+            degraded(|status| {
+                status.health = Health::Converged;
+                status.certificates = vec![
+                    certificate("/etc/pki/shop.crt", "2026-11-25T12:00:00Z"),
+                    certificate("/etc/pki/video.crt", "2027-01-30T00:00:00Z"),
                 ];
             }),
         ),

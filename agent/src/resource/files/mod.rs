@@ -146,10 +146,11 @@ impl Resource for PlacedFiles {
                 .any(|path| members.contains(&member_of(Path::new(path))))
         };
         for file in view.files.iter_mut().filter(|file| is_member(file)) {
-            let before = old
-                .into_iter()
-                .flat_map(|old| &old.files)
-                .find(|before| before.path == file.path && before.file != file.file);
+            let before = old.into_iter().flat_map(|old| &old.files).find(|before| {
+                before.path == file.path
+                    && before.file.debian == file.file.debian
+                    && before.file != file.file
+            });
             match before {
                 Some(before) => *file = before.clone(),
                 None => file.left_out = true,

@@ -133,3 +133,48 @@ fn two_names_of_one_package_must_agree_here() {
     let desired = Packages.desired(&view, &fixtures::platform(), &PackagesFacts::default());
     assert!(desired.unfit.is_empty());
 }
+
+#[test]
+fn a_part_of_a_package_takes_nothing_else_with_it() {
+    let mut view = view(&[
+        r#"{"name": "mod_ssl", "absent": true}"#,
+        r#"{"name": "php-pdo", "absent": true}"#,
+    ]);
+    view.sites.clear();
+    let on = |view: &View, platform: &Platform| {
+        show(&Packages.desired(view, platform, &PackagesFacts::default()))
+    };
+    assert_eq!(on(&view, &debian()), "");
+    assert_eq!(
+        on(&view, &fixtures::platform()),
+        "package:mod_ssl NotInstalled\npackage:php-pdo NotInstalled\n"
+    );
+    // Beside the whole there is no contradiction.
+    view.packages.push(PackageView {
+        package: serde_json::from_str(r#""httpd""#).unwrap(),
+        origins: Vec::new(),
+    });
+    assert_eq!(
+        on(&view, &debian()),
+        "package:apache2 Installed { version: None, downgrade: false }\n"
+    );
+}
+
+#[test]
+fn what_the_document_needs_itself_is_not_removed() {
+    let mut view = view(&[r#"{"name": "php-fpm", "absent": true}"#]);
+    let shown = |view: &View| {
+        show(&Packages.desired(view, &fixtures::platform(), &PackagesFacts::default()))
+    };
+    assert_eq!(shown(&view), "package:php-fpm NotInstalled\n");
+    view.php = vec![crate::node::PhpView {
+        product: fixtures::name("shop"),
+        php: serde_json::from_str(r#"{"user": "shop"}"#).unwrap(),
+        origin: Pointer("/signed/products/shop/php".into()),
+        left_out: false,
+    }];
+    assert_eq!(
+        shown(&view),
+        "php-fpm cannot be: php-fpm is not removed: the document has PHP pools for this box (1). Take them away, or let it stay\n"
+    );
+}

@@ -39,6 +39,8 @@ pub struct ApacheFacts {
     pub(super) closed: Option<(Place, String)>,
     /// An address of this box at which others reach it. `None`: not known, or no machine that runs.
     pub(super) own: Option<IpAddr>,
+    /// Its other addresses that visitors come in at: those which the document calls public, and which are on this box.
+    pub(super) public: Vec<IpAddr>,
     /// Ports that are listened on for this box alone, with no proxy before them.
     pub(super) unreachable: BTreeSet<u16>,
     /// Ports that sites ask for and that a process other than Apache listens on.
@@ -73,6 +75,23 @@ impl ApacheFacts {
             listens: [(80, all)].into(),
             ..Self::default()
         }
+    }
+
+    /// All addresses at which visitors of a site on this port come in, as seen from this box: [`Self::ask_at`] first, and each once.
+    pub(super) fn ask_at_each(&self, port: u16) -> Vec<IpAddr> {
+        let first = self.ask_at(port);
+        let listened = self.listens.get(&port);
+        let is_open = |address: &IpAddr| {
+            listened.is_none_or(|listened| covers(&listened.addresses, *address))
+        };
+        let others = self.public.iter().copied().filter(is_open);
+        let mut all = vec![first];
+        for other in others {
+            if !all.contains(&other) {
+                all.push(other);
+            }
+        }
+        all
     }
 
     /// Where visitors of a site on this port come in, as seen from this box.
@@ -149,6 +168,8 @@ pub(super) async fn observe(view: &View, platform: &Platform, files: &Files) -> 
         facts.certificates = certificates(sites);
         facts.looked = clock::now();
         facts.own = routes::own_address_towards(view.server.address);
+        let here = |address: &IpAddr| routes::own_address_towards(*address) == Some(*address);
+        facts.public = (view.server.public.iter().copied()).filter(here).collect();
         facts.taken = taken_ports(sites, &facts.listens, apache, files);
         facts.unreachable = unreachable_ports(sites, &facts.listens);
         let reader = one_user.then(|| user.clone());
@@ -313,6 +334,23 @@ mod tests {
         assert_eq!(at(&["127.0.0.1", "10.77.0.12"]), "10.77.0.12");
         assert_eq!(at(&["127.0.0.1"]), "127.0.0.1");
         assert_eq!(facts.ask_at(8080).to_string(), "10.77.0.11");
+        // Each of the document's public addresses that is here, where the port is open at it.
+        facts.public = ["2001:db8::7", "192.0.2.7", "10.77.0.11"]
+            .map(|one| one.parse().unwrap())
+            .into();
+        let each = |facts: &ApacheFacts, port| {
+            let each = facts.ask_at_each(port).into_iter();
+            each.map(|ip| ip.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(each(&facts, 80), "127.0.0.1");
+        assert_eq!(each(&facts, 8080), "10.77.0.11 2001:db8::7 192.0.2.7");
+        let four = Listened {
+            addresses: ["0.0.0.0".parse().unwrap()].into(),
+            place: None,
+        };
+        facts.listens = [(80, four)].into();
+        assert_eq!(each(&facts, 80), "10.77.0.11 192.0.2.7");
+        facts.public.clear();
         facts.own = None;
         assert_eq!(facts.ask_at(8080).to_string(), "127.0.0.1");
     }

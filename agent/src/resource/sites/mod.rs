@@ -511,7 +511,10 @@ fn probe_answer(site: &SiteView) -> String {
 /// All names of a site, wherever visitors ask for them.
 fn served_names(site: &SiteView, facts: &ApacheFacts) -> Vec<ServedName> {
     let ports = site.site.ports().chain(site.site.redirect_port());
-    let at = ports.map(|port| SocketAddr::new(facts.ask_at(port.get()), port.get()));
+    let at = ports.flat_map(|port| {
+        let each = facts.ask_at_each(port.get()).into_iter();
+        each.map(move |address| SocketAddr::new(address, port.get()))
+    });
     at.flat_map(|at| {
         site.site.domains.iter().map(move |domain| ServedName {
             member: member_name(site),
@@ -550,10 +553,14 @@ fn probes(
     ports
         .chain(plain)
         .flat_map(|port| hosts.iter().map(move |host| (port, host)))
-        .map(|((port, tls), host)| Probe {
+        .flat_map(|((port, tls), host)| {
+            let each = facts.ask_at_each(port.get()).into_iter();
+            each.map(move |address| (address, port, tls, host))
+        })
+        .map(|(address, port, tls, host)| Probe {
             member: Some(member_name(site)),
             question: Question::Http {
-                address: facts.ask_at(port.get()),
+                address,
                 port: port.get(),
                 tls,
                 host: host.clone(),

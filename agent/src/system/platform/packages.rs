@@ -2,6 +2,19 @@
 
 use super::{Family, Platform};
 
+/// Packages of CentOS that are parts of another one on Debian, which stands beside them in the table: who wants one gone does not
+/// want that one gone.
+const PARTS: [&str; 8] = [
+    "mod_http2",
+    "mod_ldap",
+    "mod_proxy_html",
+    "mod_session",
+    "mod_ssl",
+    "php-opcache",
+    "php-pdo",
+    "php-process",
+];
+
 /// CentOS's name, and Debian's. What is a part of another package there stands with that one's name.
 const DEBIAN_PACKAGES: [(&str, &str); 50] = [
     ("MariaDB-server", "mariadb-server"),
@@ -73,6 +86,11 @@ impl Platform {
             Family::Debian => debian.unwrap_or_else(|| debian_package(centos_name)),
         }
     }
+
+    /// Whether it is only a part of what [`Self::package`] calls it here.
+    pub fn is_part(&self, centos_name: &str, debian: Option<&str>) -> bool {
+        self.family == Family::Debian && debian.is_none() && PARTS.contains(&centos_name)
+    }
 }
 
 #[cfg(test)]
@@ -87,6 +105,26 @@ mod tests {
         assert_eq!(debian.package("memcached", None), "memcached");
         assert_eq!(debian.package("httpd", Some("nginx")), "nginx");
         assert_eq!(centos.package("httpd", Some("nginx")), "httpd");
+    }
+
+    #[test]
+    fn what_is_a_part_of_another_package_on_debian_is_known_as_one() {
+        let (centos, debian) = (Platform::of(Family::Centos), Platform::of(Family::Debian));
+        for part in PARTS {
+            assert!(debian.is_part(part, None) && !centos.is_part(part, None));
+            assert!(!debian.is_part(part, Some("said-so")));
+            assert_ne!(debian_package(part), part);
+        }
+        assert!(!debian.is_part("httpd", None));
+        // Two of CentOS's packages that have one name here: all but one of them are parts, or all are.
+        for (name, here) in DEBIAN_PACKAGES {
+            let alike = DEBIAN_PACKAGES.iter().filter(|(_, other)| *other == here);
+            let whole = alike.filter(|(name, _)| !PARTS.contains(name)).count();
+            assert!(
+                whole <= 1,
+                "{name}: {here} stands for {whole} whole packages"
+            );
+        }
     }
 
     #[test]

@@ -590,10 +590,12 @@ impl Drop for Stage {
 )]
 fn build_programs() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--quiet", "--bins", "--manifest-path"])
+    // Not quiet: where there is something to build, minutes without a word look like a fault.
+    let status = Command::new(&cargo)
+        .args(["build", "--bins", "--manifest-path"])
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
-        .status()?;
+        .status()
+        .map_err(|error| format!("{} does not start: {error}", cargo.display()))?;
     if !status.success() {
         return Err("the programs do not build".into());
     }
