@@ -1,5 +1,5 @@
 //! What people and monitors see of a product's database, on booted machines: at rest, while agents are started again,
-//! while a person holds it.
+//! while a person holds it. And what following its lease costs, and how long it takes, with two products on the same servers.
 
 #![cfg(test)]
 
@@ -146,6 +146,7 @@ fn at_rest_while_agents_start_again_and_while_a_person_holds_it() {
     agents_start_again(&world);
     orders_in_the_wrong_place(&world);
     a_person_holds_it(&world);
+    two_products_on_one_chain_are_told_of_a_new_master(&world);
 }
 
 fn agents_start_again(world: &DatabaseFleet<'_>) {
@@ -231,4 +232,87 @@ fn a_person_holds_it(world: &DatabaseFleet<'_>) {
             .stdout
             .contains("new disks in db-2")
     });
+}
+
+/// The moment of a line of the agent's journal, the last with these words, in seconds.
+fn logged(machine: &Machine, words: &str) -> f64 {
+    let script =
+        format!("journalctl -u agentd -o short-unix --no-pager | grep -F '{words}' | tail -1");
+    let line = machine.must(&["sh", "-c", &script]).unwrap();
+    let moment = line.split_whitespace().next().unwrap_or_default();
+    moment
+        .parse()
+        .unwrap_or_else(|_| panic!("{words}: {line:?}"))
+}
+
+/// How many GETs and PUTs a machine has sent to the bucket since they are counted. Each begins a packet of its own.
+fn requests(machine: &Machine) -> u32 {
+    let table = machine
+        .must(&["nft", "list", "table", "inet", "count"])
+        .unwrap();
+    let counts = table.split("packets ").skip(1);
+    let counts = counts.filter_map(|rest| rest.split_whitespace().next()?.parse::<u32>().ok());
+    counts.sum()
+}
+
+fn two_products_on_one_chain_are_told_of_a_new_master(world: &DatabaseFleet<'_>) {
+    const REST: Duration = Duration::from_secs(30);
+    let (one, two, web) = (world.db(1).unwrap(), world.db(2).unwrap(), &world.web);
+    // Another product comes to the same servers, with a name that stands before. The lease stays where it is.
+    let text = world.bucket.get("prod/fleet.json").unwrap().unwrap();
+    let mut document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let signed = &mut document["signed"];
+    signed["version"] = (signed["version"].as_u64().unwrap() + 1).into();
+    let chain = signed["products"]["shop"]["database"]["chain"].clone();
+    signed["products"]["blog"] =
+        serde_json::json!({"database": {"chain": chain, "aliases": {"master": ["blog-db"]}}});
+    for (_, server) in signed["servers"].as_object_mut().unwrap() {
+        server["products"] = serde_json::json!(["blog", "shop"]);
+    }
+    world.bucket.publish(&document).unwrap();
+    let leads = |name: &str| {
+        let found = ran(web, &["getent", "hosts", name]).stdout;
+        found
+            .split_whitespace()
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    until(world, "the other product's name", || {
+        leads("blog-db") == one.address()
+    });
+
+    // As people have it, but for the fleet's own document, which is polled as usual.
+    let usual = "sed -i '/^poll/d' /etc/agentd/agentd.toml && systemctl restart agentd && nft -f - <<'E'\ntable inet count { chain out { \
+         type filter hook output priority 0; tcp dport 9000 @th,256,32 0x47455420 counter; tcp dport 9000 @th,256,32 0x50555420 counter; }; }\nE";
+    web.must(&["sh", "-c", usual]).unwrap();
+    std::thread::sleep(Duration::from_secs(12));
+    let before = requests(web);
+    assert!(before > 0, "they are counted");
+    std::thread::sleep(REST);
+    let at_rest = requests(web) - before;
+    println!("{at_rest} requests in {REST:?} at rest, with two products on one chain");
+    assert!(at_rest <= 4, "{at_rest}");
+
+    for (from, to) in [(one, two), (two, one)] {
+        let before = requests(web);
+        until(world, "both to be ready", || {
+            metric(from, "database_candidates_ready") == Some(1.0) && replicates(to)
+        });
+        // The cluster is meant, whichever of its products is said.
+        let said = db(from, &["switchover", "blog"]);
+        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        until(world, "both names to lead there", || {
+            ["mysql-master", "blog-db"]
+                .iter()
+                .all(|name| leads(name) == to.address())
+        });
+        let took = logged(web, "the master of shop is") - logged(to, "to Serving");
+        let drawn = requests(web) - before;
+        println!("followed {took:.3} s after it served, {drawn} requests");
+        assert!(took < 1.0, "{took}");
+        assert!(drawn <= 12, "{drawn}");
+    }
+    assert!(db(web, &["status", "blog"]).stdout.contains("blog, shop"));
+    assert_eq!(world.bucket.get("prod/leases/blog.json").unwrap(), None);
 }

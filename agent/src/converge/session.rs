@@ -134,20 +134,33 @@ impl Session {
         }
     }
 
-    /// What to ask the bucket for the leases of this box's products. Nothing, where none of them has a database, or
-    /// where it is not known yet which server this is.
+    /// What to ask the bucket for the leases of this box's databases. Nothing, where it has none, or where it is not known yet which
+    /// server this is.
     pub fn leases(&self) -> Round {
-        let node = self.intake.accepted().and_then(|accepted| {
-            let fleet = &accepted.document.fleet;
-            self.clues.find(fleet).map(|(node, _)| (fleet, node))
-        });
-        match node {
-            Some((fleet, node)) => {
-                let databases = databases::of_server(fleet, &node);
-                self.follower.round(databases.into_keys())
-            }
-            None => self.follower.round([]),
-        }
+        self.follower.round(&self.lease_names())
+    }
+
+    /// Forgets what was read of leases of databases that this box has nothing to do with any more.
+    pub fn forget_other_leases(&mut self) {
+        let asked = self.leases();
+        self.follower.forget_others(&asked);
+    }
+
+    /// The leases of this box's databases: one for each cluster, however many products are on it.
+    fn lease_names(&self) -> Vec<Name> {
+        let Some(accepted) = self.intake.accepted() else {
+            return Vec::new();
+        };
+        let fleet = &accepted.document.fleet;
+        let Some((node, _)) = self.clues.find(fleet) else {
+            return Vec::new();
+        };
+        let elections = self.follower.elections();
+        let clusters = databases::of_server(fleet, &node);
+        let leases = clusters.iter();
+        leases
+            .map(|cluster| databases::lease(cluster, &elections).clone())
+            .collect()
     }
 
     /// What the leases tell of the databases of this box's products.
@@ -165,19 +178,10 @@ impl Session {
         }
     }
 
-    /// Like [`Session::leases`], for products that were never asked for since the start. Each is asked once.
+    /// Like [`Session::leases`], for those that were never asked for since the start. Each is asked once.
     pub fn unheard_leases(&mut self) -> Round {
-        let Some(accepted) = self.intake.accepted() else {
-            return self.follower.first_round([]);
-        };
-        let fleet = &accepted.document.fleet;
-        match self.clues.find(fleet) {
-            Some((node, _)) => {
-                let databases = databases::of_server(fleet, &node);
-                self.follower.first_round(databases.into_keys())
-            }
-            None => self.follower.first_round([]),
-        }
+        let leases = self.lease_names();
+        self.follower.first_round(&leases)
     }
 
     /// Takes over what another process of the agent (`agentd --once`, `agentctl apply`) has accepted since this one last

@@ -1,21 +1,22 @@
-//! The database drivers of this machine, one a product: started, reconfigured and stopped as the document says.
+//! The database drivers of this machine, one a cluster: started, reconfigured and stopped as the document says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::lease_notices::{NoticeListener, Plan};
 use super::operator::execute::execute;
 use super::snapshot_workers::SnapshotWorkers;
 use crate::control::server::OrderRequest;
-use crate::converge::Session;
+use crate::converge::{Intent, Session};
 use crate::database::deadman::{self, DeadManError};
 use crate::database::driver::{Context, Driver};
 use crate::database::server::credentials::{self, Credentials};
 use crate::database::server::{Place, Server, Target};
-use crate::fleet::names::Port;
-use crate::fleet::{Database, Fleet, Name};
+use crate::fleet::{DatabaseCluster, Fleet, Name};
 use crate::node::databases;
-use crate::report::{DatabaseStatus, Part};
+use crate::report::{DatabaseStatus, DocumentId, Part};
 use crate::settings::{AddressUse, STATE_DIR};
 use crate::system::routes::own_address_towards;
 use crate::system::{chain, clock, machine_marks};
@@ -32,6 +33,10 @@ const LOOK: Duration = Duration::from_secs(10);
 pub(super) struct DatabaseDrivers {
     running: BTreeMap<Name, (Context, Driver)>,
     snapshots: SnapshotWorkers,
+    /// Who tells other machines of new masters, by the lease.
+    notices: BTreeMap<Name, NoticeListener>,
+    /// What the listeners were told of the fleet, and by which version.
+    fleet_addresses: Option<(DocumentId, BTreeSet<IpAddr>)>,
     /// Why none runs although one should.
     trouble: Option<String>,
     /// Gates that no driver owns were taken away since the last one ended.
@@ -54,10 +59,12 @@ impl DatabaseDrivers {
             return;
         };
         let fleet = &intent.document.fleet;
-        let wanted: BTreeMap<&Name, &Database> = databases::of_server(fleet, &intent.node)
-            .into_iter()
-            .filter(|(_, database)| databases::names(database, &intent.node))
-            .collect();
+        let wanted: BTreeMap<&Name, DatabaseCluster<'_>> =
+            databases::of_server(fleet, &intent.node)
+                .into_iter()
+                .filter(|cluster| cluster.has(&intent.node))
+                .map(|cluster| (databases::lease(&cluster, &intent.elections), cluster))
+                .collect();
         self.stop_unwanted(&wanted);
         if wanted.is_empty() {
             self.trouble = None;
@@ -76,7 +83,7 @@ impl DatabaseDrivers {
             // One server process cannot have two masters' leases: which of them would close it?
             let names: Vec<_> = wanted.keys().map(|name| name.as_str()).collect();
             self.fail(format!(
-                "this machine's database server belongs to several products ({}): none of them is kept. Give each its own servers",
+                "this machine's database server belongs to several clusters ({}): none of them is kept. Give each its own servers",
                 names.join(", ")
             ));
             return;
@@ -87,7 +94,7 @@ impl DatabaseDrivers {
             let names: Vec<_> = wanted.keys().map(|name| name.as_str()).collect();
             self.fail(format!(
                 "this server is the master of {before}, and the document has it as one of {} now. A lease does not move to another \
-                 name: publish {before} again, or do as docs/failover.md says of a product that is renamed",
+                 name: write \"lease\": \"{before}\" beside the chain in the document",
                 names.join(", ")
             ));
             return;
@@ -97,13 +104,14 @@ impl DatabaseDrivers {
             return;
         }
         self.trouble = None;
-        for (product, database) in wanted {
-            let context = context(session, &intent.node, fleet, product, database, &accounts);
+        for (product, cluster) in wanted {
+            let context = context(session, &intent.node, fleet, product, &cluster, &accounts);
             self.ensure_running(context, session.follower.highest_epoch(product));
             if let Some((context, driver)) = self.running.get(product) {
-                let mine = (database.snapshots.as_ref()).filter(|it| it.server == intent.node);
+                let mine = (cluster.snapshots).filter(|it| it.server == intent.node);
                 self.snapshots.reconcile(context, mine, driver.handle());
             }
+            self.tell_of_masters(session, &intent, product);
         }
     }
 
@@ -177,8 +185,55 @@ impl DatabaseDrivers {
         }
     }
 
+    /// Lets the fleet's machines wait for a new master of this cluster.
+    fn tell_of_masters(&mut self, session: &Session, intent: &Intent, lease: &Name) {
+        let settings = &session.settings.database;
+        let (Some((_, driver)), port @ 1..) = (self.running.get(lease), settings.notice_port)
+        else {
+            self.notices.remove(lease);
+            return;
+        };
+        let document = &intent.document;
+        let Some(own) = document.fleet.servers.get(&intent.node) else {
+            return;
+        };
+        let is_known = |known: &&(DocumentId, BTreeSet<IpAddr>)| known.0 == document.id;
+        if self.notices.contains_key(lease)
+            && self
+                .fleet_addresses
+                .as_ref()
+                .is_some_and(|it| is_known(&it))
+        {
+            return;
+        }
+        let servers = document.fleet.servers.values();
+        let may: BTreeSet<IpAddr> = servers.map(|server| server.address).collect();
+        self.fleet_addresses = Some((document.id.clone(), may.clone()));
+        let address = match (settings.address, own.address) {
+            (AddressUse::Own, address) => address,
+            (AddressUse::Translated, IpAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
+            (AddressUse::Translated, IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let plan = Plan {
+            address: SocketAddr::new(address, port),
+            may,
+        };
+        if let Some(listener) = self.notices.get(lease) {
+            listener.set_plan(plan);
+            return;
+        }
+        match NoticeListener::start(plan, driver.watch_status()) {
+            Ok(listener) => {
+                self.notices.insert(lease.clone(), listener);
+            }
+            Err(error) => self.fail(format!(
+                "machines are not told of new masters of {lease}: {error}"
+            )),
+        }
+    }
+
     /// A document that no longer names this server stops its driver; not that of a master, which first has to hand over.
-    fn stop_unwanted(&mut self, wanted: &BTreeMap<&Name, &Database>) {
+    fn stop_unwanted(&mut self, wanted: &BTreeMap<&Name, DatabaseCluster<'_>>) {
         let gone: Vec<Name> = self
             .running
             .iter()
@@ -190,6 +245,7 @@ impl DatabaseDrivers {
             .collect();
         for product in gone {
             self.snapshots.forget(&product);
+            self.notices.remove(&product);
             if let Some((_, driver)) = self.running.remove(&product) {
                 tokio::spawn(driver.stop(PATIENCE));
             }
@@ -219,7 +275,7 @@ impl DatabaseDrivers {
         }
     }
 
-    /// Passes an operator's order on to the product's driver; returns it where none runs.
+    /// Passes an operator's order on to the cluster's driver; returns it where none runs.
     pub(super) fn pass_on(&self, request: OrderRequest) -> Option<OrderRequest> {
         let Some((context, driver)) = self.running.get(&request.ask.product) else {
             return Some(request);
@@ -242,6 +298,7 @@ impl DatabaseDrivers {
     /// Stops all drivers. Masters stay masters.
     pub(super) async fn stop(&mut self) {
         self.snapshots.stop(PATIENCE).await;
+        self.notices.clear();
         let stopping: Vec<_> = std::mem::take(&mut self.running)
             .into_values()
             .map(|(_, driver)| tokio::spawn(driver.stop(PATIENCE)))
@@ -296,21 +353,22 @@ fn context(
     me: &Name,
     fleet: &Fleet,
     product: &Name,
-    database: &Database,
+    cluster: &DatabaseCluster<'_>,
     accounts: &Credentials,
 ) -> Context {
     let settings = &session.settings;
-    let (chain, snapshots) = Context::members_of(fleet, database);
+    let (chain, snapshots) = Context::members_of(fleet, cluster);
     Context {
         product: product.clone(),
+        products: cluster.products.iter().copied().cloned().collect(),
         me: me.clone(),
         machine: machine_marks::marks(),
         chain,
         snapshots,
-        never: database.never.clone(),
-        port: database.port.map_or(settings.database.port, Port::get),
+        never: cluster.never.iter().copied().cloned().collect(),
+        port: databases::port(cluster, settings.database.port),
         socket: socket(session),
-        semi_sync: database.semi_sync,
+        semi_sync: cluster.semi_sync,
         settings: settings.database.clone(),
         credentials: accounts.clone(),
         bucket: settings.bucket.clone(),

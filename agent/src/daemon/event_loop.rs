@@ -132,8 +132,8 @@ impl EventLoop {
                         self.run(Trigger::Drift, false, None).await;
                     }
                 }
-                answers = lease_watch::next_answers(&mut self.lease_watch) => {
-                    if self.follow_leases(answers).await {
+                event = lease_watch::next_event(&mut self.lease_watch) => {
+                    if self.follow_leases(event).await {
                         self.run(Trigger::Lease, false, None).await;
                     } else {
                         self.publish();

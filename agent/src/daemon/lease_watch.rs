@@ -1,6 +1,6 @@
-//! Watching the leases of this box's databases: when they are read, and whose connections are cut when a master changed.
+//! Watching the leases of this box's databases: when they are read, who tells of a change, and whose connections are cut then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::poll_interval::PollInterval;
+use super::lease_notices::Subscriptions;
+use super::poll_interval::{Pace, PollInterval};
 use crate::bucket::{backoff, phase};
 use crate::converge::Session;
-use crate::converge::follow::Answers;
+use crate::converge::follow::{Answers, Unrest};
 use crate::fleet::Name;
 use crate::node::databases;
 use crate::system::{chain, connections};
@@ -23,8 +24,28 @@ const FIRST_READ: Duration = Duration::from_secs(3);
 /// Old connections are cut a second time after this: by then also who had asked for the old address before.
 const SECOND_CUT: Duration = Duration::from_secs(3);
 
+/// However many notices there are, no two reads are closer than this.
+const LEAST: Duration = Duration::from_millis(100);
+/// Servers' agents have this long to be there, before a person is told that none would tell of a change.
+const UNHEARD: Duration = Duration::from_mins(1);
+
 /// The master of each database that this box only uses, with its address.
 type Masters = BTreeMap<Name, (Name, SocketAddr)>;
+
+/// What the watch has to say.
+pub(super) enum LeaseEvent {
+    /// The bucket has answered.
+    Answers(Answers),
+    /// A database server's agent has let go of this machine, or is there again: the lease is to be read.
+    Notice,
+}
+
+/// Who tells of a change of one cluster's master.
+struct Tellers {
+    master: Option<SocketAddr>,
+    /// All servers of the chain, at the port of notices.
+    chain: Vec<(Name, SocketAddr)>,
+}
 
 /// The request for leases under way, when the next is due, and the connections still to be cut.
 pub(super) struct LeaseWatch {
@@ -34,6 +55,12 @@ pub(super) struct LeaseWatch {
     /// When leases are read again; `None`: none of this box's products has a database.
     next: Option<Instant>,
     interval: PollInterval,
+    subscriptions: Subscriptions,
+    tellers: Vec<Tellers>,
+    /// Since when, without a break, some cluster's master would change without a word.
+    untold: Option<Instant>,
+    /// There was a notice while the request was under way.
+    again: bool,
     /// Whether the bucket has ever answered.
     answered_once: bool,
     /// The masters as the last run left them in `/etc/hosts`.
@@ -51,6 +78,10 @@ impl LeaseWatch {
             asked: Instant::now(),
             next: None,
             interval: PollInterval::default(),
+            subscriptions: Subscriptions::default(),
+            tellers: Vec::new(),
+            untold: None,
+            again: false,
             answered_once: false,
             applied: Masters::new(),
             cut_again: Vec::new(),
@@ -108,25 +139,93 @@ impl LeaseWatch {
         phase_name: &str,
     ) -> bool {
         let changed = take_in(session, answers);
-        let poll = if session.follower.has_none() {
-            session.settings.poll.max(session.settings.lease_poll)
+        session.forget_other_leases();
+        self.subscribe(session);
+        let told = self.is_told();
+        let poll = session.settings.lease_poll;
+        let usual = if session.follower.has_none() {
+            session.settings.poll.max(poll)
+        } else if told {
+            session.settings.lease_poll_idle.max(poll)
         } else {
-            session.settings.lease_poll
+            poll
         };
         let first = !std::mem::replace(&mut self.answered_once, true);
-        let hurried = session.follower.is_restless(Instant::now());
-        let poll = self.interval.next(poll, hurried);
+        let unrest = session.follower.unrest(Instant::now());
+        let hurried = unrest != Unrest::None;
+        let poll = self.interval.next(Pace { poll, usual, told }, unrest);
         self.next = Some(match session.follower.failures() {
             // As for the document: who booted together does not ask together.
             0 if first && !hurried => self.asked + phase(phase_name, poll),
             0 => self.asked + poll,
             failures => Instant::now() + backoff(poll, failures).min(LONGEST_WAIT.max(poll)),
         });
+        if std::mem::take(&mut self.again) {
+            self.noticed();
+        }
         changed
+    }
+
+    /// There is a reason to read the leases now. What is being asked already may be older than that.
+    pub(super) fn noticed(&mut self) {
+        if self.request.is_some() {
+            self.again = true;
+        } else if let Some(next) = self.next {
+            self.next = Some(next.min((self.asked + LEAST).max(Instant::now())));
+        }
+    }
+
+    /// Waits for a word of the agents of those servers that the document has now.
+    fn subscribe(&mut self, session: &Session) {
+        let port = session.settings.database.notice_port;
+        self.tellers = if port == 0 || !session.settings.root.is_machine() {
+            Vec::new()
+        } else {
+            tellers(session, port)
+        };
+        let all = self.tellers.iter().flat_map(|tellers| &tellers.chain);
+        let all: BTreeSet<SocketAddr> = all.map(|(_, address)| *address).collect();
+        self.subscriptions.set(&all);
+        self.untold = if self.is_told() || self.tellers.is_empty() {
+            None
+        } else {
+            self.untold.or(Some(Instant::now()))
+        };
+    }
+
+    /// Whether a change of any cluster's master would be told: by its next master, or another one that sees it. The present one
+    /// alone is no help when it dies.
+    fn is_told(&self) -> bool {
+        let is_told = |tellers: &Tellers| {
+            let alone = tellers.chain.len() == 1;
+            let mut others = (tellers.chain.iter())
+                .filter(|(_, address)| alone || Some(*address) != tellers.master);
+            others.any(|(_, address)| self.subscriptions.hears(address))
+        };
+        !self.tellers.is_empty() && self.tellers.iter().all(is_told)
+    }
+
+    /// Why leases are read so often: nobody would tell of a change. For people; nothing in the first minute.
+    pub(super) fn untold(&self, poll: Duration) -> Option<String> {
+        let since = self.untold?;
+        if since.elapsed() < UNHEARD {
+            return None;
+        }
+        let deaf = (self.tellers.iter().flat_map(|tellers| &tellers.chain))
+            .filter(|(_, address)| !self.subscriptions.hears(address));
+        let names: Vec<String> = deaf
+            .map(|(name, address)| format!("{name} ({address})"))
+            .collect();
+        Some(format!(
+            "no other server than the master would tell this machine of a new one, so the lease is read each {poll:?}: not heard from {}. \
+             The agents there listen on `notice_port`, which a firewall must let through",
+            names.join(", ")
+        ))
     }
 
     /// After a run: a product may have come with it whose lease is to be read.
     pub(super) fn after_run(&mut self, session: &Session) {
+        self.subscribe(session);
         if self.next.is_none() && !session.leases().is_empty() {
             self.next = Some(Instant::now());
         }
@@ -175,14 +274,28 @@ impl LeaseWatch {
     }
 }
 
-/// Waits for the answers to the request under way; forever, where there is none. May be dropped and called again.
-pub(super) async fn next_answers(lease_watch: &mut LeaseWatch) -> Answers {
-    let Some(under_way) = &mut lease_watch.request else {
-        return std::future::pending().await;
+/// Waits for the answers to the request under way, or a notice. May be dropped and called again.
+pub(super) async fn next_event(lease_watch: &mut LeaseWatch) -> LeaseEvent {
+    let LeaseWatch {
+        request,
+        subscriptions,
+        ..
+    } = lease_watch;
+    let event = match request {
+        None => {
+            subscriptions.notice().await;
+            LeaseEvent::Notice
+        }
+        Some(under_way) => tokio::select! {
+            biased;
+            answers = under_way.as_mut() => LeaseEvent::Answers(answers),
+            () = subscriptions.notice() => LeaseEvent::Notice,
+        },
     };
-    let answers = under_way.as_mut().await;
-    lease_watch.request = None;
-    answers
+    if let LeaseEvent::Answers(_) = event {
+        *request = None;
+    }
+    event
 }
 
 fn take_in(session: &mut Session, answers: Answers) -> bool {
@@ -210,12 +323,38 @@ fn masters(session: &Session) -> Masters {
     }
     databases::of_server(fleet, &intent.node)
         .into_iter()
-        .filter(|(_, database)| !databases::names(database, &intent.node))
-        .filter_map(|(product, database)| {
-            let master = databases::master(database, intent.elections.get(product))?;
+        .filter(|cluster| !cluster.has(&intent.node))
+        .filter_map(|cluster| {
+            let lease = databases::lease(&cluster, &intent.elections);
+            let master = databases::master(&cluster, intent.elections.get(lease))?;
             let server = fleet.servers.get(master.server)?;
-            let address = SocketAddr::new(server.address, databases::port(database, port));
-            Some((product.clone(), (master.server.clone(), address)))
+            let address = SocketAddr::new(server.address, databases::port(&cluster, port));
+            Some((lease.clone(), (master.server.clone(), address)))
+        })
+        .collect()
+}
+
+/// Who tells of changes of the masters of all databases that this box has to do with.
+fn tellers(session: &Session, port: u16) -> Vec<Tellers> {
+    let Ok((intent, _)) = session.intent() else {
+        return Vec::new();
+    };
+    let fleet = &intent.document.fleet;
+    let address = |name: &Name| {
+        let server = fleet.servers.get(name)?;
+        Some(SocketAddr::new(server.address, port))
+    };
+    (databases::of_server(fleet, &intent.node).iter())
+        .map(|cluster| {
+            let lease = databases::lease(cluster, &intent.elections);
+            let master = databases::master(cluster, intent.elections.get(lease));
+            let chain = cluster.chain.iter();
+            Tellers {
+                master: master.and_then(|master| address(master.server)),
+                chain: chain
+                    .filter_map(|name| Some((name.clone(), address(name)?)))
+                    .collect(),
+            }
         })
         .collect()
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::event_loop::EventLoop;
+use super::lease_watch::LeaseEvent;
 use crate::converge::Followed;
-use crate::converge::follow::Answers;
 use crate::system::chain;
 
 /// Another process of the agent may be writing `/etc/hosts`: how often, and how far apart, that is waited for.
@@ -14,9 +14,13 @@ const BUSY_TRIES: u32 = 20;
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 impl EventLoop {
-    /// Takes answers for leases in; where the box goes by another lease now, its names lead there. Returns whether a whole
+    /// Takes answers for leases in, or has them asked for; where the box goes by another lease now, its names lead there. Returns whether a whole
     /// run is due.
-    pub(super) async fn follow_leases(&mut self, answers: Answers) -> bool {
+    pub(super) async fn follow_leases(&mut self, event: LeaseEvent) -> bool {
+        let LeaseEvent::Answers(answers) = event else {
+            self.lease_watch.noticed();
+            return false;
+        };
         let phase_name = self.phase_name();
         let changed = self
             .lease_watch

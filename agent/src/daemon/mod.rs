@@ -12,6 +12,7 @@ mod event_loop;
 mod flapping;
 mod fleet_summary;
 mod job_watch;
+mod lease_notices;
 mod lease_watch;
 mod lifecycle;
 mod log;

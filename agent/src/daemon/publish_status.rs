@@ -183,6 +183,7 @@ impl EventLoop {
         let notes = databases.iter_mut().map(|database| &mut database.notes);
         for notes in notes {
             notes.extend(self.lease_watch.cut_failure.clone());
+            notes.extend(self.lease_watch.untold(self.session.settings.lease_poll));
         }
         self.drivers.fill_status(&mut databases);
         databases

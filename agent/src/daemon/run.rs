@@ -258,8 +258,8 @@ impl EventLoop {
                     self.watchdog.alive_unless_stuck();
                     self.publish_while_running();
                 }
-                answers = lease_watch::next_answers(&mut self.lease_watch) => {
-                    self.master_changed |= self.follow_leases(answers).await;
+                event = lease_watch::next_event(&mut self.lease_watch) => {
+                    self.master_changed |= self.follow_leases(event).await;
                 }
                 round = readiness::answers(&mut self.readiness) => {
                     if self.take_readiness(round) {

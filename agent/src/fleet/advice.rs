@@ -1,5 +1,6 @@
 //! What is no mistake in a document and yet may not mean what its author thinks. Pure.
 
+mod clusters;
 mod releases;
 mod sites;
 mod snapshots;
@@ -11,6 +12,7 @@ use super::model::{CronJob, Fleet};
 use super::names::Name;
 use super::pointer::Pointer;
 
+pub use clusters::moved_leases;
 pub use unserved::unserved;
 
 /// The most that is said of one document.
@@ -34,6 +36,7 @@ pub fn advice(fleet: &Fleet) -> Vec<Advice> {
         let at = Pointer::of(["signed", kind, name.as_str(), "cron"]);
         jobs_of(jobs, &at, &mut found);
     }
+    clusters::advise(fleet, &mut found);
     sites::advise(fleet, &mut found);
     releases::advise(fleet, &mut found);
     snapshots::advise(fleet, &mut found);

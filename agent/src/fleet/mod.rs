@@ -4,6 +4,7 @@ mod account;
 pub mod advice;
 mod bundle;
 mod check;
+mod clusters;
 mod cron_run;
 mod dns;
 mod document;
@@ -37,6 +38,7 @@ mod wording;
 
 pub use account::{Group, User};
 pub use bundle::{Bundle, applies, bundles};
+pub use clusters::{Clusters, DatabaseCluster};
 pub use cron_run::CronRun;
 pub use dns::{Dns, DnsKey};
 pub use document::{Document, DocumentId, Refused};
@@ -45,8 +47,8 @@ pub use envelope::{Signature, sealed, signed_part, unsealed};
 pub use file::FileEntry;
 pub use findings::{Mistake, OtherPlace};
 pub use model::{
-    Aliases, Cache, CacheList, CronJob, Database, Fleet, ListFormat, MEMCACHED, MONITOR, Product,
-    Role, Server, ServerState, Snapshots, WEB,
+    Aliases, Cache, CacheList, Cluster, CronJob, Database, Fleet, ListFormat, MEMCACHED, MONITOR,
+    Product, Role, Server, ServerState, Snapshots, WEB,
 };
 pub use names::Name;
 pub use package::Package;

@@ -65,6 +65,13 @@ pub struct Fleet {
     /// What each role means, by name.
     #[serde(default, deserialize_with = "strict::objects")]
     pub roles: BTreeMap<Name, Role>,
+    /// Chains of database servers that several products use, by name.
+    #[serde(
+        default,
+        deserialize_with = "strict::objects",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub clusters: BTreeMap<Name, Cluster>,
     /// What each product is, by name.
     #[serde(default, deserialize_with = "strict::objects")]
     pub products: BTreeMap<Name, Product>,
@@ -330,10 +337,10 @@ impl Product {
     }
 }
 
-/// A product's database servers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// A chain of database servers: one server process on each of them, with the databases of all products that name it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Database {
+pub struct Cluster {
     /// Master, candidate, second, …: each replicates from the one before.
     #[schemars(length(min = 1))]
     pub chain: Vec<Name>,
@@ -353,6 +360,44 @@ pub struct Database {
         skip_serializing_if = "Option::is_none"
     )]
     pub snapshots: Option<Snapshots>,
+    /// The name of its lease in the bucket (default: the cluster's own). For servers that have a lease already, under the name
+    /// of a product: a lease never moves to another name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Name>,
+}
+
+/// A product's database: the cluster that it is on, or a chain of its own, and the names that follow it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// The cluster that the database is on: one of `clusters`, or a product that has a chain of its own. In place of `chain`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Name>,
+    /// Master, candidate, second, …: each replicates from the one before. It is a cluster of the product's name; several products
+    /// with the same chain are one cluster, of the first one's name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
+    pub chain: Vec<Name>,
+    /// Servers of the chain that never become the master by themselves: too small, too far away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub never: Vec<Name>,
+    /// The TCP port of the database on all of its servers (default: `port` in agentd.toml, 3306).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<Port>,
+    /// Whether a COMMIT waits until a replica has it: then no acknowledged write is lost by a failover.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub semi_sync: bool,
+    /// The server that takes snapshots, outside the chain.
+    #[serde(
+        default,
+        deserialize_with = "strict::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub snapshots: Option<Snapshots>,
+    /// The name of the chain's lease in the bucket (default: the product's own). For a product that was renamed: a lease never
+    /// moves to another name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Name>,
     /// Host names that follow the database's roles.
     #[serde(default, deserialize_with = "strict::object")]
     pub aliases: Aliases,

@@ -7,8 +7,8 @@ use super::dns::{Dns, DnsKey};
 use super::envelope::Signature;
 use super::file::FileEntry;
 use super::model::{
-    Aliases, Cache, CacheList, CronJob, Database, Fleet, ListFormat, Product, Role, Server,
-    ServerState, Snapshots,
+    Aliases, Cache, CacheList, Cluster, CronJob, Database, Fleet, ListFormat, Product, Role,
+    Server, ServerState, Snapshots,
 };
 use super::package::PackageFields;
 use super::php::{Php, PoolManager};
@@ -50,7 +50,7 @@ macro_rules! words {
 
 object!(Fleet,
     required: [format, fleet, version, issued, expires, servers],
-    optional: [domain, confirm, rollout, roles, products],
+    optional: [domain, confirm, rollout, roles, clusters, products],
     later: []);
 object!(Rollout,
     required: [bake],
@@ -133,9 +133,13 @@ object!(CacheList,
     required: [path, format],
     optional: [reload, replace],
     later: []);
-object!(Database,
+object!(Cluster,
     required: [chain],
-    optional: [never, port, semi_sync, snapshots, aliases],
+    optional: [never, port, semi_sync, snapshots, lease],
+    later: []);
+object!(Database,
+    required: [],
+    optional: [cluster, chain, never, port, semi_sync, snapshots, lease, aliases],
     later: []);
 object!(Snapshots,
     required: [server, every],

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fleet::{Database, Fleet, Name, Pointer, ServerState};
+use crate::fleet::{Clusters, DatabaseCluster, Fleet, Name, Pointer, ServerState};
 
-/// Who owns the lease of a product's database, in which epoch: all that follows from a lease for other machines.
+/// Who owns a lease, in which epoch: all that follows from a lease for other machines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Elected {
@@ -16,10 +16,10 @@ pub struct Elected {
     pub owner: Name,
 }
 
-/// Who was elected, by product. A product that is missing has no lease yet.
+/// Who was elected, by the lease's name. What is missing has no lease yet.
 pub type Elections = BTreeMap<Name, Elected>;
 
-/// The present master of a product's database, and how it came to be.
+/// The present master of a cluster, and how it came to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Master<'f> {
     /// The server.
@@ -30,20 +30,35 @@ pub struct Master<'f> {
 
 impl Master<'_> {
     /// The lease as an origin, where it is one.
-    pub fn origin(&self, product: &Name) -> Option<Pointer> {
+    pub fn origin(&self, lease: &Name) -> Option<Pointer> {
         self.epoch
-            .map(|epoch| Pointer::in_lease(product, epoch, self.server))
+            .map(|epoch| Pointer::in_lease(lease, epoch, self.server))
     }
 }
 
-/// The present master of a product's database: the owner of its lease, or the first of the chain. It is decided
-/// here and nowhere else.
+/// The name of the lease that a machine goes by for `cluster`: the document's, but while it knows none of that name and one that the
+/// cluster's servers had under the name of a product, that one. So a document that would have the lease move to another name
+/// (a product was added whose name stands before, a chain was put under `clusters`) moves nothing.
+pub fn lease<'f>(cluster: &DatabaseCluster<'f>, elections: &Elections) -> &'f Name {
+    let is_theirs = |name: &&&Name| {
+        let elected = elections.get(**name);
+        elected.is_some_and(|elected| cluster.chain.contains(&elected.owner))
+    };
+    let kept = if elections.contains_key(cluster.lease) {
+        None
+    } else {
+        cluster.products.iter().find(is_theirs).copied()
+    };
+    kept.unwrap_or(cluster.lease)
+}
+
+/// The present master of a cluster: the owner of its lease, or the first of the chain. It is decided here and nowhere else.
 ///
 /// An owner that the document does not have in the chain is nobody's master: machines choose among the servers
 /// that people have named, and no others.
-pub fn master<'f>(database: &'f Database, elected: Option<&Elected>) -> Option<Master<'f>> {
+pub fn master<'f>(cluster: &DatabaseCluster<'f>, elected: Option<&Elected>) -> Option<Master<'f>> {
     let owner = elected.and_then(|elected| {
-        let server = database.chain.iter().find(|name| **name == elected.owner)?;
+        let server = cluster.chain.iter().find(|name| **name == elected.owner)?;
         Some(Master {
             server,
             epoch: Some(elected.epoch),
@@ -51,7 +66,7 @@ pub fn master<'f>(database: &'f Database, elected: Option<&Elected>) -> Option<M
     });
     owner.or_else(|| {
         Some(Master {
-            server: database.chain.first()?,
+            server: cluster.chain.first()?,
             epoch: None,
         })
     })
@@ -59,9 +74,9 @@ pub fn master<'f>(database: &'f Database, elected: Option<&Elected>) -> Option<M
 
 /// The server that replica aliases lead to: the first active one of the chain that is not the master, else a
 /// draining one (it still replicates), else the master itself.
-pub fn replica<'f>(fleet: &Fleet, database: &'f Database, master: Master<'f>) -> &'f Name {
+pub fn replica<'f>(fleet: &Fleet, cluster: &DatabaseCluster<'f>, master: Master<'f>) -> &'f Name {
     let in_state = |wanted: ServerState| {
-        database.chain.iter().find(|name| {
+        cluster.chain.iter().find(|name| {
             *name != master.server
                 && fleet
                     .servers
@@ -74,31 +89,25 @@ pub fn replica<'f>(fleet: &Fleet, database: &'f Database, master: Master<'f>) ->
         .unwrap_or(master.server)
 }
 
-/// The port of a database's servers; `otherwise` where the document does not say.
-pub fn port(database: &Database, otherwise: u16) -> u16 {
-    database
+/// The port of a cluster's servers; `otherwise` where the document does not say.
+pub fn port(cluster: &DatabaseCluster<'_>, otherwise: u16) -> u16 {
+    cluster
         .port
         .map_or(otherwise, crate::fleet::names::Port::get)
 }
 
-/// Whether a server is one of the database's own: it stands in the chain or takes the snapshots.
-pub fn names(database: &Database, server: &Name) -> bool {
-    database.chain.contains(server)
-        || (database.snapshots.as_ref()).is_some_and(|snapshots| snapshots.server == *server)
-}
-
-/// The products of a server that have a database, with it.
-pub fn of_server<'f>(fleet: &'f Fleet, node: &Name) -> BTreeMap<&'f Name, &'f Database> {
+/// The clusters that a server has to do with, each once: those of its products, and those whose server it is. None where it is retired.
+pub fn of_server<'f>(fleet: &'f Fleet, node: &Name) -> Vec<DatabaseCluster<'f>> {
     let Some(server) = fleet.servers.get(node) else {
-        return BTreeMap::new();
+        return Vec::new();
     };
     if server.state == ServerState::Retired {
-        return BTreeMap::new();
+        return Vec::new();
     }
-    (server.products.iter())
-        .filter_map(|product| {
-            let (name, product) = fleet.products.get_key_value(product)?;
-            Some((name, product.database.as_ref()?))
-        })
-        .collect()
+    let clusters = Clusters::of(fleet);
+    let concerns = |cluster: &&DatabaseCluster<'_>| {
+        let carries = |product: &&Name| server.products.contains(product);
+        cluster.has(node) || cluster.products.iter().any(carries)
+    };
+    clusters.iter().filter(concerns).cloned().collect()
 }

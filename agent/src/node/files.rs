@@ -7,7 +7,7 @@ use std::path::Path;
 use super::Owner;
 use super::databases::{self, Elections};
 use crate::fleet::{
-    Bundle, FileEntry, Fleet, Name, Pointer, Server, ServerState, applies, bundles,
+    Bundle, Clusters, FileEntry, Fleet, Name, Pointer, Server, ServerState, applies, bundles,
 };
 use crate::system::platform::Family;
 
@@ -119,6 +119,7 @@ pub(super) fn files(
     fleet: &Fleet,
     name: &Name,
     server: &Server,
+    clusters: &Clusters<'_>,
     elections: &Elections,
 ) -> Vec<FileView> {
     let mut files: Vec<FileView> = Vec::new();
@@ -129,7 +130,7 @@ pub(super) fn files(
         };
         let sees = here()
             .any(|(_, file)| file.template.is_some())
-            .then(|| template_view(fleet, name, server, elections, bundle));
+            .then(|| template_view(fleet, name, server, (clusters, elections), bundle));
         let origin = bundle.origin().then("files");
         let owner = match bundle {
             Bundle::Product(name, _) => Owner::Product(name.clone()),
@@ -154,7 +155,7 @@ fn template_view(
     fleet: &Fleet,
     name: &Name,
     server: &Server,
-    elections: &Elections,
+    (clusters, elections): (&Clusters<'_>, &Elections),
     bundle: Bundle<'_>,
 ) -> TemplateView {
     let product = match bundle {
@@ -179,14 +180,16 @@ fn template_view(
         }
     }
     let database = product.and_then(|(name, product)| {
-        let database = product.database.as_ref()?;
-        let master = databases::master(database, elections.get(name))?;
-        let replica = databases::replica(fleet, database, master);
+        product.database.as_ref()?;
+        let cluster = clusters.of_product(name)?;
+        let lease = databases::lease(cluster, elections);
+        let master = databases::master(cluster, elections.get(lease))?;
+        let replica = databases::replica(fleet, cluster, master);
         let of = |name: &Name| Some(Neighbour::of(name, fleet.servers.get(name)?));
         Some(DatabaseWords {
             master: of(master.server)?,
             replica: of(replica)?,
-            port: databases::port(database, 0),
+            port: databases::port(cluster, 0),
         })
     });
     let caches = product

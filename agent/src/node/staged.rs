@@ -23,6 +23,7 @@ pub fn staged(base: &Fleet, new: &Fleet, node: &Name) -> Option<Fleet> {
         own.roles.clone_from(&before.roles);
         own.products.clone_from(&before.products);
     }
+    fleet.clusters.clone_from(&new.clusters);
     fleet.confirm = new.confirm;
     fleet.rollout.clone_from(&new.rollout);
     fleet.expires = new.expires;

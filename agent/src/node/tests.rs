@@ -235,7 +235,7 @@ fn the_lease_says_who_is_the_master_and_the_document_who_may_be() {
 fn the_databases_of_a_server() {
     let of = |fleet: &Fleet, node: &str| -> Vec<String> {
         let found = databases::of_server(fleet, &node.parse().unwrap());
-        found.keys().map(ToString::to_string).collect()
+        found.iter().map(|it| it.lease.to_string()).collect()
     };
     let fleet = heavy();
     assert_eq!(of(&fleet, "web-1"), ["shop"]);
@@ -375,4 +375,69 @@ mod properties {
             prop_assert_eq!(all, once.len(), "a job that runs once runs twice");
         }
     }
+}
+
+#[test]
+fn the_names_of_all_products_on_a_cluster_follow_one_lease_which_keeps_its_name() {
+    let fleet = |clusters: &str, shop: &str, blog: &str| -> Fleet {
+        let json = format!(
+            r#"{{"format": 1, "fleet": "f", "version": 1, "issued": "2026-01-01T00:00:00Z", "expires": "2027-01-01T00:00:00Z",
+                "servers": {{"web-1": {{"address": "10.0.0.11", "products": ["shop", "blog"]}},
+                    "db-1": {{"address": "10.0.0.31"}}, "db-2": {{"address": "10.0.0.32"}}}},
+                "clusters": {{{clusters}}}, "products": {{
+                "shop": {{"database": {{{shop}, "aliases": {{"master": ["mysql-master"], "replica": ["mysql-slave"]}}}}}},
+                "blog": {{"database": {{{blog}, "aliases": {{"master": ["blog-db"]}}}}}}}}}}"#
+        );
+        serde_json::from_str(&json).unwrap()
+    };
+    let name = |text: &str| text.parse::<Name>().unwrap();
+    let elected = |lease: &str, owner: &str| {
+        let owner = name(owner);
+        Elections::from([(name(lease), Elected { epoch: 7, owner })])
+    };
+    // Who is in /etc/hosts, and by which lease.
+    let led = |fleet: &Fleet, elections: &Elections| {
+        let view = view(fleet, &name("web-1"), HostsScope::Products, elections).unwrap();
+        let lines = view.hosts.iter().map(|host| {
+            let lease = host
+                .elected
+                .as_ref()
+                .map_or_else(String::new, |it| format!(" ({it})"));
+            format!("{} {}{lease}", host.address, host.name)
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let (chain, main) = (r#""chain": ["db-1", "db-2"]"#, r#""cluster": "main""#);
+    let clusters = r#""main": {"chain": ["db-1", "db-2"]}"#;
+    let shared = fleet(clusters, main, main);
+    assert_eq!(
+        led(&shared, &elected("main", "db-2")),
+        "10.0.0.32 blog-db (leases/main.json, epoch 7: db-2)\n10.0.0.31 db-1\n10.0.0.32 db-2\n\
+         10.0.0.32 mysql-master (leases/main.json, epoch 7: db-2)\n10.0.0.31 mysql-slave (leases/main.json, epoch 7: db-2)\n10.0.0.11 web-1"
+    );
+    let by_shop = elected("shop", "db-2");
+    let equal = fleet("", chain, chain);
+    for document in [
+        &shared,
+        &equal,
+        &fleet(&clusters.replace(']', r#"], "lease": "shop""#), main, main),
+    ] {
+        // `blog` stands before `shop`, and `main` has no lease: what there is goes on.
+        let led = led(document, &by_shop);
+        assert!(
+            led.contains("10.0.0.32 blog-db (leases/shop.json, epoch 7: db-2)"),
+            "{led}"
+        );
+        assert!(
+            led.contains("10.0.0.32 mysql-master (leases/shop.json"),
+            "{led}"
+        );
+    }
+    // An owner that is none of its servers was another chain's.
+    let elsewhere = led(&equal, &elected("shop", "db-9"));
+    assert!(elsewhere.contains("10.0.0.31 blog-db\n"), "{elsewhere}");
+    // However many products are on it, one lease is asked for.
+    let asked = databases::of_server(&equal, &name("web-1"));
+    assert_eq!(asked.len(), 1);
+    assert_eq!(databases::of_server(&equal, &name("db-2")), asked);
 }

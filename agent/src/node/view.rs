@@ -9,8 +9,8 @@ use super::{
     ReleaseView, ServiceView, SiteView, SmokeView, View, databases, files, releases,
 };
 use crate::fleet::{
-    Bundle, CronJob, CronRun, Fleet, MEMCACHED, Name, Package, Pointer, Server, ServerState, WEB,
-    applies, bundles,
+    Bundle, Clusters, CronJob, CronRun, DatabaseCluster, Fleet, MEMCACHED, Name, Package, Pointer,
+    Server, ServerState, WEB, applies, bundles,
 };
 
 /// What the server called `node` should be; `None` if the fleet has no such server. `elections`: the leases that the
@@ -50,7 +50,7 @@ pub fn view(fleet: &Fleet, node: &Name, hosts: HostsScope, elections: &Elections
         view.packages = on.packages();
         view.services = on.services();
         view.masters = on.masters();
-        view.files = files::files(fleet, name, server, elections);
+        view.files = files::files(fleet, name, server, &on.clusters, elections);
     }
     Some(view)
 }
@@ -62,6 +62,7 @@ struct Node<'f> {
     name: &'f Name,
     server: &'f Server,
     products: BTreeSet<&'f Name>,
+    clusters: Clusters<'f>,
     elections: &'f Elections,
 }
 
@@ -72,6 +73,7 @@ impl<'f> Node<'f> {
             name,
             server,
             products: server.products.iter().collect(),
+            clusters: Clusters::of(fleet),
             elections,
         }
     }
@@ -92,8 +94,23 @@ impl<'f> Node<'f> {
             .any(|product| self.products.contains(product))
     }
 
+    /// The servers of the clusters that the box uses or is a server of: they need not carry its products.
+    fn database_servers(&self) -> BTreeSet<&'f Name> {
+        let concerns = |cluster: &&DatabaseCluster<'f>| {
+            let carries = |product: &&Name| self.products.contains(product);
+            cluster.has(self.name) || cluster.products.iter().any(carries)
+        };
+        (self.clusters.iter().filter(concerns))
+            .flat_map(|cluster| {
+                let snapshots = cluster.snapshots.map(|snapshots| &snapshots.server);
+                cluster.chain.iter().chain(snapshots)
+            })
+            .collect()
+    }
+
     fn hosts(&self, scope: HostsScope) -> Vec<HostEntry> {
         let servers = Pointer::of(["signed", "servers"]);
+        let databases = self.database_servers();
         let mut entries: Vec<HostEntry> = self
             .fleet
             .servers
@@ -102,6 +119,7 @@ impl<'f> Node<'f> {
                 server.state != ServerState::Retired
                     && (scope == HostsScope::Fleet
                         || *name == self.name
+                        || databases.contains(name)
                         || self.shares_a_product(server))
             })
             .map(|(name, server)| HostEntry {
@@ -117,11 +135,15 @@ impl<'f> Node<'f> {
                 continue;
             };
             let aliases = origin.then("database").then("aliases");
-            let Some(master) = databases::master(database, self.elections.get(name)) else {
+            let Some(cluster) = self.clusters.of_product(name) else {
                 continue;
             };
-            let elected = master.origin(name);
-            let replica = databases::replica(self.fleet, database, master);
+            let lease = databases::lease(cluster, self.elections);
+            let Some(master) = databases::master(cluster, self.elections.get(lease)) else {
+                continue;
+            };
+            let elected = master.origin(lease);
+            let replica = databases::replica(self.fleet, cluster, master);
             for (kind, names, target) in [
                 ("master", &database.aliases.master, master.server),
                 ("replica", &database.aliases.replica, replica),
@@ -274,13 +296,14 @@ impl<'f> Node<'f> {
     }
 
     fn masters(&self) -> Vec<Name> {
-        let is_here = |name: &Name, product: &crate::fleet::Product| {
-            let database = product.database.as_ref()?;
-            let master = databases::master(database, self.elections.get(name))?;
+        let is_here = |name: &Name| {
+            let cluster = self.clusters.of_product(name)?;
+            let lease = databases::lease(cluster, self.elections);
+            let master = databases::master(cluster, self.elections.get(lease))?;
             (master.server == self.name).then_some(())
         };
         (self.products())
-            .filter_map(|(name, product, _)| is_here(name, product).map(|()| name.clone()))
+            .filter_map(|(name, ..)| is_here(name).map(|()| name.clone()))
             .collect()
     }
 

@@ -1,4 +1,4 @@
-//! What is known of a product's database: the lease, the servers, who would take over and why not.
+//! What is known of a cluster of database servers: the lease, the servers, who would take over and why not.
 //!
 //! A database server's agent knows all of it; any other machine knows what the lease says.
 
@@ -7,11 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::fleet::Name;
 
-/// One product's database, as one machine knows it.
+/// One cluster of database servers, as one machine knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseStatus {
-    /// The product.
+    /// The cluster, by the name of its lease: where a product has a chain of its own, the product's.
     pub product: Name,
+    /// The products whose databases are on it, sorted by name.
+    #[serde(default)]
+    pub products: Vec<Name>,
     /// What this machine has to do with it.
     pub part: Part,
     /// The master, as far as this machine goes by it: where `mysql-master` leads.
@@ -327,6 +330,16 @@ pub struct ChangeStatus {
 }
 
 impl DatabaseStatus {
+    /// Whether it is not simply one product's own: several products are on it, or it has another name than its product.
+    pub fn is_shared(&self) -> bool {
+        self.products.iter().any(|product| *product != self.product)
+    }
+
+    /// Whether a person means this one by `name`: its own, or that of a product that is on it.
+    pub fn is_called(&self, name: &Name) -> bool {
+        self.product == *name || self.products.contains(name)
+    }
+
     /// The servers that are kept out until a person has looked.
     pub fn quarantined(&self) -> impl Iterator<Item = (&DatabaseServer, &str)> {
         (self.servers.iter()).filter_map(|server| Some((server, server.quarantined.as_deref()?)))

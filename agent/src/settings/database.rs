@@ -19,6 +19,9 @@ fn bytes(size: ByteSize) -> u64 {
 /// The smallest buffer pool that the server takes, in bytes.
 const LEAST_MEMORY: u64 = 8 * 1024 * 1024;
 
+/// The usual port of notices.
+const NOTICE_PORT: u16 = 7306;
+
 /// How this box takes part in keeping its products' databases.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DatabaseSettings {
@@ -28,6 +31,8 @@ pub struct DatabaseSettings {
     pub socket: Option<PathBuf>,
     /// The port on which the chain's servers are asked, where the document does not say.
     pub port: u16,
+    /// The port on which the agents of database servers tell of a new master; 0: none.
+    pub notice_port: u16,
     /// Whether this machine must have the address that the document gives its name.
     pub address: AddressUse,
     /// What closes the server when the agent is dead or stuck.
@@ -166,6 +171,7 @@ pub(super) struct Said {
     credentials: Option<AbsolutePath>,
     socket: Option<AbsolutePath>,
     port: Option<usize>,
+    notice_port: Option<usize>,
     address: Option<AddressUse>,
     deadman: Option<DeadmanUse>,
     failover: Option<FailoverUse>,
@@ -231,6 +237,7 @@ impl Said {
             credentials: section.parsed("credentials", mistakes),
             socket: section.parsed("socket", mistakes),
             port: section.number("port", (1, 65_535), mistakes),
+            notice_port: section.number("notice_port", (0, 65_535), mistakes),
             address: section.word(
                 "address",
                 &[
@@ -304,6 +311,10 @@ impl Said {
                 .port
                 .and_then(|port| port.try_into().ok())
                 .unwrap_or(3306),
+            notice_port: self
+                .notice_port
+                .and_then(|port| port.try_into().ok())
+                .unwrap_or(NOTICE_PORT),
             address: self.address.unwrap_or(AddressUse::Own),
             deadman: self.deadman.unwrap_or(DeadmanUse::Nft),
             failover: self.failover.unwrap_or(FailoverUse::Automatic),

@@ -39,6 +39,7 @@ pub(super) struct FileSettings {
     pub dns_server: Option<DnsServer>,
     pub dns_key: Option<AbsolutePath>,
     pub lease_poll: Option<Span<500, 60_000>>,
+    pub lease_poll_idle: Option<Span<500, 600_000>>,
     pub database: super::database::Said,
     pub platform: PlatformOverrides,
 }
@@ -65,6 +66,7 @@ impl FileSettings {
             fleet_name: top.parsed("fleet_name", mistakes),
             poll: top.parsed("poll", mistakes),
             lease_poll: top.parsed("lease_poll", mistakes),
+            lease_poll_idle: top.parsed("lease_poll_idle", mistakes),
             reports: top.flag("reports", mistakes),
             hosts: top.word(
                 "hosts",

@@ -168,10 +168,13 @@ fn complete(
         version_step: trust.version_step,
         node: said.node,
         pinned_fleet: said.fleet_name,
-        poll: said.poll.map_or(Duration::from_secs(10), |span| span.0),
+        poll: said.poll.map_or(Duration::from_secs(20), |span| span.0),
         lease_poll: said
             .lease_poll
             .map_or(Duration::from_secs(2), |span| span.0),
+        lease_poll_idle: said
+            .lease_poll_idle
+            .map_or(Duration::from_secs(30), |span| span.0),
         reports: said.reports.unwrap_or(true),
         hosts: said.hosts.unwrap_or(HostsScope::Products),
         s3: S3Settings {

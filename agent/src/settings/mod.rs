@@ -64,6 +64,8 @@ pub struct Settings {
     pub poll: Duration,
     /// The time between two looks at the lease of a database that this box follows.
     pub lease_poll: Duration,
+    /// The same while its database servers' agents would tell of a change.
+    pub lease_poll_idle: Duration,
     /// Whether this machine puts a report on itself into the bucket.
     pub reports: bool,
     /// Which servers stand in `/etc/hosts`.

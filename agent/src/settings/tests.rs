@@ -80,6 +80,7 @@ fn the_sample_is_read_and_says_the_defaults() {
     assert_eq!(shown.s3.timeout, written.s3.timeout);
     assert_eq!(shown.s3.path_style, written.s3.path_style);
     assert_eq!(shown.lease_poll, written.lease_poll);
+    assert_eq!(shown.lease_poll_idle, written.lease_poll_idle);
     // A unit that nobody renamed has no line to show: the sample's is an example.
     let mut platform = shown.platform.clone();
     assert_eq!(platform.units.remove("redis").as_deref(), Some("redis6"));

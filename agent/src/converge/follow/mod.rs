@@ -37,7 +37,7 @@ pub struct Follower {
     files: Files,
     writes: bool,
     persisted: PersistedEpochs,
-    /// The products that were asked for since the start.
+    /// The leases that were asked for since the start.
     readings: BTreeMap<Name, LeaseReadings>,
     /// Rounds in a row in which some lease did not come.
     failures: u32,
@@ -61,7 +61,18 @@ struct LeaseReadings {
     forbidden: bool,
 }
 
-/// One question for each product, asked at once.
+/// How near a change of master is, as far as leases tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unrest {
+    /// Not near.
+    None,
+    /// A lease is not renewed any more.
+    Overdue,
+    /// One is announced or under way.
+    Changing,
+}
+
+/// One question for each lease, asked at once.
 #[derive(Debug)]
 pub struct Round(Vec<(Name, Option<Tag>)>);
 
@@ -126,7 +137,7 @@ impl Follower {
         kept.map_or(0, |kept| kept.highest.epoch)
     }
 
-    /// What to ask now for these products.
+    /// What to ask now for these leases.
     pub fn round<'n>(&self, products: impl IntoIterator<Item = &'n Name>) -> Round {
         let question = |product: &Name| {
             let readings = self.readings.get(product);
@@ -138,7 +149,7 @@ impl Follower {
         Round(products.into_iter().map(question).collect())
     }
 
-    /// What to ask now for those of these products that were never asked for since the start. Asked once.
+    /// What to ask now for those of these leases that were never asked for since the start. Asked once.
     pub fn first_round<'n>(&mut self, products: impl IntoIterator<Item = &'n Name>) -> Round {
         let mut round = Vec::new();
         for product in products {
@@ -159,16 +170,28 @@ impl Follower {
         })
     }
 
-    /// Whether a change of master is under way, as far as the leases tell, or near: one is not renewed any more.
-    pub fn is_restless(&self, now: Instant) -> bool {
-        (self.readings.values())
+    /// Whether a change of master is under way, as far as the leases tell, or near.
+    pub fn unrest(&self, now: Instant) -> Unrest {
+        let each = (self.readings.values())
             .filter(|readings| readings.refused.is_none() && readings.unanswered.is_none())
             .filter_map(|readings| Some((readings.lease.as_ref()?, readings.renewed?)))
-            .any(|(lease, renewed)| {
-                let changing = lease.state != LeaseState::Serving || lease.to.is_some();
+            .map(|(lease, renewed)| {
                 let usual = Duration::from_millis(lease.ttl_ms).mul_f32(OVERDUE);
-                changing || now.saturating_duration_since(renewed) > usual
-            })
+                if lease.state != LeaseState::Serving || lease.to.is_some() {
+                    Unrest::Changing
+                } else if now.saturating_duration_since(renewed) > usual {
+                    Unrest::Overdue
+                } else {
+                    Unrest::None
+                }
+            });
+        each.max().unwrap_or(Unrest::None)
+    }
+
+    /// Forgets what was read of leases that are not asked for any more; what is kept over a restart stays.
+    pub fn forget_others(&mut self, asked: &Round) {
+        self.readings
+            .retain(|lease, _| asked.0.iter().any(|(name, _)| name == lease));
     }
 
     /// Rounds in a row in which some lease did not come: for waiting longer.

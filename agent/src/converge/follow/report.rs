@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::{Follower, LeaseReadings};
 use crate::database::lease::LeaseState;
-use crate::fleet::{Database, Fleet, Name};
+use crate::fleet::{DatabaseCluster, Fleet, Name};
 use crate::node::databases;
 use crate::report::{DatabaseServer, DatabaseStatus, FailoverStatus, LeaseStatus, Part, Place};
 use crate::system::clock;
@@ -13,32 +13,32 @@ use crate::system::clock;
 const TOLERATED: SignedDuration = SignedDuration::from_mins(1);
 
 impl Follower {
-    /// The databases of the products of `node`, as far as leases tell. `port`: where the document does not say.
+    /// The databases that `node` has to do with, one a cluster, as far as leases tell. `port`: where the document does not say.
     pub fn database_status(&self, fleet: &Fleet, node: &Name, port: u16) -> Vec<DatabaseStatus> {
         databases::of_server(fleet, node)
             .into_iter()
-            .map(|(product, database)| self.product_status(fleet, node, product, database, port))
+            .map(|cluster| self.cluster_status(fleet, node, &cluster, port))
             .collect()
     }
 
-    fn product_status(
+    fn cluster_status(
         &self,
         fleet: &Fleet,
         node: &Name,
-        product: &Name,
-        database: &Database,
+        cluster: &DatabaseCluster<'_>,
         port: u16,
     ) -> DatabaseStatus {
+        let product = databases::lease(cluster, &self.elections());
         let kept = self.persisted.of(product);
         let readings = self.readings.get(product).cloned().unwrap_or_default();
         let elected = kept.and_then(|kept| kept.elected.as_ref());
-        let master = databases::master(database, elected);
+        let master = databases::master(cluster, elected);
         let mut alarms: Vec<String> = Vec::new();
         let mut notes: Vec<String> = Vec::new();
         alarms.extend(unread(product, &readings));
         alarms.extend(readings.refused.as_ref().map(|refused| refused.why.clone()));
         if let Some(elected) = elected
-            && !database.chain.contains(&elected.owner)
+            && !cluster.chain.contains(&elected.owner)
         {
             alarms.push(format!(
                 "the lease's owner {} does not stand in the chain: the first of the chain is taken for the master. \
@@ -55,17 +55,18 @@ impl Follower {
                 lease.owner
             ));
         }
-        let named = databases::names(database, node);
+        alarms.extend(renamed(cluster, product));
         DatabaseStatus {
             product: product.clone(),
-            part: if named {
+            products: cluster.products.iter().copied().cloned().collect(),
+            part: if cluster.has(node) {
                 Part::Unmanaged
             } else {
                 Part::Follower
             },
             master: master.map(|master| master.server.clone()),
             lease: lease_status(&readings, elected.map(|elected| elected.epoch)),
-            servers: servers(fleet, database, master.map(|master| master.server), port),
+            servers: servers(fleet, cluster, master.map(|master| master.server), port),
             failover: FailoverStatus {
                 automatic: None,
                 obstacles: Vec::new(),
@@ -81,6 +82,19 @@ impl Follower {
             notes,
         }
     }
+}
+
+/// The document would have the lease move to another name, and it stays where it is.
+fn renamed(cluster: &DatabaseCluster<'_>, lease: &Name) -> Option<String> {
+    (cluster.lease != lease).then(|| {
+        format!(
+            "the document says that the lease of {} is `{}`, and these servers have one already, `{lease}`: it is gone by, for a lease does not \
+             move to another name. Write \"lease\": \"{lease}\" at {} in the document",
+            cluster.name,
+            cluster.lease,
+            cluster.pointer()
+        )
+    })
 }
 
 /// What a lease that cannot be read means. A short silence of the bucket wakes nobody; a right that is missing does not
@@ -123,12 +137,12 @@ fn lease_status(readings: &LeaseReadings, epoch: Option<u64>) -> Option<LeaseSta
 /// The chain in its order, the snapshot server last.
 fn servers(
     fleet: &Fleet,
-    database: &Database,
+    cluster: &DatabaseCluster<'_>,
     master: Option<&Name>,
     port: u16,
 ) -> Vec<DatabaseServer> {
-    let port = databases::port(database, port);
-    let chain = database.chain.iter().map(|name| {
+    let port = databases::port(cluster, port);
+    let chain = cluster.chain.iter().map(|name| {
         let place = if Some(name) == master {
             Place::Master
         } else {
@@ -136,7 +150,7 @@ fn servers(
         };
         (name, place)
     });
-    let snapshots = (database.snapshots.iter()).map(|one| (&one.server, Place::Snapshots));
+    let snapshots = (cluster.snapshots.iter()).map(|one| (&one.server, Place::Snapshots));
     chain
         .chain(snapshots)
         .map(|(name, place)| DatabaseServer {

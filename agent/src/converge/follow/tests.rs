@@ -283,7 +283,7 @@ fn it_is_restless_while_a_change_is_under_way_or_a_lease_is_overdue() {
     let mut web = Web::new();
     let restless = |web: &Web, after: u64| {
         let then = Instant::now() + Duration::from_secs(after);
-        web.follower.is_restless(then)
+        web.follower.unrest(then) != Unrest::None
     };
     assert!(!restless(&web, 60), "there is no lease");
     web.sees(lease("shop", "db-1"));

@@ -22,7 +22,7 @@ struct DatabasesOutput<'a> {
     live: bool,
 }
 
-/// Says how the databases are, or one product's.
+/// Says how the databases are, or one cluster's: by its name, or by that of a product on it.
 pub fn status(global: &Global, product: Option<&Name>, console: Console) -> Result<u8, Failure> {
     let root = place::root(global)?;
     let (status, live) = match client::status(&root) {
@@ -79,13 +79,14 @@ fn chosen<'s>(
         return Ok(all);
     };
     let one: Vec<&DatabaseStatus> = (all.iter().copied())
-        .filter(|database| database.product == *product)
+        .filter(|database| database.is_called(product))
         .collect();
     if one.is_empty() {
-        let names: Vec<&str> = all
-            .iter()
-            .map(|database| database.product.as_str())
+        let names: std::collections::BTreeSet<&str> = (all.iter())
+            .flat_map(|database| database.products.iter().chain([&database.product]))
+            .map(Name::as_str)
             .collect();
+        let names: Vec<&str> = names.into_iter().collect();
         return Err(
             Failure::new(format!("this machine knows no database of {product}"))
                 .hint(format!("it knows those of {}", names.join(", "))),

@@ -8,6 +8,7 @@ mod glance;
 mod init;
 mod key;
 mod log;
+mod masters;
 mod plan;
 mod publish;
 mod published;

@@ -11,7 +11,7 @@ use super::super::failure::Failure;
 use super::super::validate;
 use super::desk::Desk;
 use super::published::{self, Published, described, told, version_key};
-use super::{ask, plan, waves};
+use super::{ask, masters, plan, waves};
 use crate::bucket::{Bucket, BucketErrorKind, Condition};
 use crate::converge::intake::KEY;
 use crate::fleet::names::KeyName;
@@ -327,6 +327,11 @@ async fn next(
     }
     for warning in validate::pressing(&document.fleet, issued) {
         desk.console.note(&format!("{name}: {warning}"));
+    }
+    if let Some(before) = &before {
+        for warning in masters::warnings(bucket, &before.fleet, &document.fleet).await {
+            desk.console.note(&format!("{name}: {warning}"));
+        }
     }
     Ok(Next {
         name: name.into(),

@@ -14,7 +14,7 @@ use crate::control::messages::{DatabaseOrder, DatabaseReply, Reply};
 use crate::control::server::OrderRequest;
 use crate::converge::Session;
 use crate::database::hold::Hold;
-use crate::fleet::Name;
+use crate::fleet::{Clusters, Name};
 use crate::node::databases;
 use crate::system::chain;
 
@@ -22,10 +22,13 @@ use crate::system::chain;
 const HOLD_SEEN: Duration = Duration::from_secs(6);
 
 /// Passes an order to who carries it out. What is refused is answered at once; a hold is written in the background.
-pub(super) fn dispatch(session: &Session, drivers: &DatabaseDrivers, request: OrderRequest) {
-    if let Err(message) = check_member(session, &request) {
-        let _ = request.answer.send(Reply::Failed { message });
-        return;
+pub(super) fn dispatch(session: &Session, drivers: &DatabaseDrivers, mut request: OrderRequest) {
+    match lease_meant(session, &request) {
+        Ok(lease) => request.ask.product = lease,
+        Err(message) => {
+            let _ = request.answer.send(Reply::Failed { message });
+            return;
+        }
     }
     match &request.ask.order {
         DatabaseOrder::Hold { .. } => write_hold(session, request),
@@ -59,8 +62,8 @@ fn no_snapshots(session: &Session, drivers: &DatabaseDrivers, request: &OrderReq
     let product = &request.ask.product;
     let intent = session.intent().ok();
     let snapshots = intent.as_ref().and_then(|(intent, _)| {
-        let product = intent.document.fleet.products.get(product)?;
-        product.database.as_ref()?.snapshots.as_ref()
+        let clusters = Clusters::of(&intent.document.fleet);
+        clusters.called(product)?.snapshots
     });
     match (snapshots, &intent) {
         (None, _) => format!(
@@ -75,30 +78,32 @@ fn no_snapshots(session: &Session, drivers: &DatabaseDrivers, request: &OrderReq
     }
 }
 
-/// Whether this machine is one of the product's database servers. The error says which are.
-fn check_member(session: &Session, request: &OrderRequest) -> Result<(), String> {
+/// The lease of the cluster that is meant: a person says the cluster's name, its lease's, or a product's. An error where this machine
+/// is none of its servers; it says which are.
+fn lease_meant(session: &Session, request: &OrderRequest) -> Result<Name, String> {
     let (intent, _) = session.intent().map_err(|error| error.message)?;
     let fleet = &intent.document.fleet;
-    let product = &request.ask.product;
-    let database = fleet
-        .products
-        .get(product)
-        .ok_or_else(|| format!("the document has no product {product}"))?
-        .database
-        .as_ref()
-        .ok_or_else(|| format!("the product {product} has no database"))?;
-    if databases::names(database, &intent.node) {
-        return Ok(());
+    let named = &request.ask.product;
+    let clusters = Clusters::of(fleet);
+    let cluster = clusters.called(named).ok_or_else(|| {
+        if fleet.products.contains_key(named) {
+            format!("the product {named} has no database")
+        } else {
+            format!("the document has no product or cluster {named}")
+        }
+    })?;
+    if cluster.has(&intent.node) {
+        return Ok(databases::lease(cluster, &intent.elections).clone());
     }
-    let chain: Vec<&str> = database.chain.iter().map(Name::as_str).collect();
-    if let (DatabaseOrder::Snapshot, Some(snapshots)) = (&request.ask.order, &database.snapshots) {
+    let chain: Vec<&str> = cluster.chain.iter().map(Name::as_str).collect();
+    if let (DatabaseOrder::Snapshot, Some(snapshots)) = (&request.ask.order, cluster.snapshots) {
         return Err(format!(
-            "{} takes the snapshots of {product}: say this there",
+            "{} takes the snapshots of {named}: say this there",
             snapshots.server
         ));
     }
     Err(format!(
-        "{} is no database server of {product}: say this on one of {}",
+        "{} is no database server of {named}: say this on one of {}",
         intent.node,
         chain.join(", ")
     ))

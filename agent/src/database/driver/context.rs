@@ -1,4 +1,4 @@
-//! What a driver is started with: the product's servers, as the document has them, and the settings.
+//! What a driver is started with: the cluster's servers, as the document has them, and the settings.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::database::protocol::Timing;
 use crate::database::server::credentials::Credentials;
-use crate::fleet::{Database, Fleet, Name};
+use crate::fleet::{DatabaseCluster, Fleet, Name};
 use crate::settings::{BucketUrl, DatabaseSettings, FailoverUse, S3Settings};
 
-/// A server of the product's database.
+/// A server of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// Its name.
@@ -18,11 +18,13 @@ pub struct Member {
     pub address: IpAddr,
 }
 
-/// A product's database as one of its servers sees it.
+/// A cluster as one of its servers sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Context {
-    /// The product.
+    /// The name of the cluster's lease: the product's, where it has a chain of its own.
     pub product: Name,
+    /// The products whose databases are on it.
+    pub products: Vec<Name>,
     /// This server.
     pub me: Name,
     /// This machine's marks: see [`crate::system::machine_marks`].
@@ -52,14 +54,14 @@ pub struct Context {
 }
 
 impl Context {
-    /// The product's servers, in the document's order, the snapshot server last.
+    /// The cluster's servers, in the document's order, the snapshot server last.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
         let apart = self.snapshots.iter();
         let apart = apart.filter(|it| !self.chain.iter().any(|member| member.name == it.name));
         self.chain.iter().chain(apart)
     }
 
-    /// A server of the product.
+    /// A server of the cluster.
     pub fn member(&self, name: &Name) -> Option<&Member> {
         self.members().find(|member| member.name == *name)
     }
@@ -70,8 +72,11 @@ impl Context {
             .map(|member| SocketAddr::new(member.address, self.port))
     }
 
-    /// The members that the document names for `database`: those that have an address in the fleet.
-    pub fn members_of(fleet: &Fleet, database: &Database) -> (Vec<Member>, Option<Member>) {
+    /// The members that the document names for `cluster`: those that have an address in the fleet.
+    pub fn members_of(
+        fleet: &Fleet,
+        cluster: &DatabaseCluster<'_>,
+    ) -> (Vec<Member>, Option<Member>) {
         let member = |name: &Name| {
             let server = fleet.servers.get(name)?;
             Some(Member {
@@ -79,9 +84,8 @@ impl Context {
                 address: server.address,
             })
         };
-        let chain = database.chain.iter().filter_map(member).collect();
-        let snapshots = database.snapshots.as_ref();
-        (chain, snapshots.and_then(|it| member(&it.server)))
+        let chain = cluster.chain.iter().filter_map(member).collect();
+        (chain, cluster.snapshots.and_then(|it| member(&it.server)))
     }
 
     /// The protocol's times.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::context::Context;
-use crate::database::deadman::{Armed, DeadMan, Gate, NftGate};
+use crate::database::deadman::{Armed, DeadMan, DeadManError, Gate, NftGate};
 use crate::database::protocol::{Beat, Ms};
 use crate::database::server::audit::AuditFinding;
 use crate::database::server::omissions;
@@ -81,6 +81,18 @@ impl LocalServer {
             progress: Progress::default(),
             context: Arc::clone(context),
         }
+    }
+
+    /// The same server, as another version of the document has its cluster: its process stays known.
+    pub(super) fn with_context(&self, context: &Arc<Context>) -> Self {
+        let next = Self::new(context);
+        if context.socket == self.context.socket {
+            *next
+                .known_process
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = self.known_process();
+        }
+        next
     }
 
     /// The server itself.
@@ -263,9 +275,9 @@ impl LocalServer {
 
     /// Closes the gate, where there is one.
     async fn close_gate(&self) {
-        if let Some(deadman) = &self.deadman
-            && let Ok(Armed::Open(_) | Armed::Closed) = deadman.check().await
-        {
+        // Not asked before whether it is there: that costs time, and whoever took it over may not know its rules. Closing one that
+        // is not there does nothing.
+        if let Some(deadman) = &self.deadman {
             let _ = deadman.close().await;
         }
     }
@@ -460,10 +472,10 @@ impl LocalServer {
         deadman.shut().await.map_err(|error| error.to_string())
     }
 
-    /// Takes over the gate that an earlier agent left, if there is one.
-    pub(super) async fn adopt_gate(&self) -> bool {
+    /// Takes over the gate that an earlier agent left, if there is one. `None`: that could not be seen now, and is to be tried again.
+    pub(super) async fn adopt_gate(&self) -> Option<bool> {
         let Some(deadman) = &self.deadman else {
-            return false;
+            return Some(false);
         };
         match deadman.adopt().await {
             Ok(found) => {
@@ -475,10 +487,11 @@ impl LocalServer {
                         self.context.product
                     );
                 }
-                found
+                Some(found)
             }
-            // Told where it is to be armed.
-            Err(_) => false,
+            // There is none on this machine: told where it is to be armed.
+            Err(DeadManError::Unsupported(_)) => Some(false),
+            Err(_) => None,
         }
     }
 

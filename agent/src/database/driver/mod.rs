@@ -134,6 +134,11 @@ impl Driver {
         self.status.borrow().clone()
     }
 
+    /// What is known, at each moment.
+    pub fn watch_status(&self) -> watch::Receiver<Option<DatabaseStatus>> {
+        self.status.clone()
+    }
+
     /// For whoever passes orders on.
     pub fn handle(&self) -> Handle {
         Handle {

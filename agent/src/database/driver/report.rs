@@ -144,6 +144,7 @@ impl Report {
         }
         DatabaseStatus {
             product: context.product.clone(),
+            products: context.products.clone(),
             part,
             servers: self.servers(context, master.as_ref(), machine, blockers, quarantined),
             failover: self.failover(context, ids, rules, machine, lease, blockers),

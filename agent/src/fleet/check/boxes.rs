@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::{Check, PRODUCTS, SERVERS};
-use crate::fleet::model::{Cache, Database, Fleet, Server, ServerState};
+use crate::fleet::model::{Cache, Fleet, Server, ServerState};
 use crate::fleet::names::{Addresses, HostAlias, Name, Port};
 use crate::fleet::pointer::Pointer;
 
@@ -284,7 +284,7 @@ impl<'f> Check<'f> {
 
     fn aliases_of(&self, load: &Load<'f>) -> Vec<(Pointer, Pointer, String)> {
         let mut conflicts = Vec::new();
-        let mut owners: BTreeMap<&HostAlias, (&Name, &str, usize, &Database)> = BTreeMap::new();
+        let mut owners: BTreeMap<&HostAlias, (&Name, &str, usize)> = BTreeMap::new();
         for product in &load.products {
             let Some(database) = self
                 .fleet
@@ -301,11 +301,13 @@ impl<'f> Check<'f> {
             let aliases = &database.aliases;
             for (kind, names) in [("master", &aliases.master), ("replica", &aliases.replica)] {
                 for (index, name) in names.iter().enumerate() {
-                    let (owner, owner_kind, at, other) = *owners
-                        .entry(name)
-                        .or_insert((product, kind, index, database));
+                    let (owner, owner_kind, at) =
+                        *owners.entry(name).or_insert((product, kind, index));
+                    let cluster = |of| self.clusters.of_product(of).map(|it| it.lease);
                     // Within one product the product's own check speaks.
-                    if owner != *product && (owner_kind != kind || other.chain != database.chain) {
+                    if owner != *product
+                        && (owner_kind != kind || cluster(owner) != cluster(product))
+                    {
                         conflicts.push((
                             pointer(product, ["database", "aliases", kind]).item(index),
                             pointer(owner, ["database", "aliases", owner_kind]).item(at),

@@ -189,6 +189,7 @@ mod tests {
             fleet: &fleet,
             findings: &mut findings,
             named: std::collections::HashSet::new(),
+            clusters: crate::fleet::Clusters::default(),
         };
         check.agree(
             |by| {

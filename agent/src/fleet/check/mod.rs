@@ -6,6 +6,7 @@ mod accounts;
 mod boxes;
 mod bundles;
 mod caches;
+mod clusters;
 mod dns;
 mod files;
 mod packages;
@@ -22,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
 use super::bundle::Bundle;
+use super::clusters::Clusters;
 use super::findings::Findings;
 use super::model::{CronJob, Fleet};
 use super::names::Name;
@@ -54,6 +56,7 @@ pub(super) fn check(fleet: &Fleet, findings: &mut Findings) {
         fleet,
         findings,
         named: roles.chain(products).collect(),
+        clusters: Clusters::of(fleet),
     };
     check.header();
     check.domain();
@@ -61,6 +64,7 @@ pub(super) fn check(fleet: &Fleet, findings: &mut Findings) {
     check.rollout();
     check.roles();
     check.products();
+    check.clusters();
     check.packages();
     check.all_services();
     check.boxes();
@@ -73,6 +77,7 @@ struct Check<'f> {
     findings: &'f mut Findings,
     /// The roles and products, each with its noun: every server refers to some.
     named: HashSet<(&'static str, &'f str)>,
+    clusters: Clusters<'f>,
 }
 
 /// What the fleet should be.
@@ -91,6 +96,10 @@ const SERVERS: Kind = Kind {
 const ROLES: Kind = Kind {
     place: SIGNED.then("roles"),
     noun: "role",
+};
+const CLUSTERS: Kind = Kind {
+    place: SIGNED.then("clusters"),
+    noun: "cluster",
 };
 const PRODUCTS: Kind = Kind {
     place: SIGNED.then("products"),

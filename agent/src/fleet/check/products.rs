@@ -1,13 +1,12 @@
-//! Products, each by itself: its database and the names that follow it.
+//! Products, each by itself, and the names that follow their databases.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use super::dns::DnsNames;
 use super::sites::Claims;
-use super::{Check, PRODUCTS, RESERVED_HOSTS, SERVERS};
+use super::{Check, PRODUCTS, RESERVED_HOSTS};
 use crate::fleet::bundle::Bundle;
-use crate::fleet::model::{Aliases, Database, Product, ServerState, Snapshots};
+use crate::fleet::model::Aliases;
 use crate::fleet::names::{HostAlias, Name};
 use crate::fleet::pointer::Place;
 
@@ -24,6 +23,7 @@ impl<'f> Check<'f> {
             self.caches(product, &at);
             if let Some(database) = &product.database {
                 self.database(name, database, &at.then("database"));
+                self.aliases(&database.aliases, &at.then("database").then("aliases"));
             }
             self.cron(&product.cron, &at.then("cron"));
             self.files(Bundle::Product(name, product), &at);
@@ -32,134 +32,6 @@ impl<'f> Check<'f> {
             if let Some(dns) = &product.dns {
                 self.dns(&mut names, name, dns);
             }
-        }
-        self.chains_that_overlap();
-    }
-
-    /// A server has one master and one lease: two products that share one share them all, in one order.
-    fn chains_that_overlap(&mut self) {
-        let with_chain = |(name, product): (&'f Name, &'f Product)| {
-            let database = product.database.as_ref()?;
-            Some((name, &database.chain))
-        };
-        let chains: Vec<(&Name, &Vec<Name>)> =
-            self.fleet.products.iter().filter_map(with_chain).collect();
-        for (at, (product, chain)) in chains.iter().enumerate() {
-            let place = PRODUCTS.place.then(product.as_str());
-            let place = place.then("database");
-            let place = place.then("chain");
-            if self.findings.is_doubtful(&place) {
-                continue;
-            }
-            let earlier = chains.iter().take(at);
-            // Said of the first such product: the others are the same mistake.
-            let shared =
-                earlier
-                    .filter(|(_, other)| other != chain)
-                    .find_map(|(other, servers)| {
-                        let index = chain.iter().position(|server| servers.contains(server))?;
-                        Some((index, *other))
-                    });
-            let Some((index, other)) = shared else {
-                continue;
-            };
-            let (Some(server), item) = (chain.get(index), self.findings.item(&place, index)) else {
-                continue;
-            };
-            self.findings.add(&item, || {
-                format!(
-                    "`{server}` is in the chain of the product `{other}` too, and that is another chain: a database server has one \
-                     master, so products that share a server have the same chain, in the same order"
-                )
-            });
-        }
-    }
-
-    fn database(&mut self, product: &Name, database: &'f Database, at: &Place<'_>) {
-        let chain = at.then("chain");
-        if database.chain.is_empty() && !self.findings.is_doubtful(&chain) {
-            self.findings.add(&chain, || {
-                "expected at least one server, the master; found an empty list".to_owned()
-            });
-        }
-        self.list(&database.chain, &chain, 16);
-        for (index, server) in database.chain.iter().enumerate() {
-            let at = self.findings.item(&chain, index);
-            self.database_server(product, server, &at);
-        }
-        let in_chain: BTreeSet<&Name> = database.chain.iter().collect();
-        let never = at.then("never");
-        self.list(&database.never, &never, 16);
-        for (index, server) in database.never.iter().enumerate() {
-            if !in_chain.contains(server) {
-                let at = self.findings.item(&never, index);
-                self.findings.add(&at, || {
-                    format!("`{server}` is not in the chain: it cannot become the master anyway")
-                });
-            }
-        }
-        if let Some(snapshots) = &database.snapshots {
-            let snapshot = at.then("snapshots");
-            self.snapshot_times(snapshots, &snapshot);
-            let at = snapshot.then("server");
-            let server = &snapshots.server;
-            self.database_server(product, server, &at);
-            if in_chain.contains(server) {
-                self.findings.add(&at, || {
-                    format!(
-                        "`{server}` is in the chain: snapshots are taken by a server outside it"
-                    )
-                });
-            }
-        }
-        self.aliases(&database.aliases, &at.then("aliases"));
-    }
-
-    fn snapshot_times(&mut self, snapshots: &Snapshots, at: &Place<'_>) {
-        let least = Duration::from_mins(1);
-        let times = [("every", Some(snapshots.every)), ("prove", snapshots.prove)];
-        for (name, span) in times {
-            let place = at.then(name);
-            if let Some(span) = span.filter(|span| span.duration() < least)
-                && !self.findings.is_doubtful(&place)
-            {
-                self.findings
-                    .add(&place, || format!("expected 1m or more; found {span}"));
-            }
-        }
-        let keep = at.then("keep");
-        for (stretch, long) in &snapshots.keep {
-            if long.duration() < stretch.duration() {
-                let stretch = stretch.to_string();
-                self.findings.add(&keep.then(&stretch), || {
-                    format!("one of each {stretch} is to be kept for {long}, which is shorter")
-                });
-            }
-        }
-    }
-
-    fn database_server(&mut self, product: &Name, name: &Name, at: &Place<'_>) {
-        let servers = &self.fleet.servers;
-        if !self.refers_at(servers, &SERVERS, name, at) {
-            return;
-        }
-        let entry = SERVERS.place.then(name.as_str());
-        if self.findings.is_doubtful(&entry) {
-            return;
-        }
-        let Some(server) = servers.get(name) else {
-            return;
-        };
-        if server.state == ServerState::Retired {
-            self.findings
-                .add(at, || format!("`{name}` is retired: take it out here"));
-        } else if !server.products.contains(product) {
-            self.findings.add(at, || {
-                format!(
-                    "`{name}` does not carry the product `{product}`: add it to {}",
-                    entry.then("products")
-                )
-            });
         }
     }
 

@@ -268,6 +268,118 @@ fn the_same_alias_may_lead_to_the_same_place() {
 }
 
 #[test]
+fn what_shares_a_server_shares_all_of_them() {
+    let own = |video: &str| {
+        let video = format!("\"products\": {{\n \"video\": {{\"database\": {video}}},\n \"shop\"");
+        refusals(&[
+            (PRODUCTS, &video),
+            (
+                r#""10.0.0.31", "roles": ["database"], "products": ["shop"]"#,
+                r#""10.0.0.31", "roles": ["database"], "products": ["shop", "video"]"#,
+            ),
+            (
+                r#""10.0.0.32", "roles": ["database"], "products": ["shop"]"#,
+                r#""10.0.0.32", "roles": ["database"], "products": ["shop", "video"]"#,
+            ),
+        ])
+    };
+    let good = [
+        r#"{"chain": ["db-1", "db-2"]}"#,
+        r#"{"chain": ["db-1", "db-2"], "never": ["db-2"], "semi_sync": true}"#,
+        r#"{"chain": ["db-1", "db-2"], "port": 3307}"#,
+        r#"{"cluster": "shop"}"#,
+    ];
+    for database in good {
+        assert_eq!(own(database), [""; 0], "{database}");
+    }
+    let wrong = [
+        (r#"{"chain": ["db-2"]}"#, "and that is another chain"),
+        (
+            r#"{"cluster": "shop", "port": 3307}"#,
+            "`port` is said there, and not here",
+        ),
+        (r#"{"cluster": "shap"}"#, "there is no cluster `shap`"),
+        (
+            r#"{"aliases": {}}"#,
+            "expected at least one server, the master, or a `cluster` in its place",
+        ),
+        (r#"{"cluster": "video"}"#, "there is no cluster `video`"),
+    ];
+    for (database, message) in wrong {
+        let found = own(database);
+        assert_eq!(found.len(), 1, "{database}: {found:?}");
+        assert!(found[0].contains(message), "{database}: {found:?}");
+    }
+}
+
+#[test]
+fn clusters_stand_beside_products_and_are_named_once() {
+    let chain = r#""chain": ["db-1", "db-2"],"#;
+    let with = |clusters: &str, database: &str| {
+        let clusters = format!("\"clusters\": {{{clusters}}},\n    {PRODUCTS}");
+        let snapshots = r#""snapshots": {"server": "db-3", "every": "15m"},"#;
+        refusals(&[(chain, database), (snapshots, ""), (PRODUCTS, &clusters)])
+    };
+    let main = r#""main": {"chain": ["db-1", "db-2"], "semi_sync": true}"#;
+    assert_eq!(with(main, r#""cluster": "main","#), [""; 0]);
+    // The chain is written twice, and is one cluster all the same.
+    assert_eq!(with(main, chain), [""; 0]);
+    let wrong = [
+        (
+            r#""main": {"chain": ["db-2", "db-1"]}"#,
+            chain,
+            "the cluster `main` too",
+        ),
+        (
+            r#""main": {"chain": ["db-9"]}"#,
+            r#""cluster": "main","#,
+            "there is no server `db-9`",
+        ),
+        (
+            r#""main": {"chain": []}"#,
+            r#""cluster": "main","#,
+            "expected at least one server, the master; found none",
+        ),
+        (
+            r#""shop": {"chain": ["db-1", "db-2"]}"#,
+            chain,
+            "there is a product `shop` too",
+        ),
+        (
+            r#""main": {"chain": ["db-1", "db-2"], "port": 3306}"#,
+            r#""chain": ["db-1", "db-2"], "port": 3307,"#,
+            "and port 3306",
+        ),
+        (
+            r#""main": {"chain": ["db-1"]}, "more": {"chain": ["db-2"], "lease": "main"}"#,
+            r#""cluster": "main","#,
+            "`main` is the lease of `main` too",
+        ),
+        (
+            r#""main": {"chain": ["db-1"], "snapshots": {"server": "db-2", "every": "15m"}}, "more": {"chain": ["db-2"]}"#,
+            r#""cluster": "main","#,
+            "`db-2` is in the chain of the cluster `more`",
+        ),
+    ];
+    for (clusters, database, message) in wrong {
+        let found = with(clusters, database);
+        assert_eq!(found.len(), 1, "{clusters} {database}: {found:?}");
+        assert!(
+            found[0].contains(message),
+            "{clusters} {database}: {found:?}"
+        );
+    }
+    // A product's own name may be the cluster's that it is on.
+    assert_eq!(
+        with(
+            r#""shop": {"chain": ["db-1", "db-2"]}"#,
+            r#""cluster": "shop","#
+        ),
+        [""; 0]
+    );
+}
+
+#[test]
 fn the_small_document_is_right() {
     let fleet: Arc<Fleet> = Document::read(SMALL.as_bytes()).unwrap().fleet;
     let mut findings = Findings::default();

@@ -119,7 +119,7 @@ fn mistakes_point_at_the_line_and_the_character() {
         shown,
         [
             "5:5: /signed/flëet: unknown field `flëet`; the fields here are `format`, `fleet`, `version`, `issued`, \
-             `expires`, `servers`, `domain`, `confirm`, `rollout`, `roles` and `products`",
+             `expires`, `servers`, `domain`, `confirm`, `rollout`, `roles`, `clusters` and `products`",
             "5:32: /signed/fleet: expected a name of 1 to 63 lower-case letters, digits and hyphens, no hyphen at \
              either end; found the number 1",
         ]

@@ -29,6 +29,10 @@ pub fn database(status: &DatabaseStatus, now: Timestamp, paint: Paint) -> String
         push_indented(&mut out, alarm, 4);
     }
     row(&mut out, paint, "here", status.part.explained());
+    if status.is_shared() {
+        let products: Vec<&str> = status.products.iter().map(Name::as_str).collect();
+        row(&mut out, paint, "for", &products.join(", "));
+    }
     match &status.lease {
         Some(lease) => lease_rows(&mut out, lease, now, paint),
         None => row(&mut out, paint, "lease", "none is known"),
@@ -87,7 +91,11 @@ pub fn database_line(status: &DatabaseStatus, now: Timestamp) -> String {
         Some(hold) if hold.maintenance_until.is_some() => "; under maintenance",
         Some(_) => "; paused",
     };
-    format!("{}: {master}{part}{trouble}{paused}", status.product)
+    let with = match status.products.len() {
+        more @ 2.. => format!(" ({more} products)"),
+        _ => String::new(),
+    };
+    format!("{}{with}: {master}{part}{trouble}{paused}", status.product)
 }
 
 fn verdict(status: &DatabaseStatus, paint: Paint) -> String {

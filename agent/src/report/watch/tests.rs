@@ -135,6 +135,7 @@ fn database() -> DatabaseStatus {
     };
     DatabaseStatus {
         product: "shop".parse().unwrap(),
+        products: vec!["shop".parse().unwrap()],
         part: Part::Candidate,
         master: Some("db-1".parse().unwrap()),
         lease: Some(LeaseStatus {

@@ -16,7 +16,7 @@ use super::server::{basis, edited};
 use super::{failed, field, frame, go, message, respond, stale};
 use crate::bucket::{BucketErrorKind, Entry, Fetched};
 use crate::database::lease::{self, LEASE_LIMIT, Lease};
-use crate::fleet::{Database, Name, Product};
+use crate::fleet::{Clusters, DatabaseCluster, Name, Product};
 use crate::report::fleet_status::{FleetStatus, ServerRow};
 use crate::report::html::{Zones, balance, health, rows};
 use crate::report::text::ago;
@@ -108,7 +108,10 @@ async fn page(panel: &Panel, name: &str, why: Option<&str>) -> Response {
             frame(panel, name, "/products", None, &none),
         );
     };
-    let found = match in_bucket(panel, name).await {
+    let clusters = Clusters::of(&fleet);
+    let cluster = clusters.of_product(name);
+    let lease = cluster.map_or(name, |cluster| cluster.lease);
+    let found = match in_bucket(panel, name, lease).await {
         Ok(found) => found,
         Err(why) => InBucket {
             lease: Err(why.clone()),
@@ -134,7 +137,7 @@ async fn page(panel: &Panel, name: &str, why: Option<&str>) -> Response {
         @if drafted { p.message { "Sites, jobs, caches and the release are shown as the draft has them. " a href="/draft" { "The draft" } } }
         (sites(name, product, write))
         (caches(product, &fleet.servers))
-        @if let Some(database) = &product.database { (chain_of(database, &found.lease, status)) }
+        @if let Some(cluster) = cluster { (chain_of(cluster, &found.lease, status)) }
         (release(name, product, &of, &found.archives, write))
         (jobs(name, product, write))
         (balance(&balances, &zones))
@@ -151,15 +154,15 @@ async fn page(panel: &Panel, name: &str, why: Option<&str>) -> Response {
     )
 }
 
-async fn in_bucket(panel: &Panel, product: &Name) -> Result<InBucket, String> {
-    let product = product.clone();
+async fn in_bucket(panel: &Panel, product: &Name, lease: &Name) -> Result<InBucket, String> {
+    let (product, lease) = (product.clone(), lease.clone());
     panel
         .ask(move |worker| {
             Box::pin(async move {
                 let bucket = worker.desk.bucket().await?;
-                let got = bucket.get(&lease::key(&product), None, LEASE_LIMIT).await;
-                let lease = match got {
-                    Ok(Fetched::Object { bytes, .. }) => Lease::read(&bytes, &product)
+                let got = bucket.get(&lease::key(&lease), None, LEASE_LIMIT).await;
+                let read = match got {
+                    Ok(Fetched::Object { bytes, .. }) => Lease::read(&bytes, &lease)
                         .map(Some)
                         .map_err(|error| chain(&error)),
                     Ok(Fetched::Unchanged) => Ok(None),
@@ -172,7 +175,10 @@ async fn in_bucket(panel: &Panel, product: &Name) -> Result<InBucket, String> {
                 let archives = listed
                     .map(|page| page.entries)
                     .map_err(|error| chain(&error));
-                Ok(InBucket { lease, archives })
+                Ok(InBucket {
+                    lease: read,
+                    archives,
+                })
             })
         })
         .await
@@ -244,18 +250,21 @@ fn caches(product: &Product, servers: &BTreeMap<Name, crate::fleet::Server>) -> 
 
 /// The chain as a tree: each replicates from the one that it stands in.
 fn chain_of(
-    database: &Database,
+    cluster: &DatabaseCluster<'_>,
     lease: &Result<Option<Lease>, String>,
     status: &FleetStatus,
 ) -> Markup {
     let master = match lease {
         Ok(Some(lease)) => Some(lease.owner.clone()),
-        Ok(None) => database.chain.first().cloned(),
+        Ok(None) => cluster.chain.first().cloned(),
         Err(_) => None,
     };
     html! {
         section {
             h2 { "Database" }
+            @if cluster.products.len() > 1 || cluster.shared {
+                p { "On the cluster " strong { (cluster.name) } ", with " @for product in &cluster.products { a href={ "/product/" (product) } { (product) } " " } }
+            }
             @match lease {
                 Ok(Some(lease)) => dl {
                     dt { "Master" } dd { strong { (lease.owner) } ", " (lease.state) }
@@ -266,8 +275,8 @@ fn chain_of(
                 Ok(None) => p { "There is no lease: the first of the chain is the master, and nobody takes over by itself." },
                 Err(why) => p.bad { "The lease cannot be read: " (why) },
             }
-            (link(&database.chain, master.as_ref(), status))
-            @if let Some(snapshots) = &database.snapshots { p { "Snapshots: " (server(&snapshots.server, status)) } }
+            (link(cluster.chain, master.as_ref(), status))
+            @if let Some(snapshots) = cluster.snapshots { p { "Snapshots: " (server(&snapshots.server, status)) } }
             p.small { "Switchover, rejoin and the rest: agentctl db on the database servers." }
         }
     }

@@ -63,6 +63,8 @@ pub(super) enum WorkResult {
     ),
     DeadmanFed(Result<(), String>),
     GateShut(Result<(), String>),
+    /// Whether an earlier agent left a gate.
+    GateAdopted(bool),
     /// A client's way to the server was tried.
     Reached(Result<(), String>),
     Semantics(Semantics),
@@ -167,6 +169,9 @@ pub(super) struct DriverLoop {
     next_peers: u64,
     next_audit: u64,
     next_check: u64,
+    next_adoption: u64,
+    /// Whether an earlier agent left a gate is not known yet.
+    adopt_again: bool,
     next_reach: u64,
     /// A client's way to the server is being tried.
     reaching: bool,
@@ -191,6 +196,8 @@ pub(super) struct DriverLoop {
     logged_blockers: Vec<Discriminant<Reason>>,
     pub(super) report: Report,
     last_published: u64,
+    /// The lease as the last status had it.
+    published_lease: Option<(u64, LeaseState)>,
 }
 
 impl DriverLoop {
@@ -224,6 +231,8 @@ impl DriverLoop {
             next_peers: 0,
             next_audit: 0,
             next_check: 0,
+            next_adoption: 0,
+            adopt_again: false,
             next_reach: 0,
             reaching: false,
             feeding: None,
@@ -240,13 +249,15 @@ impl DriverLoop {
             logged_blockers: Vec::new(),
             report: Report::default(),
             last_published: 0,
+            published_lease: None,
             context,
         }
     }
 
     async fn begin(&mut self) {
         let found = self.local.adopt_gate().await;
-        self.step(Event::Armed(found));
+        self.adopt_again = found.is_none();
+        self.step(Event::Armed(found.unwrap_or(false)));
         self.probe();
         self.observe();
         tracing::info!(
@@ -275,24 +286,39 @@ impl DriverLoop {
         if *self.context == context {
             return;
         }
+        let same_servers = Context {
+            products: self.context.products.clone(),
+            ..context.clone()
+        };
+        if *self.context == same_servers {
+            // A product came or went: nothing that the servers have to do with.
+            self.context = Arc::new(context);
+            return;
+        }
         self.peers.drop_locks();
         let rearm = self.machine.armed();
         self.context = Arc::new(context);
         self.rules = self.ids.rules(&self.context, self.trusted());
         self.peers = Peers::new(&self.context);
         // Work that is under way goes on with what it has.
-        self.local = Arc::new(LocalServer::new(&self.context));
+        self.local = Arc::new(self.local.with_context(&self.context));
         if rearm && self.machine.state().owns() {
             // The new one lets other peers through: it is armed anew.
             self.step(Event::Armed(false));
         } else if rearm {
-            let (local, tell) = (Arc::clone(&self.local), self.tell.clone());
-            tokio::spawn(async move {
-                let found = local.adopt_gate().await;
-                let _ = tell.send(WorkResult::Event(Event::Armed(found)));
-            });
+            (self.adopt_again, self.next_adoption) = (true, 0);
         }
         self.observe();
+    }
+
+    /// Looks again whether an earlier agent left a gate: it could not be seen, or is another's now.
+    fn adopt_gate(&self) {
+        let (local, tell) = (Arc::clone(&self.local), self.tell.clone());
+        tokio::spawn(async move {
+            if let Some(found) = local.adopt_gate().await {
+                let _ = tell.send(WorkResult::GateAdopted(found));
+            }
+        });
     }
 
     /// Whether the bucket's conditional writes are as they must be. Whoever has gone by leases before may trust them
@@ -325,6 +351,10 @@ impl DriverLoop {
             tokio::spawn(async move {
                 let _ = tell.send(WorkResult::Audited(audit::look(&local, &context).await));
             });
+        }
+        if at >= self.next_adoption && self.adopt_again {
+            self.next_adoption = at + 2 * self.rules.timing.renew;
+            self.adopt_gate();
         }
         if at >= self.next_check && self.machine.armed() {
             self.next_check = at + 2 * self.rules.timing.renew;
@@ -504,11 +534,14 @@ impl DriverLoop {
             let (bucket, tell) = (Arc::clone(&self.bucket), self.tell.clone());
             tokio::spawn(write_record(record, bucket, tell));
         }
-        let changed = self.report.state != Some(self.machine.state());
+        let lease = (self.versions.last()).map(|lease| (lease.epoch, lease.state));
+        let changed =
+            self.report.state != Some(self.machine.state()) || self.published_lease != lease;
         if !changed && at < self.last_published + 500 {
             return;
         }
         self.last_published = at;
+        self.published_lease = lease;
         self.report.state = Some(self.machine.state());
         self.report.copying = self.local.copy_progress();
         let blockers = self.blockers();

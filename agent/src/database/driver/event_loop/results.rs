@@ -34,6 +34,14 @@ impl DriverLoop {
             WorkResult::Peer(name, had, seen) => self.on_peer(name, had.as_ref(), &seen),
             WorkResult::DeadmanFed(result) => self.on_deadman_fed(result),
             WorkResult::GateShut(result) => self.on_gate_shut(result),
+            WorkResult::GateAdopted(found) => {
+                self.adopt_again = false;
+                // An owner puts its own in the place of whatever there is.
+                let armed = found && !self.machine.state().owns();
+                if found || self.machine.armed() != armed {
+                    self.step(Event::Armed(armed));
+                }
+            }
             WorkResult::Reached(result) => self.on_reached(result),
             WorkResult::Semantics(semantics) => self.on_semantics(semantics),
             WorkResult::Note(trouble) => self.report.note(trouble),

@@ -73,6 +73,7 @@ fn healthy() -> DatabaseStatus {
     first.obstacles = Some(vec![]);
     DatabaseStatus {
         product: name("shop"),
+        products: vec![name("shop")],
         part: Part::Candidate,
         master: Some(name("db-2")),
         lease: Some(lease()),
