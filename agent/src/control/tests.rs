@@ -62,6 +62,7 @@ fn a_status() -> Status {
         drain: None,
         undone: None,
         jobs: vec![],
+        certificates: Vec::new(),
         services: Vec::new(),
         retired: None,
         rollout: None,

@@ -201,15 +201,15 @@ mod tests {
         };
         let now = "2026-11-30T14:03:00Z".parse().unwrap();
         insta::assert_snapshot!(text(&said, LINES, now, Paint::PLAIN), @r"
-        shop_digest                  ok       in 3.2 s, 3 min ago
+        shop_digest    ok       in 3.2 s, 3 min ago
             */5 * * * * (Europe/Berlin), as shop
-        shop_tick                    failed   exit code 1 after 3.2 s, 3 min ago
+        shop_tick      failed   exit code 1 after 3.2 s, 3 min ago
             */5 * * * *, as shop; last ended well: 2 h ago
             … 1 line before; agentctl jobs shop_tick
             | two
             | three
             | no \x1b[2Jdatabase
-        role_web_sweep               missed   due at …; it never ran
+        role_web_sweep missed   due at …; it never ran
             */5 * * * *, as shop; never seen to end well
         ");
         let all = text(&said, usize::MAX, now, Paint::PLAIN);

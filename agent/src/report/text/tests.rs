@@ -180,6 +180,7 @@ fn converged() -> Status {
         drain: None,
         undone: None,
         jobs: vec![],
+        certificates: Vec::new(),
         retired: None,
         rollout: None,
         stands_on: None,

@@ -111,6 +111,7 @@ fn paths(value: &Value, prefix: &str, found: &mut BTreeSet<String>) {
         "databases[]",
         "jobs[]",
         "dns[]",
+        "certificates[]",
         "hold",
         "drain",
         "undone",

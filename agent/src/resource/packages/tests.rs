@@ -169,7 +169,7 @@ fn what_the_document_needs_itself_is_not_removed() {
     assert_eq!(shown(&view), "package:php-fpm NotInstalled\n");
     view.php = vec![crate::node::PhpView {
         product: fixtures::name("shop"),
-        php: serde_json::from_str(r#"{"user": "shop"}"#).unwrap(),
+        php: serde_json::from_str(r#"{"user": "shop", "children": 4}"#).unwrap(),
         origin: Pointer("/signed/products/shop/php".into()),
         left_out: false,
     }];
