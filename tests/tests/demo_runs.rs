@@ -1,5 +1,11 @@
 //! The demonstration, in a terminal as narrow as they come and in a wide one: it comes to its end, and is read without scrolling sideways.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests; `timeout` ends what hangs"
+)]
+
 use std::process::Command;
 use std::time::Duration;
 
@@ -57,7 +63,9 @@ fn it_fits_the_terminal_that_it_runs_in() {
 #[test]
 fn it_says_in_words_what_is_not_there() {
     let demo = built("demo").unwrap();
-    let output = Command::new(demo)
+    let output = Command::new("timeout")
+        .arg(PATIENCE.as_secs().to_string())
+        .arg(demo)
         .args(["--fast"])
         .env("CARGO", "/nowhere/cargo")
         .output()

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "tests, and what they share")]
 
 use node_agent_tests::machine::watch::{Story, converged, sample, see, serves, settled, web_1};
-use node_agent_tests::machine::{Fleet, FleetBucket, Image, Machine, MachineSpec};
+use node_agent_tests::machine::{Fleet, FleetBucket, Image, Machine, MachineSpec, with_agent};
 use serde_json::json;
 
 /// The exit code of a command, and all that it said.
