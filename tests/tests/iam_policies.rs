@@ -18,12 +18,14 @@ const SERVER: &str = "box-1";
 const ADMIN: &str = "arn:aws:iam::123456789012:role/Admin";
 
 /// Every kind of key that there is, of this holder and of another one, and some that are nobody's.
-const KEYS: [&str; 32] = [
+const KEYS: [&str; 34] = [
     "prod/fleet.json",
     "prod/fleet.json.old",
     "prod/trust/3.json",
     "prod/versions/42.json",
     "prod/rollouts/42.json",
+    "prod/health/shop.json",
+    "prod/health/video.json",
     "prod/leases/shop.json",
     "prod/leases/video.json",
     "prod/leases/shop.json/more",
@@ -93,6 +95,8 @@ const FLEET: (&str, &[&str]) = (
         "prod/nodes/unknown/i-0a11.json",
     ],
 );
+/// What the servers of a product have found out about each other.
+const HEALTH: [&str; 1] = ["prod/health/shop.json"];
 const ROLLOUT: (&str, &[&str]) = (PUT, &["prod/rollouts/42.json"]);
 const SNAPSHOT: [&str; 2] = [
     "prod/snapshots/shop/20261124T150000Z-e7-db-4/dump.zst",
@@ -123,6 +127,8 @@ fn table(role: &str) -> Vec<(&'static str, &'static [&'static str])> {
             FLEET,
             OWN_REPORT,
             ROLLOUT,
+            (GET, &HEALTH),
+            (PUT, &HEALTH),
         ],
         "memcached" => vec![
             (GET, &["prod/leases/shop.json"]),
@@ -130,6 +136,8 @@ fn table(role: &str) -> Vec<(&'static str, &'static [&'static str])> {
             FLEET,
             OWN_REPORT,
             ROLLOUT,
+            (GET, &HEALTH),
+            (PUT, &HEALTH),
         ],
         "database" => vec![
             (GET, &ELECTIONS),
@@ -139,6 +147,7 @@ fn table(role: &str) -> Vec<(&'static str, &'static [&'static str])> {
             FLEET,
             OWN_REPORT,
             ROLLOUT,
+            (GET, &HEALTH),
         ],
         "snapshots" => vec![
             (GET, &["prod/leases/shop.json"]),
@@ -152,11 +161,14 @@ fn table(role: &str) -> Vec<(&'static str, &'static [&'static str])> {
             FLEET,
             OWN_REPORT,
             ROLLOUT,
+            (GET, &HEALTH),
         ],
         "monitor" => vec![
             (
                 GET,
                 &[
+                    "prod/health/shop.json",
+                    "prod/health/video.json",
                     "prod/leases/shop.json",
                     "prod/leases/video.json",
                     "prod/leases/shop.json/more",
@@ -174,7 +186,7 @@ fn table(role: &str) -> Vec<(&'static str, &'static [&'static str])> {
             ROLLOUT,
         ],
         "operator" => {
-            let (all, _) = KEYS.split_at(28);
+            let (all, _) = KEYS.split_at(30);
             vec![
                 (GET, all),
                 ("s3:GetObjectVersion", all),
@@ -400,6 +412,7 @@ fn the_bucket_s_own_rules_refuse_blind_writes_and_deletions() {
     for key in [
         "prod/fleet.json",
         "prod/rollouts/42.json",
+        "prod/health/shop.json",
         "prod/leases/shop.json",
         "prod/holds/shop.json",
     ] {

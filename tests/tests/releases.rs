@@ -349,6 +349,45 @@ fn what_the_account_plants_in_its_directory_leads_nowhere() {
 }
 
 #[test]
+fn a_full_disk_leaves_the_release_before_serving_and_no_half_of_the_next_one() {
+    let fleet = Fleet::new().unwrap();
+    let web = WebBox::boot(&fleet, Image::Debian, |spec| spec.data("/srv", 64)).unwrap();
+    goes_out(&web, "1");
+    let sha256 = pack(&web, "2", "head -c 6000000 /dev/urandom > public/large");
+    // Room for a part of it.
+    web.machine
+        .must(&[
+            "sh",
+            "-c",
+            "free=$(df --output=avail -k /srv | tail -1); head -c $(((free - 3000) * 1024)) /dev/zero > /srv/full",
+        ])
+        .unwrap();
+    let product = shop("2", &sha256, json!({}));
+    let run = published(&web, &product);
+    assert_eq!(run.code & 4, 4, "{}", run.said);
+    let said = run.said.to_lowercase();
+    assert!(
+        said.contains("space") || said.contains("room"),
+        "{}",
+        run.said
+    );
+    serves(&web, "1");
+    assert!(
+        !standing(&web).contains(&"2".to_owned()),
+        "{:?}",
+        standing(&web)
+    );
+    // What was begun takes no room from others, and nobody has to say that it may be tried again.
+    let left = web.machine.must(&["du", "-sk", RELEASES]).unwrap();
+    let left: u64 = left.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(left < 1000, "{left} KiB");
+    web.machine.must(&["rm", "/srv/full"]).unwrap();
+    let run = web.once().unwrap();
+    assert_eq!(run.code, 2, "{}", run.said);
+    serves(&web, "2");
+}
+
+#[test]
 fn killed_at_each_step_one_whole_release_serves() {
     let fleet = Fleet::new().unwrap();
     let web = boot(&fleet, Image::Debian);

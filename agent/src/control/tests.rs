@@ -57,6 +57,7 @@ fn a_status() -> Status {
         steps: StepCounts::default(),
         drift: Vec::new(),
         readiness: Vec::new(),
+        evictions: vec![],
         dns: vec![],
         hold: None,
         drain: None,

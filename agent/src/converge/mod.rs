@@ -6,6 +6,7 @@
 
 mod apply;
 mod change;
+pub mod eviction;
 mod fast_lane;
 mod fast_part;
 pub mod follow;
@@ -15,6 +16,7 @@ mod job_records;
 pub mod journal;
 mod last_good;
 pub mod ledger;
+mod liveness;
 mod objects;
 mod observe;
 mod offline;
@@ -46,6 +48,7 @@ use std::sync::{Mutex, PoisonError};
 pub use apply::Progress;
 pub use fast_lane::Followed;
 pub use hands::account_as_it_stands;
+pub use liveness::{LivenessQuestion, is_alive, questions as liveness_questions};
 pub use offline::plan_offline;
 pub use orders::{ORDERS, Order};
 pub use plan::Plan;
@@ -62,6 +65,7 @@ use pending::Pending;
 use plan::PlannedStep;
 
 use crate::fleet::{Document, Fleet, Name, bundles};
+use crate::node::eviction::Evictions;
 use crate::node::{self, Elections};
 use crate::report::{
     self, Cause, ChangeRecord, Kind, Outcome, Problem, RunRecord, StepName, StepRecord, Trigger,
@@ -90,6 +94,8 @@ pub struct Intent {
     pub hosts: HostsScope,
     /// The leases that the box goes by.
     pub elections: Elections,
+    /// Servers that were found dead and that the box leaves out.
+    pub evictions: Evictions,
 }
 
 /// A run could not be made at all.
@@ -280,7 +286,13 @@ impl Converger {
         progress: Progress<'_>,
     ) -> Result<(), RunError> {
         let fleet = &intent.document.fleet;
-        let view = node::view(fleet, &intent.node, intent.hosts, &intent.elections);
+        let view = node::view(
+            fleet,
+            &intent.node,
+            intent.hosts,
+            &intent.elections,
+            &intent.evictions,
+        );
         let Some(mut view) = view.filter(|view| !view.releases.is_empty()) else {
             return Ok(());
         };

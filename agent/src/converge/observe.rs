@@ -240,8 +240,13 @@ impl Converger {
         applied: &BTreeMap<StepName, Vec<String>>,
         good: &GoodDocument<'_>,
     ) -> Result<Option<Desired>, RunError> {
-        let Some(mut view) = node::view(fleet, &intent.node, intent.hosts, &intent.elections)
-        else {
+        let Some(mut view) = node::view(
+            fleet,
+            &intent.node,
+            intent.hosts,
+            &intent.elections,
+            &intent.evictions,
+        ) else {
             return Ok(None);
         };
         view.withhold(&self.needed_names);
@@ -358,7 +363,15 @@ impl<'a> GoodDocument<'a> {
 
     fn view(&self) -> Result<Option<View>, RunError> {
         let intent = self.intent;
-        let view = |fleet: Fleet| node::view(&fleet, &intent.node, intent.hosts, &intent.elections);
+        let view = |fleet: Fleet| {
+            node::view(
+                &fleet,
+                &intent.node,
+                intent.hosts,
+                &intent.elections,
+                &intent.evictions,
+            )
+        };
         let mut view = self.fleet()?.and_then(view);
         if let Some(view) = &mut view {
             view.withhold(&self.converger.needed_names);

@@ -81,6 +81,7 @@ fn wishes(document: &Document, intent: &Intent, platform: &Platform) -> Option<D
         &intent.node,
         intent.hosts,
         &intent.elections,
+        &intent.evictions,
     )?;
     let facts = Facts::assumed();
     let mut desired = resource::desired_all(&view, platform, &facts);

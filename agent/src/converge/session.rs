@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::eviction;
 use super::follow::{Follower, Round};
 use super::intake::{Accepted, InVain, Intake, Polled, Stage, Terms};
 use super::orders::Order;
@@ -15,6 +16,7 @@ use crate::bucket::Bucket;
 use crate::fleet::{Document, Name, applies, bundles};
 use crate::identity::Clues;
 use crate::node::databases;
+use crate::node::eviction::Evictions;
 use crate::report::DatabaseStatus;
 use crate::settings::{RUN_DIR, Settings};
 use crate::system::file::{FileError, Files};
@@ -41,6 +43,8 @@ pub struct Session {
     pub converger: Arc<Converger>,
     /// The version that a person has taken back on this box.
     pub undone: Option<Undone>,
+    /// Servers that were found dead and that this box leaves out, by what was last heard.
+    evictions: Evictions,
 }
 
 /// There is nothing to converge to. `Display` says what to do.
@@ -80,6 +84,7 @@ impl Session {
             clues: Clues::gather(&settings).await,
             converger: Arc::new(Converger::new(&settings)),
             undone: Undone::load(&files)?,
+            evictions: eviction::load(&files)?,
             settings,
         };
         let accepted = session.intake.accepted();
@@ -264,8 +269,20 @@ impl Session {
             node,
             hosts: self.settings.hosts,
             elections: self.follower.elections(),
+            evictions: self.evictions.clone(),
         };
         Ok((intent, found_by))
+    }
+
+    /// Servers that were found dead and that this box leaves out.
+    pub const fn evictions(&self) -> &Evictions {
+        &self.evictions
+    }
+
+    /// Leaves these servers out from now on. Where that cannot be kept it counts all the same, until a restart.
+    pub fn leave_out(&mut self, evictions: Evictions) -> Result<(), FileError> {
+        self.evictions = evictions;
+        eviction::save(self.converger.files(), &self.evictions)
     }
 
     /// The files that others write and that this box reads: of secrets, of certificates with their keys, of standing orders. A change of one is

@@ -18,8 +18,8 @@ use crate::settings::CONFIG_FILE;
 
 pub use db::{BucketArgs, DbCommand, RestoreArgs};
 pub use fleet::{
-    DeskArgs, FleetArgs, FleetCommand, KeyCommand, PanelArgs, PublishArgs, RolloutCommand,
-    RotateArgs, StatusArgs,
+    DeskArgs, FleetArgs, FleetCommand, FleetDnsArgs, KeyCommand, PanelArgs, PublishArgs,
+    RolloutCommand, RotateArgs, StatusArgs,
 };
 pub use job::JobArgs;
 pub use limit::Limit;

@@ -13,6 +13,7 @@ use crate::converge::intake::Polled;
 use crate::converge::{Intent, Plan, Session, plan_offline};
 use crate::fleet::{Document, Name};
 use crate::node::Elections;
+use crate::node::eviction::Evictions;
 use crate::report::{DocumentId, Outcome, Problem, StepRecord, exit_code, is_failed, text};
 use crate::settings::{HostsScope, Settings};
 use crate::system::platform::{Family, Platform};
@@ -210,6 +211,7 @@ impl Desk {
             hosts: self.hosts,
             // A desk has no leases: the first of each chain.
             elections: Elections::default(),
+            evictions: Evictions::default(),
         };
         let platform = Platform::of(self.family);
         Ok(plan_offline(&intent, self.before.as_ref(), &platform)?)

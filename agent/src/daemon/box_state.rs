@@ -16,7 +16,8 @@ use crate::converge::{Intent, Session, journal};
 use crate::fleet::{Pointer, ServerState};
 use crate::report::{
     AgentStatus, BucketStatus, Cause, CertificateStatus, Counters, DatabaseStatus, DnsStatus,
-    DocumentStatus, Health, JobStatus, Kind, LatestRun, NodeStatus, ON_HOLD, Outcome, Problem,
+    DocumentStatus, EvictionStatus, Health, JobStatus, Kind, LatestRun, NodeStatus, ON_HOLD,
+    Outcome, Problem,
     ProductReadiness, Ready, Refusal, ReportStatus, RunRecord, ServiceDown, Severity, Status,
     StepCounts, StepName,
 };
@@ -68,6 +69,9 @@ pub(super) struct BoxState {
     pub(super) orders: Orders,
     /// This box's own records in DNS.
     pub(super) dns: Vec<DnsStatus>,
+    /// Servers of its products that were found dead, and why none would be taken out.
+    pub(super) evictions: Vec<EvictionStatus>,
+    pub(super) evictions_error: Option<String>,
     /// The recorded cron jobs.
     pub(super) jobs: Vec<JobStatus>,
     /// The certificates of this box's sites.
@@ -116,6 +120,8 @@ impl BoxState {
             services: Vec::new(),
             readiness: Vec::new(),
             dns: Vec::new(),
+            evictions: Vec::new(),
+            evictions_error: None,
             orders: Orders::default(),
             jobs: Vec::new(),
             certificates: Vec::new(),
@@ -349,6 +355,9 @@ impl BoxState {
                 reasons.push(format!("DNS: {}: {error}", dns.name));
             }
         }
+        if let Some(error) = (self.evictions_error.as_ref()).filter(|_| self.bucket.failures == 0) {
+            reasons.push(format!("dead servers would not be taken out: {error}"));
+        }
         for database in &self.databases {
             let alarms = database.alarms.iter();
             reasons.extend(alarms.map(|alarm| format!("database {}: {alarm}", database.product)));
@@ -397,6 +406,7 @@ impl BoxState {
             services: self.services.clone(),
             readiness: self.readiness.clone(),
             dns: self.dns.clone(),
+            evictions: self.evictions.clone(),
             hold: self.orders.hold.clone(),
             drain: self.orders.drain.clone(),
             undone: session.taken_back().map(|undone| undone.status.clone()),

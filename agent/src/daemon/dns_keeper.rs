@@ -3,23 +3,25 @@
 //! A task of its own: a name server that does not answer holds up nothing. What it goes by comes from the loop: the document, what
 //! the smoke tests say, what a person has ordered.
 
+mod aims;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::bucket::{backoff, phase};
 use crate::dns::{DnsError, Key, Left, NameServer, NameWish, OwnedRecord, OwnedRecords};
 use crate::fleet::names::{DnsServer, HostName};
-use crate::report::{DnsStatus, ProductReadiness, Ready};
-use crate::resource::ServedProduct;
+use crate::report::DnsStatus;
 use crate::settings::DnsSettings;
 use crate::system::file::{Files, Found};
 use crate::system::{chain, clock};
+
+pub(super) use aims::{Aim, Aims, Course, Known, aims};
 
 /// What others may have changed is looked at this often.
 const EVERY: Duration = Duration::from_mins(5);
@@ -27,102 +29,8 @@ const EVERY: Duration = Duration::from_mins(5);
 const SOON: Duration = Duration::from_mins(1);
 /// What failed is tried again from this on, ever later.
 const RETRY: Duration = Duration::from_secs(10);
-/// Smoke tests must fail for so long before the box leaves: one bad answer empties no name.
-const PATIENCE_SECS: i64 = 180;
 /// What a key's file may be as long as, at most.
 const LONGEST_KEY: usize = 16 * 1024;
-
-/// What is to become of a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Course {
-    /// This box's addresses are to be there.
-    Join,
-    /// They are to go, unless they are the last ones: why.
-    Leave(String),
-    /// What is there stays: why it is not known better.
-    Stay(String),
-}
-
-/// A name, and what is to become of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Aim {
-    pub(super) wish: NameWish,
-    pub(super) course: Course,
-}
-
-/// What is to become of all names of this box.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Aims {
-    pub(super) names: Vec<Aim>,
-    /// Addresses of other servers that take visitors: they are left there, whoever put them.
-    pub(super) of_others: BTreeSet<IpAddr>,
-}
-
-/// What the loop knows of a box.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Known<'a> {
-    /// The products that it serves.
-    pub(super) served: &'a [ServedProduct],
-    /// What their smoke tests say.
-    pub(super) readiness: &'a [ProductReadiness],
-    /// The step of the sites fails, or Apache does not run.
-    pub(super) sites_fail: bool,
-    /// In which words a person has it drain.
-    pub(super) drained: Option<&'a str>,
-    pub(super) now: Timestamp,
-}
-
-/// What is to become of the names of this box, by what the loop knows. Pure.
-///
-/// A product that is not among `served` is not served yet.
-pub(super) fn aims(wishes: Vec<NameWish>, known: &Known<'_>) -> Vec<Aim> {
-    let Known {
-        served,
-        readiness,
-        drained,
-        now,
-        ..
-    } = *known;
-    let course = |wish: &NameWish| {
-        if !wish.active {
-            return Course::Leave("the document has this server take no visitors".into());
-        }
-        if let Some(why) = drained {
-            return Course::Leave(format!("a person has this box drain {why}"));
-        }
-        let product = &wish.product;
-        let here = served.iter().find(|one| one.product == *product);
-        let ready = readiness.iter().find(|ready| ready.product == *product);
-        let (Some(here), Some(ready)) = (here, ready) else {
-            return Course::Stay(format!("{product} is not served here yet"));
-        };
-        match ready.ready {
-            Ready::True => Course::Join,
-            Ready::False => {
-                let since = now.as_second().saturating_sub(ready.since.as_second());
-                let why = format!("{product} is not ready: {}", ready.reason);
-                if since >= PATIENCE_SECS {
-                    Course::Leave(why)
-                } else {
-                    Course::Stay(why)
-                }
-            }
-            // Without tests, that its sites came up is all there is to go by.
-            Ready::Unknown if here.tests.is_empty() && !known.sites_fail => Course::Join,
-            Ready::Unknown if here.tests.is_empty() => Course::Stay(format!(
-                "{product} has no smoke tests, and sites of this box fail"
-            )),
-            Ready::Unknown => Course::Stay(format!("{product}: {}", ready.reason)),
-        }
-    };
-    wishes
-        .into_iter()
-        .map(|wish| Aim {
-            course: course(&wish),
-            wish,
-        })
-        .collect()
-}
 
 /// The side of the event loop.
 pub(super) struct DnsKeeper {
@@ -245,7 +153,7 @@ impl Keeping {
         };
         let mut all = Vec::new();
         for aim in &aims.names {
-            all.push(self.name(aim, &aims.of_others, &mut owned).await);
+            all.push(self.name(aim, aims, &mut owned).await);
         }
         // What this box has put there and nothing asks for any more: names that left the document, addresses of before.
         let wanted = |record: &OwnedRecord| {
@@ -264,12 +172,7 @@ impl Keeping {
         all
     }
 
-    async fn name(
-        &self,
-        aim: &Aim,
-        of_others: &BTreeSet<IpAddr>,
-        owned: &mut OwnedRecords,
-    ) -> DnsStatus {
+    async fn name(&self, aim: &Aim, aims: &Aims, owned: &mut OwnedRecords) -> DnsStatus {
         let wish = &aim.wish;
         let mut status = DnsStatus {
             name: wish.name.to_string(),
@@ -291,7 +194,7 @@ impl Keeping {
                 return status;
             }
         };
-        match self.change(aim, of_others, &place, owned).await {
+        match self.change(aim, aims, &place, owned).await {
             Ok((present, note)) => {
                 status.present = Some(present);
                 if let Some(note) = note {
@@ -307,7 +210,7 @@ impl Keeping {
     async fn change(
         &self,
         aim: &Aim,
-        of_others: &BTreeSet<IpAddr>,
+        aims: &Aims,
         place: &Place,
         owned: &mut OwnedRecords,
     ) -> Result<(bool, Option<String>), String> {
@@ -333,10 +236,29 @@ impl Keeping {
                         "this box's addresses are at {name}"
                     );
                 }
+                let dead = aims.of_dead.get(&wish.product);
+                let dead = dead.map_or_else(BTreeSet::new, |dead| {
+                    dead.difference(addresses).copied().collect()
+                });
+                if dead.is_empty() {
+                    return Ok((true, None));
+                }
+                // This box's own stay, so that it is never the last that goes.
+                if server.leave(name, &dead).await.map_err(told)? == Left::Gone {
+                    let gone: Vec<String> = dead.iter().map(ToString::to_string).collect();
+                    tracing::warn!(
+                        event = "dns-dead-removed",
+                        name,
+                        addresses = gone.join(" "),
+                        "the addresses of dead servers were taken away from {name}: {}",
+                        gone.join(", ")
+                    );
+                }
                 Ok((true, None))
             }
             Course::Leave(why) => {
-                let own: BTreeSet<IpAddr> = addresses.difference(of_others).copied().collect();
+                let own: BTreeSet<IpAddr> =
+                    addresses.difference(&aims.of_others).copied().collect();
                 let left = server.leave(name, &own).await.map_err(told)?;
                 if left == Left::Last {
                     let note = format!(
@@ -502,119 +424,5 @@ fn record(wish: &NameWish, place: &Place, address: IpAddr) -> OwnedRecord {
         zone: place.zone.clone(),
         server: place.server.clone(),
         key: place.key.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wish(active: bool) -> NameWish {
-        NameWish {
-            product: "shop".parse().unwrap(),
-            name: "www.example.com".parse().unwrap(),
-            zone: "example.com".parse().unwrap(),
-            ttl: 60,
-            addresses: ["198.51.100.11".parse().unwrap()].into(),
-            server: None,
-            key: None,
-            active,
-        }
-    }
-
-    fn at(text: &str) -> Timestamp {
-        format!("2026-11-30T{text}Z").parse().unwrap()
-    }
-
-    fn ready(ready: Ready, since: &str) -> Vec<ProductReadiness> {
-        vec![ProductReadiness {
-            product: "shop".parse().unwrap(),
-            ready,
-            reason: if ready == Ready::True {
-                ""
-            } else {
-                "GET /health: 503"
-            }
-            .into(),
-            since: at(since),
-            checked: None,
-            release: None,
-        }]
-    }
-
-    fn served(tests: usize) -> Vec<ServedProduct> {
-        let test = crate::resource::Smoke {
-            product: "shop".parse().unwrap(),
-            release: None,
-            test: serde_json::from_str(r#"{"site": "www", "path": "/"}"#).unwrap(),
-            at: "127.0.0.1:1".parse().unwrap(),
-            tls: false,
-            host: "shop.example.com".into(),
-        };
-        vec![ServedProduct {
-            product: "shop".parse().unwrap(),
-            release: None,
-            tests: vec![test; tests],
-        }]
-    }
-
-    /// What becomes of the name at 14:10.
-    fn course(
-        active: bool,
-        served: &[ServedProduct],
-        readiness: &[ProductReadiness],
-        change: impl FnOnce(&mut Known<'_>),
-    ) -> Course {
-        let mut known = Known {
-            served,
-            readiness,
-            sites_fail: false,
-            drained: None,
-            now: at("14:10:00"),
-        };
-        change(&mut known);
-        aims(vec![wish(active)], &known).remove(0).course
-    }
-
-    #[test]
-    fn a_box_joins_when_it_is_ready_and_leaves_when_it_has_not_been_for_a_while() {
-        let same = |_: &mut Known<'_>| ();
-        let tested = served(1);
-        let course = |ready: &[ProductReadiness]| course(true, &tested, ready, same);
-        assert_eq!(course(&ready(Ready::True, "14:09:59")), Course::Join);
-        assert!(matches!(
-            course(&ready(Ready::False, "14:08:00")),
-            Course::Stay(_)
-        ));
-        assert!(
-            matches!(course(&ready(Ready::False, "14:07:00")), Course::Leave(why) if why.contains("503"))
-        );
-        // What is not known takes nothing away, and puts nothing there.
-        assert!(matches!(
-            course(&ready(Ready::Unknown, "13:00:00")),
-            Course::Stay(_)
-        ));
-        assert!(matches!(course(&[]), Course::Stay(_)));
-    }
-
-    #[test]
-    fn a_person_and_the_document_have_it_leave_whatever_the_tests_say() {
-        let (tested, good) = (served(1), ready(Ready::True, "13:00:00"));
-        let drained = course(true, &tested, &good, |known| {
-            known.drained = Some("until 15:00");
-        });
-        assert!(matches!(drained, Course::Leave(why) if why.contains("until 15:00")));
-        let by_document = course(false, &tested, &good, |_| ());
-        assert!(matches!(by_document, Course::Leave(_)));
-        // Also where nothing is served any more: a retired server.
-        assert!(matches!(course(false, &[], &[], |_| ()), Course::Leave(_)));
-    }
-
-    #[test]
-    fn without_tests_that_its_sites_came_up_counts() {
-        let (untested, unknown) = (served(0), ready(Ready::Unknown, "13:00:00"));
-        assert_eq!(course(true, &untested, &unknown, |_| ()), Course::Join);
-        let failing = course(true, &untested, &unknown, |known| known.sites_fail = true);
-        assert!(matches!(failing, Course::Stay(_)));
     }
 }

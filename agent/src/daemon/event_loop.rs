@@ -22,6 +22,7 @@ use super::database_drivers::DatabaseDrivers;
 use super::dns_keeper::DnsKeeper;
 use super::document_request::{DocumentRequest, response};
 use super::drift::DriftWatch;
+use super::eviction_watch::{self, EvictionWatch};
 use super::flapping::Flapping;
 use super::fleet_summary::FleetSummary;
 use super::lease_watch::{self, LeaseWatch};
@@ -53,6 +54,8 @@ pub(super) struct EventLoop {
     pub(super) booting: bool,
     /// The names of a new master were written while a run was under way, which still knew the old one.
     pub(super) master_changed: bool,
+    /// Servers went or came back while a run was under way, which still knew who was there before.
+    pub(super) evictions_changed: bool,
     /// Whether the bucket has answered, or failed to, since the start.
     pub(super) answered_once: bool,
     pub(super) request: Option<DocumentRequest>,
@@ -64,6 +67,8 @@ pub(super) struct EventLoop {
     pub(super) report_upload: Option<ReportUpload>,
     /// `None`: this machine puts no reports, and takes no part in rollouts but by waiting.
     pub(super) rollout_watch: Option<RolloutWatch>,
+    /// `None`: this machine looks at no others, and is looked at by none: this is another root.
+    pub(super) eviction_watch: Option<EvictionWatch>,
     pub(super) fleet_summary: FleetSummary,
     pub(super) next_poll: Instant,
     pub(super) next_check: Instant,
@@ -141,6 +146,13 @@ impl EventLoop {
                 }
                 round = readiness::answers(&mut self.readiness) => {
                     if self.take_readiness(round) {
+                        self.publish();
+                    }
+                }
+                () = eviction_watch::news(&mut self.eviction_watch) => {
+                    if self.take_evictions() {
+                        self.run(Trigger::Eviction, false, None).await;
+                    } else {
                         self.publish();
                     }
                 }

@@ -15,6 +15,7 @@ use super::database_drivers::DatabaseDrivers;
 use super::dns_keeper::DnsKeeper;
 use super::drift::DriftWatch;
 use super::event_loop::EventLoop;
+use super::eviction_watch::EvictionWatch;
 use super::flapping::Flapping;
 use super::fleet_summary::FleetSummary;
 use super::lease_watch::LeaseWatch;
@@ -102,6 +103,7 @@ pub(super) async fn run_until_stopped(settings: Settings) -> Result<u8, Box<dyn 
         readiness: Readiness::new(),
         booting: true,
         master_changed: false,
+        evictions_changed: false,
         answered_once: false,
         request: None,
         lease_watch: LeaseWatch::new(),
@@ -118,6 +120,9 @@ pub(super) async fn run_until_stopped(settings: Settings) -> Result<u8, Box<dyn 
             .settings
             .reports
             .then(|| RolloutWatch::start(Arc::clone(&session.bucket))),
+        eviction_watch: root
+            .is_machine()
+            .then(|| EvictionWatch::start(Arc::clone(&session.bucket), session.evictions())),
         fleet_summary: FleetSummary::default(),
         next_poll: now,
         next_check: now + FIRST_POLL,

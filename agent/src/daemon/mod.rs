@@ -9,6 +9,7 @@ mod document_poll;
 mod document_request;
 mod drift;
 mod event_loop;
+mod eviction_watch;
 mod flapping;
 mod fleet_summary;
 mod job_watch;

@@ -1,5 +1,6 @@
 //! Publishing the status of the box: to the status file, the control socket, `systemctl status`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,12 +8,13 @@ use tokio::time::Instant;
 
 use super::dns_keeper::{Aims, Known, aims};
 use super::event_loop::EventLoop;
+use super::eviction_watch::{EvictionWatch, Watched};
 use super::order_watch;
 use crate::converge::rollout::Gate;
-use crate::dns::{addresses_of_others, wanted};
-use crate::fleet::ServerState;
+use crate::dns::{addresses_of_dead, addresses_of_others, wanted};
+use crate::fleet::{EvictPart, Name, ServerState};
 use crate::report::{
-    DatabaseStatus, Health, NodeReport, RolloutStatus, StandingOrder, Status, Trigger,
+    DatabaseStatus, Health, Kind, NodeReport, Ready, RolloutStatus, StandingOrder, Status, Trigger,
 };
 use crate::system::{chain, clock};
 
@@ -54,6 +56,7 @@ impl EventLoop {
             self.state.orders.drain.as_ref(),
             self.server_state(),
         );
+        self.follow_evictions();
         self.keep_dns();
         self.state.unwatched = self.drift.trouble().map(str::to_owned);
         let due = Instant::now() >= self.next_write;
@@ -133,18 +136,75 @@ impl EventLoop {
             return;
         };
         let drained = self.state.orders.drain.as_ref().map(StandingOrder::fixed);
+        let unknown = match self.eviction_watch.as_ref().map(EvictionWatch::told) {
+            None => BTreeSet::new(),
+            Some(told) if told.asked => told.unknown,
+            Some(_) => document.fleet.products.keys().cloned().collect(),
+        };
         let known = Known {
+            node: name,
             served: &self.session.converger.served(),
             readiness: &self.state.readiness,
             sites_fail: self.state.sites_fail(),
             drained: drained.as_deref(),
+            evictions: self.session.evictions(),
+            unknown: &unknown,
             now: clock::now(),
         };
         keeper.aim(Aims {
             names: aims(wanted(&document.fleet, name), &known),
             of_others: addresses_of_others(&document.fleet, name),
+            of_dead: addresses_of_dead(&document.fleet, name, self.session.evictions()),
         });
         self.state.dns = keeper.status();
+    }
+
+    /// Has the other servers of this box's products watched over, and says how this box itself is.
+    fn follow_evictions(&self) {
+        let (Some(watch), Some(document), Some(name)) = (
+            &self.eviction_watch,
+            self.session.document_of_runs(),
+            &self.state.node.name,
+        ) else {
+            return;
+        };
+        let served = self.session.converger.served();
+        let web = |product: &Name| {
+            let known = self
+                .state
+                .readiness
+                .iter()
+                .find(|one| one.product == *product);
+            match known {
+                Some(known) if known.ready == Ready::False => Err(known.reason.clone()),
+                _ if self.state.sites_fail() => {
+                    Err("its sites fail, or Apache does not run".into())
+                }
+                _ if !served.iter().any(|one| one.product == *product) => {
+                    Err("it does not serve the product yet".into())
+                }
+                _ => Ok(()),
+            }
+        };
+        let cache_down = (self.state.services.iter())
+            .find(|down| down.serves == Kind::Cache)
+            .map(|down| down.unit.clone());
+        let cache = || {
+            cache_down
+                .clone()
+                .map_or(Ok(()), |unit| Err(format!("{unit} does not run")))
+        };
+        let products = document.fleet.servers.get(name);
+        let products = products.into_iter().flat_map(|server| &server.products);
+        let words = products.map(|product| {
+            let words = [(EvictPart::Web, web(product)), (EvictPart::Cache, cache())];
+            (product.clone(), words.into())
+        });
+        watch.follow(Watched {
+            fleet: Arc::clone(&document.fleet),
+            node: name.clone(),
+            words: words.collect(),
+        });
     }
 
     /// What the document says of this server. `None`: it is not known yet which that is.

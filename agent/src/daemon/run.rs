@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::event_loop::EventLoop;
+use super::eviction_watch;
 use super::flapping::Flapping;
 use super::job_watch;
 use super::lease_watch;
@@ -20,7 +21,9 @@ use super::watchdog::Watchdog;
 use crate::bucket::backoff;
 use crate::control::messages::{Applied, Reply};
 use crate::converge::{Intent, fetch_releases, lock_runs};
+use crate::fleet::{EvictPart, Name};
 use crate::identity::Clues;
+use crate::node::eviction::Evictions;
 use crate::report::{Cause, Kind, Outcome, RunRecord, Trigger, text};
 use crate::system::chain;
 use crate::system::lock::Lock;
@@ -56,8 +59,9 @@ impl EventLoop {
         self.check_services(trigger).await;
         self.look_at_jobs();
         self.finish_booting();
-        if std::mem::take(&mut self.master_changed) {
-            // That run still knew the former master.
+        let evictions_changed = std::mem::take(&mut self.evictions_changed);
+        if std::mem::take(&mut self.master_changed) || evictions_changed {
+            // That run still knew the former master, or listed a dead server.
             self.next_check = Instant::now();
         }
         self.publish();
@@ -266,12 +270,48 @@ impl EventLoop {
                         self.publish_while_running();
                     }
                 }
+                () = eviction_watch::news(&mut self.eviction_watch) => {
+                    self.evictions_changed |= self.take_evictions();
+                    self.publish_while_running();
+                }
                 () = sleep_until(readiness_due) => self.ask_readiness(),
                 () = sleep_until(due) => self.lease_watch.do_due(&self.session).await,
                 Some(answer) = self.acknowledgements.recv() => self.acknowledge(answer),
                 Some(order) = self.orders.recv() => operator::dispatch(&self.session, &self.drivers, order),
             }
         }
+    }
+
+    /// Takes in which servers are left out. Returns whether a run has something to do with that: a node list of this box.
+    pub(super) fn take_evictions(&mut self) -> bool {
+        let Some(watch) = &self.eviction_watch else {
+            return false;
+        };
+        let told = watch.told();
+        self.state.evictions = told.rows;
+        self.state.evictions_error = told.error;
+        if *self.session.evictions() == told.evictions {
+            return false;
+        }
+        let dead_caches = |evictions: &Evictions| -> BTreeSet<(Name, Name)> {
+            let all = evictions.iter().flat_map(|(product, left)| {
+                let dead = left.of(EvictPart::Cache).keys();
+                dead.map(|server| (product.clone(), server.clone()))
+            });
+            all.collect()
+        };
+        let before = dead_caches(self.session.evictions());
+        let is_listed = before != dead_caches(&told.evictions);
+        if let Err(error) = self.session.leave_out(told.evictions) {
+            // Not fatal: it is heard again after a restart.
+            tracing::warn!(
+                event = "state-not-written",
+                error = chain(&error),
+                "who is left out would not be known after a restart: {}",
+                chain(&error)
+            );
+        }
+        is_listed
     }
 
     /// Takes answers to smoke tests in. Returns whether they say anything new.

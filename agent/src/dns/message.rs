@@ -1,6 +1,6 @@
 //! Messages to name servers and their answers: what is asked, as DNS writes it, and what an answer means. No input or output.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode, UpdateMessage as _};
@@ -51,7 +51,7 @@ fn update(zone: &Name) -> Message {
     message
 }
 
-/// An update that adds addresses at a name. Those that are there already stay as they are.
+/// An update that adds addresses at a name. One that is there already gets the time to live that is said here.
 pub(super) fn addition(
     zone: &Name,
     name: &Name,
@@ -98,12 +98,12 @@ pub(super) fn removal(
     message
 }
 
-/// The addresses that an answer has for a name.
-pub(super) fn addresses(answer: &Message, of: &Name) -> BTreeSet<IpAddr> {
+/// The addresses that an answer has for a name, each with how long others may remember it, in seconds.
+pub(super) fn addresses(answer: &Message, of: &Name) -> BTreeMap<IpAddr, u32> {
     let records = answer.answers.iter().filter(|record| record.name == *of);
     let address = |record: &Record| match &record.data {
-        RData::A(address) => Some(IpAddr::from(address.0)),
-        RData::AAAA(address) => Some(IpAddr::from(address.0)),
+        RData::A(address) => Some((IpAddr::from(address.0), record.ttl)),
+        RData::AAAA(address) => Some((IpAddr::from(address.0), record.ttl)),
         _ => None,
     };
     records.filter_map(address).collect()

@@ -14,6 +14,6 @@ mod wanted;
 
 pub use error::DnsError;
 pub use key::{Key, KeyError};
-pub use name_server::{Left, NameServer};
+pub use name_server::{Left, NameServer, look_up};
 pub use owned::{OwnedRecord, OwnedRecords};
-pub use wanted::{NameWish, addresses_of_others, wanted};
+pub use wanted::{NameWish, addresses, addresses_of_dead, addresses_of_others, wanted};

@@ -1,6 +1,6 @@
 //! Asking a zone's primary server, over TCP, within a deadline: each question and each answer is signed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -56,8 +56,13 @@ impl NameServer {
 
     /// The addresses of a name, of both types. Empty where there is no such name.
     pub async fn addresses(&self, of: &str) -> Result<BTreeSet<IpAddr>, DnsError> {
+        Ok(self.records(of).await?.into_keys().collect())
+    }
+
+    /// The same, each with how long others may remember it, in seconds.
+    async fn records(&self, of: &str) -> Result<BTreeMap<IpAddr, u32>, DnsError> {
         let name = self.name(of)?;
-        let mut all = BTreeSet::new();
+        let mut all = BTreeMap::new();
         for kind in message::TYPES {
             let answer = self.ask(message::question(&name, kind), of).await?;
             if !answer.metadata.authoritative {
@@ -71,24 +76,25 @@ impl NameServer {
         Ok(all)
     }
 
-    /// Sees to it that a name has these addresses too. Returns whether one was missing.
+    /// Sees to it that a name has these addresses too, with that time to live. Returns whether one was missing.
     pub async fn join(
         &self,
         name: &str,
         addresses: &BTreeSet<IpAddr>,
         ttl: u32,
     ) -> Result<bool, DnsError> {
-        let standing = self.addresses(name).await?;
-        let missing: BTreeSet<IpAddr> = addresses.difference(&standing).copied().collect();
-        if missing.is_empty() {
+        let standing = self.records(name).await?;
+        let is_other = |address: &&IpAddr| standing.get(*address) != Some(&ttl);
+        let other: BTreeSet<IpAddr> = addresses.iter().filter(is_other).copied().collect();
+        if other.is_empty() {
             return Ok(false);
         }
         let at = self.name(name)?;
-        self.ask(message::addition(&self.zone, &at, &missing, ttl), name)
+        self.ask(message::addition(&self.zone, &at, &other, ttl), name)
             .await?;
         // A server takes an address beside a CNAME without a word, and forgets it.
-        if self.addresses(name).await?.is_superset(&missing) {
-            return Ok(true);
+        if self.addresses(name).await?.is_superset(&other) {
+            return Ok(other.iter().any(|address| !standing.contains_key(address)));
         }
         Err(DnsError::NotKept {
             server: self.server.to_string(),
@@ -143,33 +149,8 @@ impl NameServer {
             .finalize(&self.signer, at)
             .and_then(|verifier| Ok((message.to_vec()?, verifier)));
         let (bytes, verifier) = signed.map_err(|error| self.foreign(error.to_string()))?;
-        let answer = timeout(DEADLINE, self.exchange(&bytes)).await;
-        let answer = match answer {
-            Ok(answer) => answer.map_err(|source| DnsError::Unreachable {
-                server: self.server.to_string(),
-                source,
-            })?,
-            Err(_) => {
-                return Err(DnsError::Silent {
-                    server: self.server.to_string(),
-                    secs: DEADLINE.as_secs(),
-                });
-            }
-        };
+        let answer = exchange(&self.server, &bytes).await?;
         self.read(&answer, message.metadata.id, verifier, (name, at))
-    }
-
-    async fn exchange(&self, message: &[u8]) -> io::Result<Vec<u8>> {
-        let (host, port) = self.server.host_and_port();
-        let mut stream = TcpStream::connect((host, port)).await?;
-        let length = u16::try_from(message.len()).map_err(io::Error::other)?;
-        let mut framed = length.to_be_bytes().to_vec();
-        framed.extend_from_slice(message);
-        stream.write_all(&framed).await?;
-        let length = stream.read_u16().await?;
-        let mut answer = vec![0; usize::from(length)];
-        stream.read_exact(&mut answer).await?;
-        Ok(answer)
     }
 
     fn read(
@@ -204,4 +185,62 @@ impl NameServer {
             key: self.key.clone(),
         })
     }
+}
+
+/// Asks anybody, without a key, what the addresses of a name are, of both types, each with how long others may remember it, in seconds.
+/// Nothing says that the answer is the asked one's.
+pub async fn look_up(server: &DnsServer, of: &str) -> Result<BTreeMap<IpAddr, u32>, DnsError> {
+    let foreign = |what: String| DnsError::Foreign {
+        server: server.to_string(),
+        what,
+    };
+    let name = message::name(of).map_err(foreign)?;
+    let mut all = BTreeMap::new();
+    for kind in message::TYPES {
+        let mut question = message::question(&name, kind);
+        // A resolver is to go and ask; who knows himself does not mind.
+        question.metadata.recursion_desired = true;
+        let bytes = question
+            .to_vec()
+            .map_err(|error| foreign(error.to_string()))?;
+        let answer = exchange(server, &bytes).await?;
+        let answer = Message::from_vec(&answer).map_err(|error| foreign(error.to_string()))?;
+        let code = answer.metadata.response_code;
+        if !matches!(code, ResponseCode::NoError | ResponseCode::NXDomain) {
+            return Err(DnsError::Failed {
+                server: server.to_string(),
+                code: code.to_string(),
+                name: of.to_owned(),
+            });
+        }
+        all.extend(message::addresses(&answer, &name));
+    }
+    Ok(all)
+}
+
+/// One question and its answer over TCP, within the deadline.
+async fn exchange(server: &DnsServer, message: &[u8]) -> Result<Vec<u8>, DnsError> {
+    match timeout(DEADLINE, exchange_at_leisure(server, message)).await {
+        Ok(answer) => answer.map_err(|source| DnsError::Unreachable {
+            server: server.to_string(),
+            source,
+        }),
+        Err(_) => Err(DnsError::Silent {
+            server: server.to_string(),
+            secs: DEADLINE.as_secs(),
+        }),
+    }
+}
+
+async fn exchange_at_leisure(server: &DnsServer, message: &[u8]) -> io::Result<Vec<u8>> {
+    let (host, port) = server.host_and_port();
+    let mut stream = TcpStream::connect((host, port)).await?;
+    let length = u16::try_from(message.len()).map_err(io::Error::other)?;
+    let mut framed = length.to_be_bytes().to_vec();
+    framed.extend_from_slice(message);
+    stream.write_all(&framed).await?;
+    let length = stream.read_u16().await?;
+    let mut answer = vec![0; usize::from(length)];
+    stream.read_exact(&mut answer).await?;
+    Ok(answer)
 }

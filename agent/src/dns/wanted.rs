@@ -1,10 +1,11 @@
 //! Which records a box should have in DNS, by the document. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::fleet::names::{AbsolutePath, DnsServer, HostName};
-use crate::fleet::{Fleet, Name, Server, ServerState, WEB};
+use crate::fleet::{EvictPart, Fleet, Name, Server, ServerState, WEB};
+use crate::node::eviction::Evictions;
 
 /// A name that a box is to have its own addresses at, while it is ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +59,7 @@ pub fn wanted(fleet: &Fleet, node: &Name) -> Vec<NameWish> {
 }
 
 /// The addresses that visitors reach a server at.
-fn addresses(server: &Server) -> BTreeSet<IpAddr> {
+pub fn addresses(server: &Server) -> BTreeSet<IpAddr> {
     match server.public.as_slice() {
         [] => [server.address.to_canonical()].into(),
         public => public.iter().map(IpAddr::to_canonical).collect(),
@@ -72,6 +73,33 @@ pub fn addresses_of_others(fleet: &Fleet, node: &Name) -> BTreeSet<IpAddr> {
         *name != node && server.state == ServerState::Active && is_web(server)
     });
     others.flat_map(|(_, server)| addresses(server)).collect()
+}
+
+/// The addresses of a box's fellow web servers that were found dead, by product: they are no servers' that live.
+pub fn addresses_of_dead(
+    fleet: &Fleet,
+    node: &Name,
+    evictions: &Evictions,
+) -> BTreeMap<Name, BTreeSet<IpAddr>> {
+    let Some(server) = fleet.servers.get(node) else {
+        return BTreeMap::new();
+    };
+    let of = |product: &Name| {
+        // Where the document takes none out, none is.
+        (fleet.products.get(product)?).evict_after(EvictPart::Web)?;
+        let dead = evictions.get(product)?.of(EvictPart::Web);
+        let of = |is_dead: bool| -> BTreeSet<IpAddr> {
+            let servers = fleet.servers.iter().filter(|(name, server)| {
+                server.state == ServerState::Active
+                    && is_web(server)
+                    && dead.contains_key(*name) == is_dead
+            });
+            servers.flat_map(|(_, server)| addresses(server)).collect()
+        };
+        let gone: BTreeSet<IpAddr> = of(true).difference(&of(false)).copied().collect();
+        (!gone.is_empty()).then(|| (product.clone(), gone))
+    };
+    server.products.iter().filter_map(of).collect()
 }
 
 fn is_web(server: &Server) -> bool {

@@ -10,6 +10,7 @@ mod dns;
 mod document;
 mod draft;
 mod envelope;
+mod evict;
 mod file;
 mod findings;
 mod locate;
@@ -44,6 +45,7 @@ pub use dns::{Dns, DnsKey};
 pub use document::{Document, DocumentId, Refused};
 pub use draft::Draft;
 pub use envelope::{Signature, sealed, signed_part, unsealed};
+pub use evict::{Evict, EvictPart};
 pub use file::FileEntry;
 pub use findings::{Mistake, OtherPlace};
 pub use model::{

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::account::{Group, User};
 use super::cron_run::CronRun;
 use super::dns::Dns;
+use super::evict::{Evict, EvictPart, USUAL_WEB};
 use super::file::FileEntry;
 use super::names::{
-    AbsolutePath, AccountName, Addresses, ByteSize, Connections, CronSchedule, HostAlias, HostName,
-    ItemSize, MailTo, Name, Niceness, Port, ShellCommand, Span, Stamp, Threads, TimeZoneName,
-    UnitName, UserName, VariableName, VariableValue, Weight, ZoneName,
+    AbsolutePath, AccountName, Addresses, ByteSize, Connections, CronSchedule, EvictAfter,
+    HostAlias, HostName, ItemSize, MailTo, Name, Niceness, Port, ShellCommand, Span, Stamp,
+    Threads, TimeZoneName, UnitName, UserName, VariableName, VariableValue, Weight, ZoneName,
 };
 use super::package::Package;
 use super::php::Php;
@@ -241,6 +243,13 @@ pub struct Product {
         skip_serializing_if = "Option::is_none"
     )]
     pub dns: Option<Dns>,
+    /// After how long its web and memcached servers are taken out by the others, where they are found dead.
+    #[serde(
+        default,
+        deserialize_with = "strict::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub evict: Option<Evict>,
     /// What shows that the product works, asked of each of its web servers.
     #[serde(
         default,
@@ -334,6 +343,19 @@ impl Product {
     pub fn all_caches(&self) -> impl Iterator<Item = (Option<&Name>, &Cache)> {
         let named = self.caches.iter().map(|(name, cache)| (Some(name), cache));
         (self.cache.iter()).map(|cache| (None, cache)).chain(named)
+    }
+
+    /// How long a server must be found dead before it is taken out. `None`: it never is.
+    pub fn evict_after(&self, part: EvictPart) -> Option<Duration> {
+        let said = self.evict.as_ref().and_then(|evict| evict.said(part));
+        match part {
+            // It would have nowhere to be taken out of.
+            EvictPart::Web if self.dns.is_none() || self.sites.is_empty() => None,
+            EvictPart::Web => said.map_or(Some(USUAL_WEB), EvictAfter::duration),
+            EvictPart::Cache => said
+                .and_then(EvictAfter::duration)
+                .filter(|_| self.all_caches().any(|(_, cache)| cache.port.is_some())),
+        }
     }
 }
 

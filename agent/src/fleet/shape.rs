@@ -5,6 +5,7 @@ use super::account::{Group, User};
 use super::cron_run::CronRun;
 use super::dns::{Dns, DnsKey};
 use super::envelope::Signature;
+use super::evict::Evict;
 use super::file::FileEntry;
 use super::model::{
     Aliases, Cache, CacheList, Cluster, CronJob, Database, Fleet, ListFormat, Product, Role,
@@ -74,8 +75,12 @@ object!(User,
     later: []);
 object!(Product,
     required: [],
-    optional: [groups, users, sites, php, cache, caches, database, cron, packages, services, files, release, dns, smoke],
-    later: ["evict"]);
+    optional: [groups, users, sites, php, cache, caches, database, cron, packages, services, files, release, dns, smoke, evict],
+    later: []);
+object!(Evict,
+    required: [],
+    optional: [web, cache],
+    later: []);
 object!(Dns,
     required: [zone, names],
     optional: [ttl, server, key],

@@ -6,8 +6,10 @@ use std::path::Path;
 
 use super::Owner;
 use super::databases::{self, Elections};
+use super::eviction::Evictions;
 use crate::fleet::{
-    Bundle, Clusters, FileEntry, Fleet, Name, Pointer, Server, ServerState, applies, bundles,
+    Bundle, Clusters, EvictPart, FileEntry, Fleet, MEMCACHED, Name, Pointer, Server, ServerState,
+    applies, bundles,
 };
 use crate::system::platform::Family;
 
@@ -121,6 +123,7 @@ pub(super) fn files(
     server: &Server,
     clusters: &Clusters<'_>,
     elections: &Elections,
+    evictions: &Evictions,
 ) -> Vec<FileView> {
     let mut files: Vec<FileView> = Vec::new();
     for bundle in bundles(fleet, server) {
@@ -130,7 +133,7 @@ pub(super) fn files(
         };
         let sees = here()
             .any(|(_, file)| file.template.is_some())
-            .then(|| template_view(fleet, name, server, (clusters, elections), bundle));
+            .then(|| template_view(fleet, name, server, (clusters, elections, evictions), bundle));
         let origin = bundle.origin().then("files");
         let owner = match bundle {
             Bundle::Product(name, _) => Owner::Product(name.clone()),
@@ -155,7 +158,7 @@ fn template_view(
     fleet: &Fleet,
     name: &Name,
     server: &Server,
-    (clusters, elections): (&Clusters<'_>, &Elections),
+    (clusters, elections, evictions): (&Clusters<'_>, &Elections, &Evictions),
     bundle: Bundle<'_>,
 ) -> TemplateView {
     let product = match bundle {
@@ -178,6 +181,19 @@ fn template_view(
                 }
             }
         }
+    }
+    // A template's list of memcached servers is a node list too.
+    let dead = product.and_then(|(name, product)| {
+        product.evict_after(EvictPart::Cache)?;
+        Some(evictions.get(name)?.of(EvictPart::Cache))
+    });
+    let list = peers
+        .iter_mut()
+        .find(|(role, _)| role.as_str() == MEMCACHED);
+    if let (Some(dead), Some((_, list))) = (dead, list)
+        && list.iter().any(|one| !dead.contains_key(&one.name))
+    {
+        list.retain(|one| !dead.contains_key(&one.name));
     }
     let database = product.and_then(|(name, product)| {
         product.database.as_ref()?;

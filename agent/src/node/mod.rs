@@ -2,6 +2,7 @@
 
 mod accounts;
 pub mod databases;
+pub mod eviction;
 mod files;
 mod releases;
 mod staged;
@@ -146,6 +147,8 @@ pub struct CacheView {
     pub cache: Cache,
     /// The product's active memcached servers, sorted by name, with their addresses.
     pub nodes: Vec<(Name, IpAddr)>,
+    /// Those of them that were found dead: they do not stand in [`CacheView::nodes`].
+    pub left_out: BTreeMap<Name, eviction::Out>,
     /// Whether this box runs an instance.
     pub instance: bool,
     /// Where it stands.

@@ -1,6 +1,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use super::eviction::Evictions;
 use super::*;
 use crate::fleet::{Document, Fleet};
 
@@ -30,6 +31,7 @@ fn of(fleet: &Fleet, node: &str) -> View {
         &node.parse().unwrap(),
         HostsScope::Products,
         &Elections::new(),
+        &Evictions::new(),
     )
     .unwrap()
 }
@@ -130,6 +132,54 @@ fn a_draining_memcached_server_leaves_the_lists_and_keeps_its_instance() {
 }
 
 #[test]
+fn a_dead_memcached_leaves_the_lists_in_the_order_of_the_others_where_the_document_wants_that() {
+    let fleet = heavy_with(&[(r#""shop": {"#, r#""shop": {"evict": {"cache": "1m"}, "#)]);
+    let dead = |servers: &[&str]| -> Evictions {
+        let out = r#"{"since": "2026-11-30T14:00:00Z", "by": [{"by": "web-2", "since": "2026-11-30T13:59:00Z", "why": "silent"}]}"#;
+        let cache: Vec<String> = servers
+            .iter()
+            .map(|it| format!("\"{it}\": {out}"))
+            .collect();
+        serde_json::from_str(&format!(
+            r#"{{"shop": {{"cache": {{{}}}}}}}"#,
+            cache.join(", ")
+        ))
+        .unwrap()
+    };
+    let shop = |fleet: &Fleet, evictions: &Evictions| {
+        let node = "web-1".parse().unwrap();
+        let view = view(
+            fleet,
+            &node,
+            HostsScope::Products,
+            &Elections::new(),
+            evictions,
+        )
+        .unwrap();
+        let (_, cache) = view
+            .caches
+            .into_iter()
+            .find(|(name, _)| name.to_string() == "shop")
+            .unwrap();
+        let names = cache
+            .nodes
+            .iter()
+            .map(|(name, _)| name.to_string())
+            .collect::<Vec<_>>();
+        let left: Vec<String> = cache.left_out.keys().map(ToString::to_string).collect();
+        (names, left)
+    };
+    let (all, none) = shop(&fleet, &Evictions::new());
+    assert!(all.len() >= 2 && none.is_empty());
+    let (names, left) = shop(&fleet, &dead(&[all[0].as_str()]));
+    assert_eq!((&names[..], left), (&all[1..], vec![all[0].clone()]));
+    // Never all of them, and none where the document takes none out.
+    let everybody: Vec<&str> = all.iter().map(String::as_str).collect();
+    assert_eq!(shop(&fleet, &dead(&everybody)).0, all);
+    assert_eq!(shop(&heavy(), &dead(&everybody[..1])).0, all);
+}
+
+#[test]
 fn a_server_without_products_knows_itself() {
     insta::assert_snapshot!(show(&of(&heavy(), "monitor-1")));
 }
@@ -141,6 +191,7 @@ fn the_scope_fleet_lists_every_server_but_only_the_aliases_of_own_products() {
         &"monitor-1".parse().unwrap(),
         HostsScope::Fleet,
         &Elections::new(),
+        &Evictions::new(),
     )
     .unwrap();
     insta::assert_snapshot!(show(&view));
@@ -206,6 +257,7 @@ fn aliases(fleet: &Fleet, elections: &Elections) -> String {
         &"web-1".parse().unwrap(),
         HostsScope::Products,
         elections,
+        &Evictions::new(),
     )
     .unwrap();
     let mut lines: Vec<String> = show(&view).lines().map(str::to_owned).collect();
@@ -250,7 +302,8 @@ fn an_unknown_server_has_no_view() {
             &heavy(),
             &"web-9".parse().unwrap(),
             HostsScope::Fleet,
-            &Elections::new()
+            &Elections::new(),
+            &Evictions::new(),
         )
         .is_none()
     );
@@ -272,7 +325,14 @@ fn origins_lead_to_places_in_the_file() {
     let file: serde_json::Value = serde_json::from_str(HEAVY).unwrap();
     let fleet = heavy();
     for name in fleet.servers.keys() {
-        let view = view(&fleet, name, HostsScope::Fleet, &Elections::new()).unwrap();
+        let view = view(
+            &fleet,
+            name,
+            HostsScope::Fleet,
+            &Elections::new(),
+            &Evictions::new(),
+        )
+        .unwrap();
         let origins = (view.hosts.iter().map(|host| &host.origin))
             .chain(view.caches.values().map(|cache| &cache.origin))
             .chain(view.sites.iter().map(|site| &site.origin))
@@ -366,7 +426,7 @@ mod properties {
                 let jobs = view.cron.iter().filter(|cron| cron.job.run == crate::fleet::CronRun::One);
                 once.extend(jobs.map(|cron| format!("{:?} {}", cron.owner, cron.name)));
                 // The wider scope only adds servers.
-                let wide = super::super::view(&one, &name.parse().unwrap(), HostsScope::Fleet, &Elections::new()).unwrap();
+                let wide = super::super::view(&one, &name.parse().unwrap(), HostsScope::Fleet, &Elections::new(), &Evictions::new()).unwrap();
                 prop_assert!(view.hosts.iter().all(|host| wide.hosts.contains(host)));
             }
             let all = once.len();

@@ -4,20 +4,27 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::eviction::{Evictions, LeftOut, Out};
 use super::{
     CacheName, CacheView, CronView, Elections, HostEntry, HostsScope, Owner, PackageView, PhpView,
     ReleaseView, ServiceView, SiteView, SmokeView, View, databases, files, releases,
 };
 use crate::fleet::{
-    Bundle, Clusters, CronJob, CronRun, DatabaseCluster, Fleet, MEMCACHED, Name, Package, Pointer,
-    Server, ServerState, WEB, applies, bundles,
+    Bundle, Clusters, CronJob, CronRun, DatabaseCluster, EvictPart, Fleet, MEMCACHED, Name, Package,
+    Pointer, Product, Server, ServerState, WEB, applies, bundles,
 };
 
 /// What the server called `node` should be; `None` if the fleet has no such server. `elections`: the leases that the
-/// box goes by.
+/// box goes by; `evictions`: servers that were found dead.
 ///
 /// A retired server's view is empty, so that its agent removes what it owns.
-pub fn view(fleet: &Fleet, node: &Name, hosts: HostsScope, elections: &Elections) -> Option<View> {
+pub fn view(
+    fleet: &Fleet,
+    node: &Name,
+    hosts: HostsScope,
+    elections: &Elections,
+    evictions: &Evictions,
+) -> Option<View> {
     let (name, server) = fleet.servers.get_key_value(node)?;
     let mut view = View {
         name: name.clone(),
@@ -38,7 +45,7 @@ pub fn view(fleet: &Fleet, node: &Name, hosts: HostsScope, elections: &Elections
         files: Vec::new(),
     };
     if server.state != ServerState::Retired {
-        let on = Node::new(fleet, name, server, elections);
+        let on = Node::new(fleet, name, server, elections, evictions);
         (view.groups, view.users) = super::accounts::accounts(fleet, server);
         view.hosts = on.hosts(hosts);
         view.caches = on.caches();
@@ -50,7 +57,7 @@ pub fn view(fleet: &Fleet, node: &Name, hosts: HostsScope, elections: &Elections
         view.packages = on.packages();
         view.services = on.services();
         view.masters = on.masters();
-        view.files = files::files(fleet, name, server, &on.clusters, elections);
+        view.files = files::files(fleet, name, server, &on.clusters, elections, evictions);
     }
     Some(view)
 }
@@ -64,10 +71,17 @@ struct Node<'f> {
     products: BTreeSet<&'f Name>,
     clusters: Clusters<'f>,
     elections: &'f Elections,
+    evictions: &'f Evictions,
 }
 
 impl<'f> Node<'f> {
-    fn new(fleet: &'f Fleet, name: &'f Name, server: &'f Server, elections: &'f Elections) -> Self {
+    fn new(
+        fleet: &'f Fleet,
+        name: &'f Name,
+        server: &'f Server,
+        elections: &'f Elections,
+        evictions: &'f Evictions,
+    ) -> Self {
         Self {
             fleet,
             name,
@@ -75,11 +89,12 @@ impl<'f> Node<'f> {
             products: server.products.iter().collect(),
             clusters: Clusters::of(fleet),
             elections,
+            evictions,
         }
     }
 
     /// The products of the box that the document describes, with where they stand.
-    fn products(&self) -> impl Iterator<Item = (&'f Name, &'f crate::fleet::Product, Pointer)> {
+    fn products(&self) -> impl Iterator<Item = (&'f Name, &'f Product, Pointer)> {
         self.products.iter().filter_map(|name| {
             let (name, product) = self.fleet.products.get_key_value(*name)?;
             let origin = Pointer::of(["signed", "products", name.as_str()]);
@@ -188,9 +203,14 @@ impl<'f> Node<'f> {
         let mut caches = BTreeMap::new();
         for (product, parts, origin) in self.products() {
             for (name, cache) in parts.all_caches() {
+                let mut nodes = nodes.get(product).cloned().unwrap_or_default();
+                let dead = self.evictions.get(product).filter(|_| !cache.socket);
+                let left_out =
+                    dead.map_or_else(BTreeMap::new, |dead| without_dead(parts, dead, &mut nodes));
                 let view = CacheView {
                     cache: cache.clone(),
-                    nodes: nodes.get(product).cloned().unwrap_or_default(),
+                    nodes,
+                    left_out,
                     instance: runs_memcached,
                     origin: match name {
                         Some(name) => origin.then("caches").then(name),
@@ -438,6 +458,23 @@ impl<'f> Neighbours<'f> {
     fn of_role(&self, name: &Name) -> &[(&'f Name, &'f Server)] {
         self.by_role.get(name).map_or(&[], Vec::as_slice)
     }
+}
+
+/// Takes memcached servers that were found dead out of `nodes`, and returns them with why. The document stands above that: where it
+/// takes none out, none is; and a list is never emptied.
+fn without_dead(
+    product: &Product,
+    dead: &LeftOut,
+    nodes: &mut Vec<(Name, IpAddr)>,
+) -> BTreeMap<Name, Out> {
+    let dead = dead.of(EvictPart::Cache);
+    let is_dead = |node: &(Name, IpAddr)| dead.contains_key(&node.0);
+    if product.evict_after(EvictPart::Cache).is_none() || nodes.iter().all(is_dead) {
+        return BTreeMap::new();
+    }
+    let gone = nodes.extract_if(.., |node| is_dead(node));
+    gone.filter_map(|(name, _)| Some((name.clone(), dead.get(&name)?.clone())))
+        .collect()
 }
 
 /// The servers that take part, by name.

@@ -3,6 +3,7 @@
 mod certificates;
 mod database;
 mod dns;
+mod eviction;
 pub mod fleet_status;
 pub mod html;
 mod jobs;
@@ -26,6 +27,7 @@ pub use database::{
     LeaseStatus, Part, Place, ServerSeen, SnapshotSeen, SnapshotStatus, Trouble,
 };
 pub use dns::DnsStatus;
+pub use eviction::EvictionStatus;
 pub use jobs::{JobState, JobStatus};
 pub use node_report::{
     Machine, NodeReport, ReportedDatabase, ReportedDocument, ReportedJob, ReportedName,

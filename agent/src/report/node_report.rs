@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::database::Part;
+use super::eviction::EvictionStatus;
 use super::jobs::JobState;
 use super::readiness::Ready;
 use super::rollout::RolloutStatus;
@@ -72,6 +73,9 @@ pub struct NodeReport {
     /// Its own records in DNS.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dns: Vec<ReportedName>,
+    /// Servers of its products that others find dead, and whether they are left out: at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evictions: Vec<EvictionStatus>,
     /// A person holds it: nothing is changed on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<StandingOrder>,
@@ -287,6 +291,10 @@ impl NodeReport {
                     wanted: dns.wanted,
                     error: dns.error.as_deref().map(line),
                 })
+                .collect(),
+            evictions: (status.evictions.iter())
+                .take(MOST_ALARMS)
+                .cloned()
                 .collect(),
             hold: status.hold.clone(),
             drain: status.drain.clone(),

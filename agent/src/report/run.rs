@@ -27,6 +27,8 @@ pub enum Trigger {
     Poll,
     /// A lease changed that this box follows.
     Lease,
+    /// A server of a product was found dead, or came back.
+    Eviction,
     /// A file that the agent owns changed.
     Drift,
     /// SIGHUP.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::certificates::CertificateStatus;
 use super::database::DatabaseStatus;
 use super::dns::DnsStatus;
+use super::eviction::EvictionStatus;
 use super::jobs::JobStatus;
 use super::readiness::ProductReadiness;
 use super::rollout::RolloutStatus;
@@ -78,6 +79,9 @@ pub struct Status {
     /// This box's own records in DNS.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dns: Vec<DnsStatus>,
+    /// Servers of its products that others find dead, and whether they are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evictions: Vec<EvictionStatus>,
     /// A person holds this box: nothing is changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<StandingOrder>,

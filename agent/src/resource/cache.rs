@@ -15,7 +15,7 @@ use super::{
 };
 use crate::fleet::{CacheList, ListFormat, Name, Pointer};
 use crate::node::{CacheName, CacheView, View};
-use crate::report::{Kind, StepName};
+use crate::report::{Kind, Problem, Severity, StepName};
 use crate::system::file::Files;
 use crate::system::platform::Platform;
 
@@ -148,6 +148,19 @@ fn desire_list(
         );
         desired.claims.push(thing);
         return desired.hold(Kind::Cache, step, message, Some(origin));
+    }
+    for (server, out) in &cache.left_out {
+        desired.problems.push(Problem {
+            kind: Kind::Cache,
+            step: Some(step.clone()),
+            severity: Severity::Warning,
+            message: format!(
+                "{server} is left out of the node list of {product}: found dead by {} since {}",
+                out.by_whom(),
+                out.since
+            ),
+            origin: Some(Pointer(format!("/signed/servers/{server}"))),
+        });
     }
     let rendered = list::render(list.format, &nodes);
     if let Err(why) = list::check(list.format, &rendered.text, &nodes) {

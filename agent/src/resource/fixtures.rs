@@ -73,6 +73,7 @@ pub(super) fn cache(json: &str, nodes: &[(&str, &str)], instance: bool) -> Cache
             .iter()
             .map(|(node, address)| (name(node), address.parse().unwrap()))
             .collect(),
+        left_out: std::collections::BTreeMap::new(),
         instance,
         origin: Pointer("/signed/products/shop/cache".into()),
     }

@@ -31,9 +31,16 @@ pub(in crate::converge) async fn connect(
     at: SocketAddr,
     host: &str,
 ) -> io::Result<TlsStream<TcpStream>> {
+    over(TcpStream::connect(at).await?, host).await
+}
+
+/// TLS over a connection that is there.
+pub(in crate::converge) async fn over(
+    stream: TcpStream,
+    host: &str,
+) -> io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(host.to_owned())
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    let stream = TcpStream::connect(at).await?;
     TlsConnector::from(config()?).connect(name, stream).await
 }
 

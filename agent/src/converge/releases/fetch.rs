@@ -36,7 +36,13 @@ pub async fn fetch_releases(
     progress: &dyn Fn(&str),
 ) -> Result<(), FileError> {
     let fleet = &intent.document.fleet;
-    let view = node::view(fleet, &intent.node, intent.hosts, &intent.elections);
+    let view = node::view(
+        fleet,
+        &intent.node,
+        intent.hosts,
+        &intent.elections,
+        &intent.evictions,
+    );
     let Some(mut view) = view.filter(|view| !view.releases.is_empty()) else {
         return Ok(());
     };

@@ -50,6 +50,9 @@ enum Word {
     Unwell { since: Instant, why: String },
     /// It cannot live with the version: why.
     Broken(String),
+    /// A person has it held: nothing is changed on it, and nothing that it says speaks for or against the version. Until when, by the
+    /// clock here.
+    Held { until: Instant, order: String },
     /// It stands on a newer one.
     Newer,
 }
@@ -100,11 +103,11 @@ impl Gate {
             return;
         };
         let before = self.heard.get(server);
-        let word = self.word(report, before.map(|before| &before.word), now);
         let seen = match before {
             Some(before) if before.written == report.written => before.seen,
             _ => now,
         };
+        let word = self.word(report, before.map(|before| &before.word), (now, seen));
         let heard = Heard {
             written: report.written,
             seen,
@@ -113,7 +116,12 @@ impl Gate {
         self.heard.insert(server.clone(), heard);
     }
 
-    fn word(&self, report: &NodeReport, before: Option<&Word>, now: Instant) -> Word {
+    fn word(
+        &self,
+        report: &NodeReport,
+        before: Option<&Word>,
+        (now, seen): (Instant, Instant),
+    ) -> Word {
         let alarm = || report.alarms.first().cloned().unwrap_or_default();
         if let Some(refused) = &report.refused
             && refused.version == Some(self.version)
@@ -124,12 +132,20 @@ impl Gate {
         if stands_on > self.version {
             return Word::Newer;
         }
+        let steps = report.steps;
+        // Also of one that is held since: that somebody looks into it does not make it go away.
+        if stands_on == self.version && steps.quarantined + steps.put_back + steps.broken > 0 {
+            return Word::Broken(format!("could not take it: {}", alarm()));
+        }
+        if let Some(hold) = (report.hold.as_ref()).filter(|hold| hold.stands(report.written)) {
+            let left = hold.until.duration_since(report.written);
+            return Word::Held {
+                until: seen + Duration::try_from(left).unwrap_or_default(),
+                order: hold.fixed(),
+            };
+        }
         if stands_on < self.version {
             return Word::Behind;
-        }
-        let steps = report.steps;
-        if steps.quarantined + steps.put_back + steps.broken > 0 {
-            return Word::Broken(format!("could not take it: {}", alarm()));
         }
         let not_ready = (report.readiness.iter()).find(|product| product.ready == Ready::False);
         let why = match (report.health, not_ready) {
@@ -155,6 +171,7 @@ impl Gate {
     pub fn decide(&self, now: Instant) -> Decision {
         let mut missing: Vec<&Name> = Vec::new();
         let mut waiting: Vec<String> = Vec::new();
+        let mut held: Vec<String> = Vec::new();
         let grace = self.bake.max(LEAST_GRACE);
         for server in &self.servers {
             let Some(heard) = self.heard.get(server) else {
@@ -168,8 +185,12 @@ impl Gate {
                 Word::Unwell { since, why } if now.saturating_duration_since(*since) > grace => {
                     return Decision::Halt(format!("{server} is not well with it: {why}"));
                 }
+                // It may be silent, too: somebody works on it.
+                Word::Held { until, order } if now < *until => {
+                    held.push(format!("{server} (on hold {order})"));
+                }
                 _ if silent => missing.push(server),
-                Word::Behind => missing.push(server),
+                Word::Behind | Word::Held { .. } => missing.push(server),
                 Word::Unwell { why, .. } => waiting.push(format!("{server} ({why})")),
                 Word::Well { since, seen } => {
                     let stood = now.saturating_duration_since(*seen);
@@ -190,10 +211,21 @@ impl Gate {
                 self.patience.as_secs() / 60
             ));
         }
-        if missing.is_empty() && waiting.is_empty() {
+        let looked_at: Vec<&Name> = (self.servers.iter())
+            .filter(|server| {
+                let heard = self.heard.get(*server);
+                !heard.is_some_and(|heard| matches!(heard.word, Word::Held { .. }))
+            })
+            .collect();
+        // Where all of them are held, nothing was seen of the version.
+        if missing.is_empty() && waiting.is_empty() && !looked_at.is_empty() {
+            let without = match held.as_slice() {
+                [] => String::new(),
+                held => format!("; nobody waited for {}", few(held)),
+            };
             return Decision::Open(format!(
-                "{} stood well on version {} for {} s",
-                some(&self.servers.iter().collect::<Vec<_>>()),
+                "{} stood well on version {} for {} s{without}",
+                some(&looked_at),
                 self.version,
                 self.bake.as_secs()
             ));
@@ -202,13 +234,23 @@ impl Gate {
         if !missing.is_empty() {
             parts.push(format!("word of {}", some(&missing)));
         }
-        let shown = waiting.len().min(FEW);
-        parts.extend(waiting.iter().take(FEW).cloned());
-        if waiting.len() > shown {
-            parts.push(format!("{} more", waiting.len() - shown));
+        if looked_at.is_empty() {
+            waiting = held;
+        }
+        if !waiting.is_empty() {
+            parts.push(few(&waiting));
         }
         Decision::Wait(parts.join(", "))
     }
+}
+
+/// The first few of them, and how many more there are.
+fn few(lines: &[String]) -> String {
+    let mut shown: Vec<String> = lines.iter().take(FEW).cloned().collect();
+    if lines.len() > FEW {
+        shown.push(format!("{} more", lines.len() - FEW));
+    }
+    shown.join(", ")
 }
 
 /// `web-1, web-2, web-3 and 4 more`.

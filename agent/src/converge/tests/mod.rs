@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use super::{Converger, Intent};
 use crate::fleet::Document;
+use crate::node::eviction::Evictions;
 use crate::node::{Elections, HostsScope};
 use crate::report::{RunRecord, Trigger};
 use crate::settings::{GuardSettings, JournalSettings};
@@ -75,6 +76,7 @@ impl Box {
             node: node.parse().unwrap(),
             hosts: HostsScope::Products,
             elections: Elections::default(),
+            evictions: Evictions::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::fleet::Name;
-use crate::fleet::names::ReleaseVersion;
+use crate::fleet::names::{DnsServer, ReleaseVersion};
 
 /// Which desk it is: what `agentctl fleet` takes before or after its commands, and `agentctl panel`.
 #[derive(Debug, Clone, Args)]
@@ -147,6 +147,17 @@ pub struct StatusArgs {
     pub direct: bool,
 }
 
+/// Which names are compared, and where they are asked.
+#[derive(Debug, Clone, Args)]
+pub struct FleetDnsArgs {
+    /// Only names of this product
+    #[arg(long, value_name = "NAME")]
+    pub product: Option<Name>,
+    /// Ask this name server, by address or name, with or without a port; may be given several times [default: what the document says]
+    #[arg(long, value_name = "SERVER")]
+    pub server: Vec<DnsServer>,
+}
+
 /// The commands of `agentctl fleet key`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum KeyCommand {
@@ -243,6 +254,22 @@ pub enum FleetCommand {
         /// What is shown
         #[command(flatten)]
         wanted: StatusArgs,
+    },
+
+    /// Compare what should stand in DNS for the products with what the name servers say
+    #[command(
+        long_about = "Compare what should stand in DNS for the products with what the name servers say.\n\n\
+            Whether a server's addresses should be there is what its report says: ready, draining, found dead by others. Each name is asked at the \
+            name server of the document, or at those that are named here: primaries, secondaries, resolvers. Nothing is changed.",
+        after_help = "Exit code: 0 all is as it should be; 1 an address is missing or should not be there, or a name server does not answer.\n\nExamples:\n  \
+            agentctl fleet dns\n  \
+            agentctl fleet dns --product shop --server 10.0.0.53 --server 1.1.1.1\n  \
+            agentctl fleet dns --output json | jq '.names[].addresses[] | select(.verdict == \"missing\")'"
+    )]
+    Dns {
+        /// What is compared
+        #[command(flatten)]
+        wanted: FleetDnsArgs,
     },
 
     /// Print the document that is published now, verified, or write it to a file

@@ -178,9 +178,13 @@ async fn consult(settings: Settings) -> Option<BucketState> {
         .map(|accepted| accepted.document.clone());
     let intent = document.as_ref().map(|_| session.intent());
     let view = match (&document, &intent) {
-        (Some(document), Some(Ok((intent, _)))) => {
-            node::view(&document.fleet, &intent.node, hosts, &intent.elections)
-        }
+        (Some(document), Some(Ok((intent, _)))) => node::view(
+            &document.fleet,
+            &intent.node,
+            hosts,
+            &intent.elections,
+            &intent.evictions,
+        ),
         _ => None,
     };
     Some(BucketState {

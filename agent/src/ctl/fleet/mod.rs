@@ -3,6 +3,7 @@
 pub(super) mod ask;
 mod desk;
 mod diff;
+mod dns;
 mod edit;
 mod glance;
 mod init;
@@ -66,6 +67,7 @@ async fn run(desk: &Desk, command: &FleetCommand) -> Result<u8, Failure> {
             signing_key,
         } => init::init(desk, name, document.as_deref(), signing_key).await,
         FleetCommand::Status { wanted } => status::status(desk, wanted).await,
+        FleetCommand::Dns { wanted } => dns::dns(desk, wanted).await,
         FleetCommand::Get { file } => verify::get(desk, file.as_deref()).await,
         FleetCommand::Edit { how } => edit::edit(desk, how).await,
         FleetCommand::Validate { file } => verify::validate(desk, file).await,

@@ -146,6 +146,7 @@ fn written(path: &OwnedPath, now: Timestamp) -> String {
             Trigger::Start => "at the start of the agent",
             Trigger::Poll => "by a poll",
             Trigger::Lease => "by a change of master",
+            Trigger::Eviction => "by a server that died or came back",
             Trigger::Drift => "by drift",
             Trigger::Signal => "by SIGHUP",
             Trigger::Person => "on a person's word",

@@ -5,6 +5,7 @@
 
 mod amounts;
 mod due;
+mod evict;
 mod host;
 pub mod schedule;
 mod share;
@@ -23,6 +24,7 @@ use smol_str::SmolStr;
 use written::read_written;
 
 pub use amounts::{Addresses, Connections, ItemSize, Niceness, Threads, Weight};
+pub use evict::EvictAfter;
 pub use share::Share;
 pub use values::{ByteSize, Network, Port, Span, Stamp};
 pub use written::InvalidString;

@@ -6,7 +6,7 @@ use super::{MachineReport, ON_ITS_WAY, Reports, SILENT_AFTER, ServerHealth, Serv
 use crate::fleet::{DocumentId, Name, Server, ServerState};
 use crate::report::status::Health;
 use crate::report::text::{ago, count};
-use crate::report::{NodeReport, Ready, RolloutStatus};
+use crate::report::{EvictionStatus, NodeReport, Ready, RolloutStatus};
 
 /// What all servers are judged by.
 pub(super) struct Judge<'a> {
@@ -29,7 +29,20 @@ fn is_older(then: Timestamp, time: std::time::Duration, now: Timestamp) -> bool 
 impl Judge<'_> {
     pub fn row(&self, name: &Name, server: &Server) -> ServerRow {
         let machine = self.reports.servers.get(name);
-        let (health, reasons) = self.judge(name, server, machine);
+        let (mut health, mut reasons) = self.judge(name, server, machine);
+        if let Some(out) = self
+            .left_out(name)
+            .filter(|_| server.state == ServerState::Active)
+        {
+            // Its last report may be young and say that all is well.
+            let heard = machine.map(MachineReport::heard);
+            if heard.is_none_or(|heard| heard <= out.since) {
+                health = health.min(ServerHealth::Silent);
+            } else if !health.is_problem() {
+                health = ServerHealth::NotReady;
+            }
+            reasons.insert(0, out.line());
+        }
         let report = machine.map(|machine| &machine.report);
         let document = report.and_then(|report| report.document.as_ref());
         ServerRow {
@@ -112,6 +125,24 @@ impl Judge<'_> {
             reasons.push(format!("it says that it is {}", word(report.health)));
         }
         (health, reasons)
+    }
+
+    /// That others have taken it out, by what machines that are heard of say, unless it has said since then that it is back.
+    fn left_out(&self, name: &Name) -> Option<&EvictionStatus> {
+        let of_it = |machine: &'_ MachineReport| {
+            let mut rows = machine.report.evictions.iter();
+            rows.position(|row| row.out && row.server == *name)
+        };
+        let heard = self.reports.servers.values();
+        let heard = heard.filter(|machine| !is_silent(machine.heard(), self.now));
+        let told = heard.filter_map(|machine| {
+            let row = machine.report.evictions.get(of_it(machine)?)?;
+            Some((machine.heard(), row))
+        });
+        let (_, out) = told.max_by_key(|(told, _)| *told)?;
+        let own = self.reports.servers.get(name);
+        let is_back = own.is_some_and(|own| own.heard() > out.since && of_it(own).is_none());
+        (!is_back).then_some(out)
     }
 
     /// Where it is in the rollout of the published version.

@@ -109,6 +109,44 @@ fn health_of(status: &FleetStatus, name: &str) -> ServerHealth {
 }
 
 #[test]
+fn a_server_that_others_took_out_is_told_though_its_last_report_is_young_and_good() {
+    let document = document();
+    let id = &document.id;
+    let out = json!([{"product": "shop", "part": "web", "server": "web-2", "out": true, "since": "2026-11-30T11:57:00Z",
+        "by": ["web-1", "web-3"], "why": "10.0.0.2:80: no connection within 3 s"}]);
+    let of = |own: &dyn Fn(&mut Value)| {
+        let mut reports = Reports::default();
+        for name in ["web-1", "web-3"] {
+            let report = machine(id, Some(name), |report| {
+                report["written"] = json!("2026-11-30T11:58:00Z");
+                report["evictions"] = out.clone();
+            });
+            reports.servers.insert(name.parse().unwrap(), report);
+        }
+        reports
+            .servers
+            .insert("web-2".parse().unwrap(), machine(id, Some("web-2"), own));
+        let status = FleetStatus::of(&document.fleet, id, &reports, Source::Reports, now());
+        let row = status
+            .servers
+            .iter()
+            .find(|row| row.server.as_str() == "web-2")
+            .unwrap();
+        (row.health, row.reasons.join("; "))
+    };
+    let (health, why) = of(&|_| {});
+    assert_eq!(health, ServerHealth::Silent);
+    assert!(why.contains("web-1 and web-3 found it dead"), "{why}");
+    let (health, _) = of(&|report| {
+        report["written"] = json!("2026-11-30T11:59:00Z");
+        report["evictions"] = out.clone();
+    });
+    assert_eq!(health, ServerHealth::NotReady, "it lives, and is still out");
+    let (health, why) = of(&|report| report["written"] = json!("2026-11-30T11:59:00Z"));
+    assert_eq!((health, why.as_str()), (ServerHealth::Good, ""));
+}
+
+#[test]
 fn problems_stand_first_and_what_nobody_said_is_never_good() {
     let status = seen();
     let order: Vec<(&str, &str)> = status

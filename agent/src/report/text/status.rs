@@ -124,6 +124,10 @@ pub fn status(status: &Status, heard: Heard, now: Timestamp, paint: Paint) -> St
             &dns.line(),
         );
     }
+    for (index, server) in status.evictions.iter().enumerate() {
+        let label = if index == 0 { "dead" } else { "" };
+        row(&mut out, paint, label, &server.line());
+    }
     jobs(&mut out, status, paint);
     certificates(&mut out, status, now, paint);
     if let Some(undone) = &status.undone {

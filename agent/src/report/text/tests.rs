@@ -175,6 +175,7 @@ fn converged() -> Status {
         drift: vec![],
         services: vec![],
         readiness: vec![],
+        evictions: vec![],
         dns: vec![],
         hold: None,
         drain: None,

@@ -10,6 +10,7 @@ mod certificates;
 mod database;
 mod dns;
 mod document;
+mod eviction;
 mod jobs;
 #[cfg(test)]
 mod page;
@@ -155,6 +156,7 @@ impl<'a> Watch<'a> {
         readings.extend(run::readings(seen, now));
         readings.extend(dns::readings(seen));
         readings.extend(certificates::readings(seen));
+        readings.extend(eviction::readings(seen));
         readings.extend(jobs::readings(seen));
         readings.extend(database::readings(seen));
         Self {

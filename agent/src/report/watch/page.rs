@@ -112,6 +112,7 @@ fn paths(value: &Value, prefix: &str, found: &mut BTreeSet<String>) {
         "jobs[]",
         "dns[]",
         "certificates[]",
+        "evictions[]",
         "hold",
         "drain",
         "undone",

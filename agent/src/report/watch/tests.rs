@@ -68,6 +68,7 @@ pub(in crate::report) fn converged() -> Status {
         services: vec![],
         readiness: vec![],
         dns: vec![],
+        evictions: vec![],
         hold: None,
         drain: None,
         undone: None,

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::super::fixtures;
 use super::*;
 use crate::fleet::Document;
+use crate::node::eviction::Evictions;
 use crate::node::{Elected, Elections, HostsScope};
 use crate::resource::Text;
 use crate::system::platform::Family;
@@ -33,6 +34,7 @@ fn view_of(node: &str, role: &Value, product: &Value) -> View {
         &fixtures::name(node),
         HostsScope::Products,
         &elections,
+        &Evictions::default(),
     )
     .unwrap()
 }

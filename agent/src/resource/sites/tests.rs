@@ -21,6 +21,7 @@ fn heavy() -> View {
         &"web-1".parse().unwrap(),
         HostsScope::Products,
         &Elections::new(),
+        &std::collections::BTreeMap::new(),
     )
     .unwrap()
 }

@@ -161,3 +161,45 @@ fn who_has_not_taken_it_is_missing_and_who_went_on_ends_it() {
     watch.hear(3, "web-1", r#"{"stands_on": 9}"#);
     assert_eq!(watch.decide(3), Decision::Superseded);
 }
+
+#[test]
+fn a_server_that_a_person_holds_is_not_waited_for_and_proves_nothing() {
+    const HELD: &str = r#"{"health": "degraded", "alarms": ["nothing is changed on this box"],
+        "hold": {"format": 1, "since": "2026-11-30T10:00:00Z", "until": "2026-11-30T11:00:00Z", "by": "alice", "reason": "new disks"}}"#;
+    let mut watch = Watch::over(&["web-1", "web-2"]);
+    watch.hear(0, "web-1", HELD);
+    watch.hear(0, "web-2", "{}");
+    waits(&watch.decide(1), "web-2 (well");
+    watch.hear(5, "web-2", "{}");
+    // Not even that it is silent, while it is held, nor for how long.
+    let opened = watch.decide(6);
+    let Decision::Open(evidence) = &opened else {
+        panic!("{opened:?}")
+    };
+    assert!(
+        evidence.starts_with("web-2 stood well")
+            && evidence.contains("nobody waited for web-1 (on hold until"),
+        "{evidence}"
+    );
+    // All held: nothing was seen, however long that lasts; it is no failure either.
+    let mut watch = Watch::over(&["web-1"]);
+    watch.hear(0, "web-1", HELD);
+    waits(
+        &watch.decide(45),
+        "web-1 (on hold until 2026-11-30 11:00:00Z, by alice: new disks)",
+    );
+    // When the hold has ended, it is waited for as any other.
+    halts(&watch.decide(61), "web-1 did not report");
+}
+
+#[test]
+fn a_server_that_broke_and_is_held_since_halts_the_version_all_the_same() {
+    let mut watch = Watch::over(&["web-1", "web-2"]);
+    watch.hear(
+        0,
+        "web-1",
+        r#"{"health": "degraded", "steps": {"put_back": 1}, "alarms": ["sites: no answer"],
+            "hold": {"format": 1, "since": "2026-11-30T10:00:00Z", "until": "2026-11-30T11:00:00Z", "by": "alice", "reason": "a look"}}"#,
+    );
+    halts(&watch.decide(0), "web-1 could not take it");
+}
