@@ -79,17 +79,10 @@ fn visit(fleet: &Fleet, turn: usize) -> bool {
     fleet.run(&line, SOON).is_ok_and(|said| said.success())
 }
 
-#[test]
-fn dead_servers_leave_dns_and_node_lists_and_come_back_when_they_are_well() {
-    let fleet = Fleet::new().unwrap();
-    let bucket = FleetBucket::start(&fleet).unwrap();
-    let zone = Zone::new(TEST_ADDRESS, 53).unwrap();
-    let command = zone.command();
-    let command: Vec<&str> = command.iter().map(String::as_str).collect();
-    let _named = fleet.spawn_in_net(&command, &[]).unwrap();
-    bucket.publish(&document()).unwrap();
+/// The five, of both layouts.
+fn specs() -> Vec<MachineSpec> {
     let spec = |name: &str, host: u8| {
-        let image = if host % 2 == 0 {
+        let image = if host.is_multiple_of(2) {
             Image::Debian
         } else {
             Image::CentosLayout
@@ -104,14 +97,45 @@ fn dead_servers_leave_dns_and_node_lists_and_come_back_when_they_are_well() {
         }
         spec
     };
-    let specs = vec![
+    vec![
         spec("web-1", 11),
         spec("web-2", 12),
         spec("web-3", 13),
         spec("cache-1", 21),
         spec("cache-2", 22),
-    ];
-    let machines = fleet.boot_all(specs).unwrap();
+    ]
+}
+
+/// All know who saw what; those who saw it alarm.
+fn all_know_who_saw_what(one: &Machine, others: &[&Machine]) {
+    let status = one.run(&["agentctl", "status"]).unwrap().stdout;
+    assert!(
+        status.contains("web-3 (web of shop) is left out since")
+            && status.contains("found it dead"),
+        "{status}"
+    );
+    let alarms = others.iter().filter(|machine| {
+        let check = machine.run(&["agentctl", "check"]).unwrap();
+        check.stdout.contains("dead: ")
+    });
+    assert!(alarms.count() >= 2);
+    let plan = one.run(&["agentctl", "plan"]).unwrap().stdout;
+    assert!(
+        plan.contains("cache-2 is left out of the node list"),
+        "{plan}"
+    );
+}
+
+#[test]
+fn dead_servers_leave_dns_and_node_lists_and_come_back_when_they_are_well() {
+    let fleet = Fleet::new().unwrap();
+    let bucket = FleetBucket::start(&fleet).unwrap();
+    let zone = Zone::new(TEST_ADDRESS, 53).unwrap();
+    let command = zone.command();
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    let _named = fleet.spawn_in_net(&command, &[]).unwrap();
+    bucket.publish(&document()).unwrap();
+    let machines = fleet.boot_all(specs()).unwrap();
     let [web_1, web_2, web_3, cache_1, cache_2] = machines.as_slice() else {
         panic!("five machines")
     };
@@ -169,23 +193,7 @@ fn dead_servers_leave_dns_and_node_lists_and_come_back_when_they_are_well() {
     for turn in 0..6 {
         assert!(visit(&fleet, turn), "a visitor after that");
     }
-    // All know who saw what; those who saw it alarm.
-    let status = web_1.run(&["agentctl", "status"]).unwrap().stdout;
-    assert!(
-        status.contains("web-3 (web of shop) is left out since")
-            && status.contains("found it dead"),
-        "{status}"
-    );
-    let alarms = [web_1, web_2, cache_1].iter().filter(|machine| {
-        let check = machine.run(&["agentctl", "check"]).unwrap();
-        check.stdout.contains("dead: ")
-    });
-    assert!(alarms.count() >= 2);
-    let plan = web_1.run(&["agentctl", "plan"]).unwrap().stdout;
-    assert!(
-        plan.contains("cache-2 is left out of the node list"),
-        "{plan}"
-    );
+    all_know_who_saw_what(web_1, &[web_1, web_2, cache_1]);
 
     web_3.power_on().unwrap();
     cache_2.power_on().unwrap();

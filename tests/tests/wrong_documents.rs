@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use node_agent::fleet::{Document, Mistake};
+use node_agent::node::eviction::Evictions;
 use node_agent::node::{Elections, HostsScope, view};
 use node_agent_tests::machine::{built, run};
 
@@ -90,15 +91,13 @@ fn good_documents_are_accepted_and_every_server_has_a_view() {
             .unwrap_or_else(|mistakes| panic!("{}:\n{}", file.display(), messages(&mistakes)));
         for name in document.fleet.servers.keys() {
             assert!(
-                view(
-                    &document.fleet,
-                    name,
-                    HostsScope::Products,
-                    &Elections::new()
-                )
-                .is_some()
+                [HostsScope::Products, HostsScope::Fleet]
+                    .into_iter()
+                    .all(|hosts| {
+                        let (elections, evictions) = (Elections::new(), Evictions::new());
+                        view(&document.fleet, name, hosts, &elections, &evictions).is_some()
+                    })
             );
-            assert!(view(&document.fleet, name, HostsScope::Fleet, &Elections::new()).is_some());
         }
     }
 }

@@ -256,7 +256,7 @@ mod tests {
         .unwrap()
     }
 
-    fn report(server: &str, more: serde_json::Value) -> (Name, NodeReport) {
+    fn report(server: &str, more: &serde_json::Value) -> (Name, NodeReport) {
         let mut report = serde_json::json!({
             "format": 1, "written": "2026-11-30T11:55:00Z", "server": server, "found_by": "", "machine": {},
             "agent": {"version": "0.1.0", "started": "2026-11-30T01:00:00Z"}, "document": null,
@@ -272,7 +272,7 @@ mod tests {
         )
     }
 
-    fn look(reports: BTreeMap<Name, NodeReport>, standing: &[(&str, u32)]) -> NameRow {
+    fn look(reports: &BTreeMap<Name, NodeReport>, standing: &[(&str, u32)]) -> NameRow {
         let fleet = fleet();
         let shop: Name = "shop".parse().unwrap();
         let dns = fleet.products[&shop].dns.clone().unwrap();
@@ -281,7 +281,7 @@ mod tests {
             .map(|(one, ttl)| (one.parse().unwrap(), *ttl));
         compare(
             &fleet,
-            &reports,
+            reports,
             (&shop, &dns, "shop.example.com"),
             (None, Ok(answer.collect())),
             "2026-11-30T12:00:00Z".parse().unwrap(),
@@ -298,11 +298,11 @@ mod tests {
     fn each_address_is_judged_by_what_its_server_says() {
         let none = || serde_json::json!({});
         let reports = [
-            report("web-1", none()),
-            report("web-2", none()),
+            report("web-1", &none()),
+            report("web-2", &none()),
             report(
                 "web-4",
-                serde_json::json!({"dns": [{"name": "shop.example.com", "present": false, "wanted": false}],
+                &serde_json::json!({"dns": [{"name": "shop.example.com", "present": false, "wanted": false}],
                 "readiness": [{"product": "shop", "ready": "false", "reason": "GET /health: 503", "release": null}]}),
             ),
         ];
@@ -313,7 +313,7 @@ mod tests {
             ("10.0.0.5", 60),
             ("203.0.113.9", 60),
         ];
-        let row = look(reports.into(), &standing);
+        let row = look(&reports.into(), &standing);
         let expected = [
             ("10.0.0.1", "there"),
             ("198.51.100.2", "there"),
@@ -337,9 +337,12 @@ mod tests {
     fn a_dead_server_is_to_be_away_though_its_last_report_says_otherwise() {
         let out = serde_json::json!({"evictions": [{"product": "shop", "part": "web", "server": "web-1", "out": true,
             "since": "2026-11-30T11:57:00Z", "by": ["web-2"], "why": "silent"}]});
-        let reports = [report("web-1", serde_json::json!({})), report("web-2", out)];
+        let reports = [
+            report("web-1", &serde_json::json!({})),
+            report("web-2", &out),
+        ];
         let row = look(
-            reports.into(),
+            &reports.into(),
             &[("10.0.0.1", 60), ("198.51.100.2", 60), ("2001:db8::2", 60)],
         );
         assert_eq!(row.addresses[0].verdict, Verdict::Surplus);
@@ -351,9 +354,14 @@ mod tests {
 
     #[test]
     fn a_name_without_addresses_and_one_that_is_remembered_for_too_long_are_problems() {
-        let reports = || [report("web-1", serde_json::json!({}))].into();
-        assert!(look(reports(), &[]).error.unwrap().contains("no addresses"));
-        let long = look(reports(), &[("10.0.0.1", 3600)]);
+        let reports = || [report("web-1", &serde_json::json!({}))].into();
+        assert!(
+            look(&reports(), &[])
+                .error
+                .unwrap()
+                .contains("no addresses")
+        );
+        let long = look(&reports(), &[("10.0.0.1", 3600)]);
         assert!(long.error.unwrap().contains("3600 s"));
     }
 }
