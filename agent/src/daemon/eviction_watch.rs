@@ -370,7 +370,14 @@ impl Watching {
                 return Ok(());
             };
             self.memory.read(health, clock::boottime());
-            let word = self_examination(&mut self.memory, watched, product, health).await;
+            let word = self_examination(
+                &mut self.memory,
+                watched,
+                product,
+                health,
+                self.pace.longest(),
+            )
+            .await;
             let here = Here {
                 fleet,
                 product,
@@ -409,6 +416,7 @@ async fn self_examination(
     watched: &Watched,
     product: &Name,
     health: &Health,
+    longest: Duration,
 ) -> BTreeMap<EvictPart, Result<(), String>> {
     let mut words = BTreeMap::new();
     for part in EvictPart::ALL {
@@ -417,7 +425,7 @@ async fn self_examination(
             record.is_some_and(|record| record.out.is_some() || !record.seen_dead.is_empty());
         let known = (watched.words.get(product)).and_then(|words| words.get(&part));
         let (Some(known), true) = (known, is_asked) else {
-            memory.is_well(part, false, clock::boottime());
+            memory.is_well(part, false, clock::boottime(), longest);
             continue;
         };
         let mut word = known.clone();
@@ -429,7 +437,7 @@ async fn self_examination(
         {
             word = is_alive(server.address, &liveness_questions(parts, part)).await;
         }
-        memory.is_well(part, word.is_ok(), clock::boottime());
+        memory.is_well(part, word.is_ok(), clock::boottime(), longest);
         words.insert(part, word);
     }
     words
@@ -514,8 +522,11 @@ fn log_changes(before: &Told, now: &Told) {
                 server = row.server.as_str(),
                 by,
                 why = row.why,
-                "{}",
-                row.line()
+                "{} ({} of {}) is left out: {by} found it dead ({})",
+                row.server,
+                row.part,
+                row.product,
+                row.why
             );
         }
     }

@@ -19,8 +19,8 @@ pub struct Memory {
     sightings: BTreeMap<(EvictPart, Name, Name), (Timestamp, Duration)>,
     /// When a word of a server was last new here.
     words: BTreeMap<Target, (u64, Duration)>,
-    /// Since when this server itself has been well without a break.
-    well: BTreeMap<EvictPart, Duration>,
+    /// Since when this server itself has been well without a break, and when it looked last.
+    well: BTreeMap<EvictPart, (Duration, Duration)>,
 }
 
 #[derive(Debug, Clone)]
@@ -94,10 +94,14 @@ impl Memory {
         self.words = words;
     }
 
-    /// Notes whether this server itself is well in one part.
-    pub fn is_well(&mut self, part: EvictPart, well: bool, now: Duration) {
+    /// Notes whether this server itself is well in one part. Who did not look for longer than `longest` begins anew: it may have slept.
+    pub fn is_well(&mut self, part: EvictPart, well: bool, now: Duration, longest: Duration) {
         if well {
-            self.well.entry(part).or_insert(now);
+            let (since, last) = self.well.entry(part).or_insert((now, now));
+            if now.saturating_sub(*last) > longest {
+                *since = now;
+            }
+            *last = now;
         } else {
             self.well.remove(&part);
         }
@@ -105,7 +109,8 @@ impl Memory {
 
     /// For how long it has been.
     pub(super) fn well_for(&self, part: EvictPart, now: Duration) -> Option<Duration> {
-        Some(now.saturating_sub(*self.well.get(&part)?))
+        let (since, _) = self.well.get(&part)?;
+        Some(now.saturating_sub(*since))
     }
 
     /// For how long a server has been found dead here, and how. `None`: it has not, or nobody has looked for longer than `longest`.

@@ -159,7 +159,7 @@ impl World {
                 }
             }
             let word = EvictPart::ALL.map(|part| {
-                one.memory.is_well(part, one.well, now);
+                one.memory.is_well(part, one.well, now, pace.longest());
                 let says = if one.well {
                     Ok(())
                 } else {
@@ -491,7 +491,7 @@ fn an_observer_that_is_accused_is_joined_by_the_next_one_and_keeps_its_place() {
 /// second.
 #[test]
 fn whatever_happens_nobody_who_is_well_is_taken_out_and_never_too_many() {
-    for seed in 0..40 {
+    for seed in 0..12 {
         let mut dice = fastrand::Rng::with_seed(seed);
         let (webs, caches) = (dice.usize(1..6), dice.usize(0..4));
         let mut world = World::new(fleet(webs, caches, dice.usize(0..4)));

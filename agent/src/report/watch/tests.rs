@@ -461,6 +461,22 @@ pub(in crate::report) fn boxes() -> Vec<(&'static str, Option<Status>, Option<bo
             }),
         ),
         runs(
+            "a server that was found dead",
+            degraded(|status| {
+                status.health = Health::Converged;
+                status.evictions = vec![EvictionStatus {
+                    product: "shop".parse().unwrap(),
+                    part: crate::fleet::EvictPart::Cache,
+                    server: "cache-2".parse().unwrap(),
+                    out: true,
+                    since: at("2026-11-23T02:50:00Z"),
+                    by: vec!["web-1".parse().unwrap(), "web-2".parse().unwrap()],
+                    why: "10.77.0.22:11211: no connection within 3 s".into(),
+                    says: None,
+                }];
+            }),
+        ),
+        runs(
             "held and drained by a person",
             degraded(|status| {
                 let order = |reason: &str| StandingOrder {
