@@ -70,7 +70,7 @@ fn list(format: &str, port: u16, weights: &Value) -> String {
         nodes: nodes
             .map(|(address, number)| (name(&format!("cache-{number}")), address.parse().unwrap()))
             .collect(),
-        left_out: std::collections::BTreeMap::new(),
+        left_out: BTreeMap::new(),
         instance: false,
         origin: Pointer("/signed/products/shop/cache".into()),
     };

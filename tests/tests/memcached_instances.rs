@@ -37,7 +37,7 @@ fn instances(
             CacheView {
                 cache: serde_json::from_str(cache)?,
                 nodes: Vec::new(),
-                left_out: std::collections::BTreeMap::new(),
+                left_out: BTreeMap::new(),
                 instance: true,
                 origin: Pointer(format!("/signed/products/{product}/cache")),
             },

@@ -17,9 +17,8 @@ use crate::fleet::{Pointer, ServerState};
 use crate::report::{
     AgentStatus, BucketStatus, Cause, CertificateStatus, Counters, DatabaseStatus, DnsStatus,
     DocumentStatus, EvictionStatus, Health, JobStatus, Kind, LatestRun, NodeStatus, ON_HOLD,
-    Outcome, Problem,
-    ProductReadiness, Ready, Refusal, ReportStatus, RunRecord, ServiceDown, Severity, Status,
-    StepCounts, StepName,
+    Outcome, Problem, ProductReadiness, Ready, Refusal, ReportStatus, RunRecord, ServiceDown,
+    Severity, Status, StepCounts, StepName,
 };
 use crate::report::{StepRecord, text};
 use crate::settings::RUN_DIR;

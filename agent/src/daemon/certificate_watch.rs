@@ -45,6 +45,7 @@ pub(super) fn of(intent: &Intent) -> Vec<CertificateStatus> {
         &intent.node,
         intent.hosts,
         &intent.elections,
+        &intent.evictions,
     );
     let mut files: BTreeMap<PathBuf, (String, usize)> = BTreeMap::new();
     for site in view.iter().flat_map(|view| &view.sites) {

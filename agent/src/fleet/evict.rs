@@ -1,8 +1,6 @@
 //! After how long a server that is found dead is taken out by the others of its product: the words of the document. How that is
 //! found and agreed on stands in `node::eviction`.
 
-use std::time::Duration;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -41,16 +39,13 @@ impl std::fmt::Display for EvictPart {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Evict {
-    /// A dead web server's records leave DNS after this (default: 1m where the product has `dns`).
+    /// A dead web server's records leave DNS after this (default: never).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub web: Option<EvictAfter>,
     /// A dead memcached server leaves the node lists after this (default: never).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<EvictAfter>,
 }
-
-/// What a web server is given where the document does not say.
-pub(super) const USUAL_WEB: Duration = Duration::from_mins(1);
 
 impl Evict {
     /// What the document says of a part, where it says anything.
@@ -68,8 +63,7 @@ mod tests {
     use crate::fleet::Product;
 
     #[test]
-    fn web_servers_in_dns_are_taken_out_unless_the_document_says_otherwise_and_caches_only_if_it_does()
-     {
+    fn nobody_is_taken_out_where_the_document_does_not_say_so() {
         let product = |json: &str| -> Product { serde_json::from_str(json).unwrap() };
         let dns = r#""dns": {"zone": "example.com", "names": ["example.com"]}, "sites": {"www": {"domains": ["example.com"], "root": "/srv/www"}}"#;
         let cache = r#""cache": {"port": 11211, "memory": "64M"}"#;
@@ -77,7 +71,7 @@ mod tests {
             let product = product(&format!("{{{dns}, {cache}{more}}}"));
             EvictPart::ALL.map(|part| product.evict_after(part).map(|after| after.as_secs()))
         };
-        assert_eq!(of(""), [Some(60), None]);
+        assert_eq!(of(""), [None, None]);
         assert_eq!(
             of(r#", "evict": {"web": "2m", "cache": "30s"}"#),
             [Some(120), Some(30)]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::account::{Group, User};
 use super::cron_run::CronRun;
 use super::dns::Dns;
-use super::evict::{Evict, EvictPart, USUAL_WEB};
+use super::evict::{Evict, EvictPart};
 use super::file::FileEntry;
 use super::names::{
     AbsolutePath, AccountName, Addresses, ByteSize, Connections, CronSchedule, EvictAfter,
@@ -351,7 +351,7 @@ impl Product {
         match part {
             // It would have nowhere to be taken out of.
             EvictPart::Web if self.dns.is_none() || self.sites.is_empty() => None,
-            EvictPart::Web => said.map_or(Some(USUAL_WEB), EvictAfter::duration),
+            EvictPart::Web => said.and_then(EvictAfter::duration),
             EvictPart::Cache => said
                 .and_then(EvictAfter::duration)
                 .filter(|_| self.all_caches().any(|(_, cache)| cache.port.is_some())),

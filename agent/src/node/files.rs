@@ -131,9 +131,15 @@ pub(super) fn files(
             let files = bundle.files().iter();
             files.filter(|(_, file)| applies(&file.on, server))
         };
-        let sees = here()
-            .any(|(_, file)| file.template.is_some())
-            .then(|| template_view(fleet, name, server, (clusters, elections, evictions), bundle));
+        let sees = here().any(|(_, file)| file.template.is_some()).then(|| {
+            template_view(
+                fleet,
+                name,
+                server,
+                (clusters, elections, evictions),
+                bundle,
+            )
+        });
         let origin = bundle.origin().then("files");
         let owner = match bundle {
             Bundle::Product(name, _) => Owner::Product(name.clone()),

@@ -457,7 +457,14 @@ fn the_names_of_all_products_on_a_cluster_follow_one_lease_which_keeps_its_name(
     };
     // Who is in /etc/hosts, and by which lease.
     let led = |fleet: &Fleet, elections: &Elections| {
-        let view = view(fleet, &name("web-1"), HostsScope::Products, elections).unwrap();
+        let view = view(
+            fleet,
+            &name("web-1"),
+            HostsScope::Products,
+            elections,
+            &Evictions::new(),
+        )
+        .unwrap();
         let lines = view.hosts.iter().map(|host| {
             let lease = host
                 .elected

@@ -10,8 +10,8 @@ use super::{
     ReleaseView, ServiceView, SiteView, SmokeView, View, databases, files, releases,
 };
 use crate::fleet::{
-    Bundle, Clusters, CronJob, CronRun, DatabaseCluster, EvictPart, Fleet, MEMCACHED, Name, Package,
-    Pointer, Product, Server, ServerState, WEB, applies, bundles,
+    Bundle, Clusters, CronJob, CronRun, DatabaseCluster, EvictPart, Fleet, MEMCACHED, Name,
+    Package, Pointer, Product, Server, ServerState, WEB, applies, bundles,
 };
 
 /// What the server called `node` should be; `None` if the fleet has no such server. `elections`: the leases that the

@@ -339,6 +339,7 @@ async fn a_file_without_a_path_of_its_own_on_debian_stands_beside_one_that_has()
         &intent.node,
         intent.hosts,
         &intent.elections,
+        &intent.evictions,
     )
     .unwrap();
     let paths = |family| {

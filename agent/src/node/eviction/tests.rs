@@ -431,7 +431,7 @@ fn what_was_signed_counts_more_than_what_was_agreed_on() {
     let shop = name("shop");
     let mut fleet = world.fleet.clone();
     fleet.servers.get_mut(&name("web-3")).unwrap().state = crate::fleet::ServerState::Draining;
-    let never = serde_json::from_str(r#"{"cache": "never"}"#).unwrap();
+    let never = serde_json::from_str(r#"{"web": "1m", "cache": "never"}"#).unwrap();
     fleet.products.get_mut(&shop).unwrap().evict = Some(never);
     assert!(left_out(&fleet, &shop, &world.health).is_empty());
     // And the object follows.

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::report::{
     AgentStatus, BucketStatus, CertificateStatus, ChangeStatus, Counters, DatabaseServer,
-    DatabaseStatus, DnsStatus, DocumentStatus, FailoverStatus, Health, HoldStatus, JobState,
-    JobStatus, LatestRun, LeaseStatus, NodeStatus, Part, Place, Problem, Refusal, ServerSeen,
-    Severity, SnapshotSeen, SnapshotStatus, StandingOrder, StepCounts, StepName, TrustStatus,
-    UndoneStatus,
+    DatabaseStatus, DnsStatus, DocumentStatus, EvictionStatus, FailoverStatus, Health, HoldStatus,
+    JobState, JobStatus, LatestRun, LeaseStatus, NodeStatus, Part, Place, Problem, Refusal,
+    ServerSeen, Severity, SnapshotSeen, SnapshotStatus, StandingOrder, StepCounts, StepName,
+    TrustStatus, UndoneStatus,
 };
 
 pub(in crate::report) fn at(text: &str) -> Timestamp {
