@@ -13,7 +13,7 @@ use node_agent_tests::machine::{
 };
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 const AFTER_SECS: u64 = 20;
 const SECRET: &str = "/etc/agentd/secrets/dns.key";
 const LIST: &str = "/etc/shop/memcached.txt";
