@@ -20,6 +20,7 @@ pub mod memory;
 pub mod mounts;
 pub mod object;
 pub mod outside;
+pub mod own_thread;
 pub mod package_manager;
 pub mod platform;
 pub mod ports;

@@ -37,13 +37,13 @@ mod report;
 mod semi_sync;
 mod surplus;
 
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::fleet::Name;
 use crate::report::DatabaseStatus;
+use crate::system::own_thread::OwnThread;
 
 pub use context::Context;
 
@@ -78,7 +78,7 @@ enum Message {
 pub struct Driver {
     messages: mpsc::UnboundedSender<Message>,
     status: watch::Receiver<Option<DatabaseStatus>>,
-    thread: Option<JoinHandle<()>>,
+    thread: OwnThread,
 }
 
 impl std::fmt::Debug for Message {
@@ -96,31 +96,13 @@ impl Driver {
     pub fn start(context: Context, known_epoch: u64) -> std::io::Result<Self> {
         let (messages, inbox) = mpsc::unbounded_channel();
         let (status_in, status) = watch::channel(None);
-        let name = format!("db-{}", context.product);
-        let thread = std::thread::Builder::new()
-            .name(name.chars().take(15).collect())
-            .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .max_blocking_threads(4)
-                    .build();
-                match runtime {
-                    Ok(runtime) => {
-                        runtime.block_on(event_loop::run(context, known_epoch, inbox, status_in));
-                        // Whatever hangs on a dead disk is not waited for.
-                        runtime.shutdown_timeout(Duration::from_millis(100));
-                    }
-                    Err(error) => tracing::error!(
-                        event = "database-driver-failed",
-                        error = %error,
-                        "no runtime for a database's driver: {error}"
-                    ),
-                }
-            })?;
+        let thread = OwnThread::start(&format!("db-{}", context.product), move || {
+            event_loop::run(context, known_epoch, inbox, status_in)
+        })?;
         Ok(Self {
             messages,
             status,
-            thread: Some(thread),
+            thread,
         })
     }
 
@@ -149,15 +131,9 @@ impl Driver {
 
     /// Ends it. A master stays a master: the lease is renewed once more, so that the next start of the agent has time;
     /// what happens if there is none is the dead-man's. Returns when it has ended, or after `patience`.
-    pub async fn stop(mut self, patience: Duration) {
+    pub async fn stop(self, patience: Duration) {
         let _ = self.messages.send(Message::Stop);
-        let Some(thread) = self.thread.take() else {
-            return;
-        };
-        let ended = tokio::time::Instant::now() + patience;
-        while !thread.is_finished() && tokio::time::Instant::now() < ended {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        self.thread.ended(patience).await;
     }
 }
 
