@@ -54,6 +54,7 @@ fn ground(dir: &TempDir) -> Ground {
         dir: dir.path().join("shop"),
         account: Some("root".to_owned()),
         memory: 16 << 20,
+        archive: false,
         patience: LONG,
         me: "db-4".parse().unwrap(),
     }
@@ -204,6 +205,29 @@ async fn a_snapshot_under_load_is_what_was_committed_at_its_position_and_replica
         .await
         .unwrap_err();
     assert!(matches!(refused, RestoreError::Refused(_)), "{refused}");
+
+    // An account that is there already keeps its password and its rights: grants stand apart from what makes accounts.
+    let own = Alone::start(8, &[]).unwrap();
+    own.sql(&[
+        "SET SESSION sql_log_bin = 0",
+        "CREATE USER late@'10.%' IDENTIFIED BY 'another'",
+        "GRANT INSERT ON *.* TO late@'10.%'",
+    ])
+    .await
+    .unwrap();
+    let grants = async || {
+        format!(
+            "{:?}",
+            own.sql(&["SHOW GRANTS FOR late@'10.%'"]).await.unwrap()
+        )
+    };
+    let before = grants().await;
+    let restored = restore(&bucket, &manifest, &own.local_place(), extent, &|_| ())
+        .await
+        .unwrap();
+    // Each once; the other one every server of the tests has.
+    assert_eq!(restored.accounts_left, ["'app'@'%'", "'late'@'10.%'"]);
+    assert_eq!(grants().await, before);
 }
 
 #[tokio::test]
@@ -475,6 +499,20 @@ async fn a_drill_notices_what_was_damaged() {
     );
     s3.put(&dump_key, dump.clone());
 
+    // One at which the client gives up before its end: that is no fault of the server.
+    let mut outgoing = Outgoing::begin(&bucket, "scratch/no-sql", None)
+        .await
+        .unwrap();
+    outgoing
+        .write(&b"this is no statement;\n".repeat(400_000))
+        .await
+        .unwrap();
+    outgoing.finish().await.unwrap();
+    s3.put(&dump_key, s3.get("scratch/no-sql").unwrap());
+    let why = damage().await;
+    assert!(why.contains("SHA-256"), "{why}");
+    s3.put(&dump_key, dump.clone());
+
     // A manifest that says of the rows what is not so.
     let mut other = manifest.clone();
     let tables = &mut other.content.schemas.get_mut("shop").unwrap().tables;
@@ -517,22 +555,21 @@ async fn a_drill_notices_what_was_damaged() {
     assert!(s3.keys().iter().any(|key| key.ends_with(id::PROOF)));
 }
 
-fn plan(server: &Alone, s3: &S3Server, drills: &TempDir) -> Plan {
+fn plan(server: &Alone, store: &TempDir, drills: &TempDir) -> Plan {
     Plan {
         product: shop(),
-        every: Duration::from_mins(15),
+        // No slot begins during the test, or one test of some ten thousand.
+        every: Duration::from_hours(24 * 7),
         prove: Duration::from_hours(1),
         tiers: usual(),
+        archive: false,
         source: source(server),
         ground: ground(drills),
-        bucket: BucketUrl::S3 {
-            bucket: s3.bucket.clone(),
-            prefix: String::new(),
-        },
+        bucket: BucketUrl::Directory(store.path().into()),
         s3: S3Settings {
-            endpoint: Some(s3.endpoint.clone()),
-            region: Some("us-east-1".to_owned()),
-            path_style: true,
+            endpoint: None,
+            region: None,
+            path_style: false,
             timeout: SOON,
         },
     }
@@ -610,21 +647,10 @@ fn serve(data: &Path, socket: &Path) -> Server {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_daemon_s_part_takes_and_proves_and_a_bare_machine_restores_by_agentctl() {
     let (chain, s3, bucket) = world().await;
-    // The workers of the daemon and agentctl find credentials as on a machine.
-    let credentials = TempDir::new().unwrap();
-    let file = credentials.path().join("credentials");
-    write(
-        &file,
-        &format!(
-            "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
-            s3.access_key, s3.secret_key
-        ),
-    );
     let drills = TempDir::new().unwrap();
-    let mut plan = plan(&chain[1], &s3, &drills);
     // Its threads read no environment of ours: a directory is a bucket too, and asks for no credentials.
     let store = TempDir::new().unwrap();
-    plan.bucket = BucketUrl::Directory(store.path().into());
+    let plan = plan(&chain[1], &store, &drills);
     let worker = Worker::start(plan.clone(), EpochNow(Arc::new(|| Ok(7)))).unwrap();
     let status = || worker.status();
     wait_until("a restorable snapshot", LONG, || {

@@ -48,6 +48,8 @@ const KEYS: [&str; 34] = [
     "prod/snapshots/shop/20261124T150000Z-e7-db-4/dump.zst",
     "prod/snapshots/shop/20261124T150000Z-e7-db-4/manifest.json",
     "prod/snapshots/video/20261124T150000Z-e7-db-4/dump.zst",
+    "prod/binlogs/shop/20261124T150000Z-e7-db-4/binlog.000012/00000000000000000004",
+    "prod/binlogs/video/20261124T150000Z-e7-db-4/binlog.000012/00000000000000000004",
     "prod/other",
     "staging/fleet.json",
     "staging/leases/shop.json",
@@ -98,14 +100,17 @@ const FLEET: (&str, &[&str]) = (
 /// What the servers of a product have found out about each other.
 const HEALTH: [&str; 1] = ["prod/health/shop.json"];
 const ROLLOUT: (&str, &[&str]) = (PUT, &["prod/rollouts/42.json"]);
-const SNAPSHOT: [&str; 2] = [
+const SNAPSHOT: [&str; 3] = [
     "prod/snapshots/shop/20261124T150000Z-e7-db-4/dump.zst",
     "prod/snapshots/shop/20261124T150000Z-e7-db-4/manifest.json",
+    "prod/binlogs/shop/20261124T150000Z-e7-db-4/binlog.000012/00000000000000000004",
 ];
 /// Of all products.
-const SNAPSHOTS: [&str; 3] = [
+const SNAPSHOTS: [&str; 5] = [
     SNAPSHOT[0],
     SNAPSHOT[1],
+    SNAPSHOT[2],
+    "prod/binlogs/video/20261124T150000Z-e7-db-4/binlog.000012/00000000000000000004",
     "prod/snapshots/video/20261124T150000Z-e7-db-4/dump.zst",
 ];
 const ELECTIONS: [&str; 4] = [

@@ -117,6 +117,9 @@ told_by_itself!(
     crate::converge::NotReady,
     crate::bucket::BucketError,
     crate::database::server::credentials::CredentialsError,
+    crate::database::archive::reach::ReachError,
+    crate::database::archive::replay::ReplayError,
+    crate::database::archive::store::StoreError,
     crate::database::snapshot::catalog::CatalogError,
     crate::database::snapshot::restore::RestoreError,
     crate::database::snapshot::throwaway::ThrowawayError

@@ -1,4 +1,4 @@
-//! The threads that keep snapshots on this machine, one a product: started, told of changes and stopped as the document says.
+//! The threads that keep snapshots on this machine, one a cluster: started, told of changes and stopped as the document says.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -168,6 +168,7 @@ fn plan(context: &Context, snapshots: &Snapshots) -> Plan {
         every,
         prove,
         tiers,
+        archive: snapshots.archive,
         source: Source {
             product: context.product.clone(),
             server: context.me.clone(),
@@ -184,6 +185,7 @@ fn plan(context: &Context, snapshots: &Snapshots) -> Plan {
             dir: settings.drill_dir.join(context.product.as_str()),
             account: settings.drill_account.clone(),
             memory: settings.drill_memory,
+            archive: snapshots.archive,
             patience: settings.drill_timeout,
             me: context.me.clone(),
         },

@@ -13,6 +13,7 @@
 //! | [`hold`] | a person's word that nothing changes by itself for now |
 //! | [`gtid`] | positions in the stream of transactions: read, compared, counted |
 //! | [`deadman`] | what closes a server to its clients when its agent no longer says that it may serve |
+//! | [`archive`] | the binary log in the bucket: what is committed between two snapshots |
 //! | [`snapshot`] | copies of the databases in the bucket: taken, restored, shown to be restorable |
 //! | [`server`] | database servers: what is asked of one and done to it, `MariaDB`'s way and `MySQL`'s |
 //!
@@ -20,6 +21,7 @@
 //! and [`crate::converge`] (what is asked and kept). Nobody but the agents of a product's database servers writes
 //! leases; nobody ever deletes one.
 
+pub mod archive;
 pub mod deadman;
 pub mod driver;
 pub mod event;

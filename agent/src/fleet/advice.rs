@@ -3,7 +3,6 @@
 mod clusters;
 mod releases;
 mod sites;
-mod snapshots;
 mod unserved;
 
 use std::collections::BTreeMap;
@@ -39,7 +38,6 @@ pub fn advice(fleet: &Fleet) -> Vec<Advice> {
     clusters::advise(fleet, &mut found);
     sites::advise(fleet, &mut found);
     releases::advise(fleet, &mut found);
-    snapshots::advise(fleet, &mut found);
     found.truncate(MOST);
     found
 }

@@ -445,8 +445,7 @@ pub struct Snapshots {
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub keep: BTreeMap<Span, Span>,
-    /// Whether what is committed between two snapshots is kept too. This version takes the wish and does not fulfil it yet, which
-    /// `agentctl validate` says.
+    /// Whether what is committed between two snapshots is kept too: the snapshot server's binary log, within some ten seconds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub archive: bool,
 }

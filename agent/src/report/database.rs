@@ -219,6 +219,10 @@ pub struct HoldStatus {
     pub maintenance_until: Option<Timestamp>,
 }
 
+/// An archive that has not what is older than this is late, in seconds: it takes some ten seconds by itself, a change of master half a
+/// minute.
+pub const ARCHIVE_LATE_SECS: u64 = 180;
+
 /// How a product's snapshots are, as the machine that takes them knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotStatus {
@@ -253,6 +257,25 @@ pub struct SnapshotStatus {
     /// Why old ones are not deleted.
     #[serde(default)]
     pub not_deleted: Option<String>,
+    /// How the archive of the binary log is; `None`: none is kept.
+    #[serde(default)]
+    pub archive: Option<ArchiveStatus>,
+}
+
+/// How a product's archive of the binary log is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveStatus {
+    /// Since when this agent has kept it.
+    pub since: Timestamp,
+    /// What the master had committed by then is in the bucket.
+    pub safe_until: Option<Timestamp>,
+    /// The last transactions in it.
+    pub gtid: String,
+    /// Since when nothing is missing in it: a snapshot that was begun later can be brought on.
+    pub unbroken_since: Option<Timestamp>,
+    /// Why nothing is added to it.
+    #[serde(default)]
+    pub failure: Option<Trouble>,
 }
 
 /// A snapshot in the bucket.
@@ -267,6 +290,50 @@ pub struct SnapshotSeen {
 }
 
 impl SnapshotStatus {
+    /// The newest one is late once it is older than this, in seconds.
+    pub const fn late_secs(&self) -> u64 {
+        self.every_secs.saturating_mul(2)
+    }
+
+    /// The newest restorable one is late once it is older than this, in seconds: two drills, and what a snapshot waits for its own.
+    pub fn restorable_late_secs(&self) -> u64 {
+        let every = self.prove_secs.max(self.every_secs);
+        every.saturating_mul(2).saturating_add(self.every_secs)
+    }
+
+    /// Were all of the product's servers lost now, what was committed after this moment would be: that up to which the archive
+    /// goes, where it goes on from the newest snapshot, else that of the newest snapshot; where there is nothing, since when this
+    /// machine should take some.
+    pub fn safe_until(&self) -> Timestamp {
+        let newest = self.newest.as_ref().map(|newest| newest.at);
+        let archived = self.archive.as_ref().and_then(|archive| {
+            let goes_on = archive.unbroken_since? <= newest?;
+            archive.safe_until.filter(|_| goes_on)
+        });
+        archived.max(newest).unwrap_or(self.since)
+    }
+
+    /// What would be lost, in words, where the archive should have kept it from that.
+    fn exposed(&self, now: Timestamp) -> Option<String> {
+        let archive = self.archive.as_ref()?;
+        // That there is no snapshot at all is told by itself.
+        self.newest.as_ref()?;
+        let seconds = now
+            .duration_since(self.safe_until().max(archive.since))
+            .as_secs();
+        if u64::try_from(seconds).unwrap_or(0) <= ARCHIVE_LATE_SECS {
+            return None;
+        }
+        let why = match (&archive.failure, &self.failure) {
+            (Some(trouble), _) | (None, Some(trouble)) => format!(": {}", trouble.why),
+            (None, None) => ": is this server behind its master?".to_owned(),
+        };
+        Some(format!(
+            "the last {} min would be lost with the product's servers, for they are not archived{why}",
+            seconds / 60
+        ))
+    }
+
     /// What a person should do something about: the newest one is older than two intervals, the newest restorable one too.
     pub fn alarms(&self, now: Timestamp) -> Vec<String> {
         let age = |seen: Option<&SnapshotSeen>| {
@@ -284,8 +351,9 @@ impl SnapshotStatus {
                 damaged.why
             )
         }));
+        alarms.extend(self.exposed(now));
         let newest = age(self.newest.as_ref());
-        if newest > self.every_secs.saturating_mul(2) {
+        if newest > self.late_secs() {
             let which = match &self.newest {
                 Some(_) => format!("the newest snapshot is {} min old", minutes(newest)),
                 None => "there is no snapshot".to_owned(),
@@ -293,8 +361,7 @@ impl SnapshotStatus {
             alarms.push(format!("{which}{}", why(self.failure.as_ref())));
         }
         let restorable = age(self.restorable.as_ref());
-        let every = self.prove_secs.max(self.every_secs);
-        if restorable > every.saturating_mul(2).saturating_add(self.every_secs) {
+        if restorable > self.restorable_late_secs() {
             let which = match &self.restorable {
                 Some(_) => format!(
                     "the newest snapshot that a drill has restored is {} min old",
@@ -357,6 +424,10 @@ impl DatabaseStatus {
         if let Some(snapshots) = &mut facts.snapshots {
             snapshots.doing.clear();
             snapshots.next = None;
+            if let Some(archive) = &mut snapshots.archive {
+                archive.safe_until = None;
+                archive.gtid.clear();
+            }
         }
         for seen in facts
             .servers
@@ -369,5 +440,78 @@ impl DatabaseStatus {
             seen.lag_ms = None;
         }
         facts
+    }
+}
+
+#[cfg(test)]
+pub(in crate::report) mod tests {
+    use super::*;
+
+    /// The snapshots of a product for which all goes well, at three in the morning of 23 November 2026.
+    pub(in crate::report) fn healthy_snapshots() -> SnapshotStatus {
+        let at = |text: &str| text.parse().unwrap();
+        let seen = |id: &str, when: &str| SnapshotSeen {
+            id: id.into(),
+            at: at(when),
+            bytes: 3_500_000,
+        };
+        SnapshotStatus {
+            since: at("2026-11-01T00:00:00Z"),
+            every_secs: 900,
+            prove_secs: 3600,
+            newest: Some(seen("20261123T024700Z-e7-db-4", "2026-11-23T02:47:00Z")),
+            restorable: Some(seen("20261123T020200Z-e7-db-4", "2026-11-23T02:02:00Z")),
+            count: 288,
+            bytes: 1_100_000_000,
+            next: Some(at("2026-11-23T03:02:00Z")),
+            doing: vec![],
+            failure: None,
+            drill_failure: None,
+            damaged: None,
+            not_deleted: None,
+            archive: Some(ArchiveStatus {
+                since: at("2026-11-01T00:00:00Z"),
+                safe_until: Some(at("2026-11-23T02:59:52Z")),
+                gtid: "0-11-253".into(),
+                unbroken_since: Some(at("2026-11-20T00:00:00Z")),
+                failure: None,
+            }),
+        }
+    }
+
+    #[test]
+    fn what_would_be_lost_is_what_the_archive_lacks_and_without_one_what_the_snapshots_do() {
+        let at = |text: &str| -> Timestamp { text.parse().unwrap() };
+        let now = at("2026-11-23T03:00:00Z");
+        let told = |change: fn(&mut SnapshotStatus)| {
+            let mut snapshots = healthy_snapshots();
+            change(&mut snapshots);
+            (snapshots.safe_until().to_string(), snapshots.alarms(now))
+        };
+        let archived = "2026-11-23T02:59:52Z".to_owned();
+        let copied = "2026-11-23T02:47:00Z".to_owned();
+        assert_eq!(told(|_| ()), (archived, vec![]));
+        assert_eq!(told(|it| it.archive = None), (copied.clone(), vec![]));
+        // Begun anew, and no snapshot since: it is of no use yet.
+        let begun = |it: &mut SnapshotStatus| {
+            let archive = it.archive.as_mut().unwrap();
+            archive.unbroken_since = Some("2026-11-23T02:50:00Z".parse().unwrap());
+        };
+        let (safe, alarms) = told(begun);
+        assert_eq!((safe, alarms.len()), (copied, 1));
+        let stuck = |it: &mut SnapshotStatus| {
+            let archive = it.archive.as_mut().unwrap();
+            archive.safe_until = Some("2026-11-23T02:55:00Z".parse().unwrap());
+            archive.failure = Some(Trouble {
+                since: archive.since,
+                why: "the bucket is away".into(),
+            });
+        };
+        assert_eq!(
+            told(stuck).1,
+            [
+                "the last 5 min would be lost with the product's servers, for they are not archived: the bucket is away"
+            ]
+        );
     }
 }

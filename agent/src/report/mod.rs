@@ -23,8 +23,9 @@ pub mod watch;
 pub use crate::fleet::DocumentId;
 pub use certificates::CertificateStatus;
 pub use database::{
-    BucketVerdict, ChangeStatus, DatabaseServer, DatabaseStatus, FailoverStatus, HoldStatus,
-    LeaseStatus, Part, Place, ServerSeen, SnapshotSeen, SnapshotStatus, Trouble,
+    ARCHIVE_LATE_SECS, ArchiveStatus, BucketVerdict, ChangeStatus, DatabaseServer, DatabaseStatus,
+    FailoverStatus, HoldStatus, LeaseStatus, Part, Place, ServerSeen, SnapshotSeen, SnapshotStatus,
+    Trouble,
 };
 pub use dns::DnsStatus;
 pub use eviction::EvictionStatus;

@@ -5,8 +5,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 
 use crate::control::messages::{DatabaseOrder, DatabaseRequest};
+use crate::database::archive::Gtid;
 use crate::database::snapshot::SnapshotId;
 use crate::fleet::Name;
 use crate::fleet::names::Span;
@@ -171,13 +173,42 @@ pub enum DbCommand {
             on the directory. With --socket, the server that is running there is filled: one that has databases, replicates or has \
             a history of its own is refused. The copy is verified while it comes; each table's rows are counted at the end. Accounts \
             come too, those that are there already stay. Last, it says how the server joins replication.\n\n\
+            Where the binary log is archived, what was committed after the snapshot is replayed: all that there is, or as far as --before \
+            or --at says. A moment is resolved to a transaction first, which is shown, and only transactions stop a replay. The snapshot \
+            is then the newest one before that point.\n\n\
             What broke off is begun anew: remove the directory, and what stands beside it with .restoring.",
         after_help = "Exit code: 0 restored (--noop: could be); 1 not.\n\n\
             Examples:\n  agentctl db restore shop --into /srv/restored --noop      # what it would take\n  \
             agentctl db restore shop --into /var/lib/mysql --fleet s3://example-fleet/prod\n  \
+            agentctl db restore shop --before 0-11-253 --into /srv/restored\n  \
+            agentctl db restore shop --at 2026-11-24T15:59:00Z --into /srv/restored --noop\n  \
             agentctl db restore shop --snapshot 20261124T150000Z-e7-db-4 --socket /run/mysqld/mysqld.sock"
     )]
     Restore(RestoreArgs),
+
+    /// Find a statement in the archived binary log: which transaction it was, and what to restore to
+    #[command(
+        long_about = "Find a statement in the archived binary log: which transaction it was, and what to restore to.\n\n\
+            Needs the bucket and no agent. Letters' size and spaces make no difference. Found are statements as the log has them: \
+            definitions (DROP, ALTER, TRUNCATE, GRANT) always, changes of rows only where the server logs statements \
+            (binlog_format). All of the archive since --since is downloaded.",
+        after_help = "Exit code: 0 found; 1 not.\n\n\
+            Examples:\n  agentctl db find shop 'DROP TABLE'\n  agentctl db find shop 'truncate' --since 2026-11-24T00:00:00Z"
+    )]
+    Find {
+        /// The product
+        #[arg(value_name = "PRODUCT")]
+        product: Name,
+        /// A part of the statement
+        #[arg(value_name = "TEXT")]
+        text: String,
+        /// Only what was committed since then [default: a day ago]
+        #[arg(long, value_name = "TIME")]
+        since: Option<Timestamp>,
+        /// Where the archive is
+        #[command(flatten)]
+        place: BucketArgs,
+    },
 
     /// Delete the snapshots that are not kept any more
     #[command(
@@ -259,6 +290,9 @@ pub struct BucketArgs {
     /// The desk's settings [default: ~/.config/node-agent/desk.toml]
     #[arg(long, value_name = "FILE", env = "NODE_AGENT_DESK")]
     pub desk: Option<PathBuf>,
+    /// The name is the one in the bucket's keys; nobody is asked on which cluster a product is
+    #[arg(long)]
+    pub exact: bool,
 }
 
 /// What `agentctl db restore` takes.
@@ -270,6 +304,15 @@ pub struct RestoreArgs {
     /// This one [default: the newest that a drill has restored]
     #[arg(long, value_name = "ID")]
     pub snapshot: Option<SnapshotId>,
+    /// Up to just before this transaction, as `agentctl db find` shows it
+    #[arg(long, value_name = "GTID", conflicts_with_all = ["at", "no_archive", "no_accounts"])]
+    pub before: Option<Gtid>,
+    /// Up to the last transaction that was committed at this moment or before, such as 2026-11-30T02:59:00Z
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["no_archive", "no_accounts"])]
+    pub at: Option<Timestamp>,
+    /// The snapshot alone, without what the archive has behind it
+    #[arg(long)]
+    pub no_archive: bool,
     /// Into this directory, which is empty or not there: the data directory of a server to come
     #[arg(
         long,
@@ -290,7 +333,7 @@ pub struct RestoreArgs {
     /// The buffer pool while it is filled, in MiB: much of it makes it fast
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(8..=1_048_576))]
     pub memory: u64,
-    /// Leave the accounts out
+    /// Leave the accounts out; statements about accounts may be in the archive, so that stays out too
     #[arg(long)]
     pub no_accounts: bool,
     /// Only say what would be done, and what it would take
@@ -317,6 +360,7 @@ impl DbCommand {
             Self::Status { .. }
             | Self::Snapshots { .. }
             | Self::Restore(_)
+            | Self::Find { .. }
             | Self::Prune { .. } => return None,
             Self::Snapshot {
                 command: SnapshotCommand::Now { product, noop },

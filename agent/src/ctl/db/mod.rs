@@ -1,6 +1,8 @@
 //! `agentctl db`: the databases of this machine's products, what a person orders of them, and their snapshots in the bucket.
 
 mod bucket;
+mod find;
+mod forward;
 mod order;
 mod prune;
 mod restore;
@@ -22,6 +24,15 @@ pub fn db(global: &Global, command: &DbCommand, console: Console) -> Result<u8, 
         (DbCommand::Snapshots { product, place }, None) => {
             snapshots::snapshots(global, product.as_ref(), place, console)
         }
+        (
+            DbCommand::Find {
+                product,
+                text,
+                since,
+                place,
+            },
+            None,
+        ) => find::find(global, product, text, *since, place, console),
         (DbCommand::Restore(wanted), None) => restore::restore(global, wanted, console),
         (
             DbCommand::Prune {

@@ -11,11 +11,14 @@ use super::super::fleet::ask;
 use super::super::place;
 use super::bucket;
 use crate::bucket::Bucket;
-use crate::database::snapshot::catalog::{self, Verdict};
+use crate::database::archive::retention as archive;
+use crate::database::snapshot::SnapshotId;
+use crate::database::snapshot::catalog::{self, Deleted, Verdict};
 use crate::database::snapshot::retention::{Tier, usual};
 use crate::fleet::Name;
 use crate::fleet::names::Span;
-use crate::report::text::{count, size};
+use crate::report::text::{count, shown, size};
+use crate::system::{chain, clock};
 
 /// How it is done.
 pub struct How<'a> {
@@ -32,13 +35,46 @@ struct Pruned {
     format: u32,
     kept: Vec<Kept>,
     deleted: Vec<String>,
+    /// Those that could not be deleted.
+    failed: Vec<Undeleted>,
+    /// Objects of the archive that no snapshot needs any more, and that were deleted.
+    archive_deleted: usize,
     noop: bool,
+}
+
+#[derive(Serialize)]
+struct Undeleted {
+    id: String,
+    why: String,
 }
 
 #[derive(Serialize)]
 struct Kept {
     id: String,
     why: &'static str,
+}
+
+/// Lets go what of the archive no snapshot needs any more: how many objects.
+async fn prune_archive(
+    bucket: &Bucket,
+    product: &Name,
+    verdicts: &[Verdict],
+    tiers: &[Tier],
+) -> Result<usize, Failure> {
+    let kept = || verdicts.iter().filter(|verdict| verdict.kept.is_some());
+    let times: Vec<_> = kept().map(|verdict| verdict.found.id.time).collect();
+    let proven = kept().filter(|verdict| verdict.found.is_proven);
+    let restorable = proven.map(|verdict| verdict.found.id.time).max();
+    let since = archive::needed_since(&times, restorable, tiers, clock::now());
+    let mut all = 0;
+    while let Some(since) = since {
+        let (deleted, is_all) = archive::delete(bucket, product, since).await?;
+        all += deleted;
+        if is_all {
+            break;
+        }
+    }
+    Ok(all)
 }
 
 /// Says what goes, and lets it go.
@@ -58,9 +94,10 @@ pub fn prune(
         })
         .collect();
     let tiers = if tiers.is_empty() { usual() } else { tiers };
-    let (url, s3) = bucket::named(global, args)?;
+    let named = bucket::named(global, args)?;
     let work = async {
-        let bucket = Bucket::open(&url, &s3).await;
+        let bucket = named.open().await;
+        let product = &named.kept_as(&bucket, product, console).await?;
         let found = catalog::list(&bucket, product).await?;
         let verdicts = catalog::verdicts(&found, &tiers);
         let doomed: Vec<&Verdict> = (verdicts.iter())
@@ -78,13 +115,23 @@ pub fn prune(
                 return Err(Failure::new("nothing was deleted"));
             }
         }
-        if !how.noop {
-            for verdict in &doomed {
-                console.meter(&format!("deleting {}", verdict.found.id));
-                catalog::delete(&bucket, product, &verdict.found.id).await?;
+        let ids: Vec<SnapshotId> = doomed.iter().map(|it| it.found.id.clone()).collect();
+        let done = if how.noop {
+            Deleted {
+                gone: ids,
+                left: Vec::new(),
             }
+        } else {
+            let begins = |id: &SnapshotId| console.meter(&format!("deleting {id}"));
+            let done = catalog::delete_all(&bucket, product, &ids, &begins).await;
             console.meter_ends();
-        }
+            done
+        };
+        let archive = if how.noop {
+            0
+        } else {
+            prune_archive(&bucket, product, &verdicts, &tiers).await?
+        };
         let kept = verdicts.iter().filter_map(|verdict| {
             Some(Kept {
                 id: verdict.found.id.to_string(),
@@ -94,9 +141,14 @@ pub fn prune(
         Ok::<_, Failure>(Pruned {
             format: 1,
             kept: kept.collect(),
-            deleted: (doomed.iter())
-                .map(|verdict| verdict.found.id.to_string())
+            deleted: done.gone.iter().map(ToString::to_string).collect(),
+            failed: (done.left.iter())
+                .map(|(id, error)| Undeleted {
+                    id: id.to_string(),
+                    why: chain(error),
+                })
                 .collect(),
+            archive_deleted: archive,
             noop: how.noop,
         })
     };
@@ -114,7 +166,22 @@ pub fn prune(
         for id in &pruned.deleted {
             let _ = writeln!(text, "{}", paint.red(&format!("{id}  {word}")));
         }
+        if pruned.archive_deleted > 0 {
+            let _ = writeln!(
+                text,
+                "{} of the archive deleted, which no snapshot needs any more",
+                count(pruned.archive_deleted, "object")
+            );
+        }
+        for failed in &pruned.failed {
+            let line = format!(
+                "{}  could not be deleted: {}",
+                failed.id,
+                shown(&failed.why)
+            );
+            let _ = writeln!(text, "{}", paint.red(&line));
+        }
         text
     })?;
-    Ok(0)
+    Ok(u8::from(!pruned.failed.is_empty()))
 }

@@ -11,10 +11,11 @@ use super::super::console::Console;
 use super::super::failure::Failure;
 use super::super::place;
 use super::bucket;
+use super::forward::{Chosen, choose};
 use crate::bucket::Bucket;
+use crate::database::archive::replay::replay;
 use crate::database::server::credentials::{self, Account, Secret};
 use crate::database::server::{Place, Target};
-use crate::database::snapshot::catalog;
 use crate::database::snapshot::prove::room_for;
 use crate::database::snapshot::restore::{Extent, Restored, check_empty, restore as load};
 use crate::database::snapshot::throwaway::{Nature, Throwaway, usual_account};
@@ -24,6 +25,10 @@ use crate::system::{clock, disk};
 
 /// What statements are read at by a server of usual disks: measured, with room to spare, in bytes a second.
 const RATE: u64 = 5 * 1024 * 1024;
+/// What transactions are replayed at, in bytes of binary log a second: many small ones.
+const REPLAY_RATE: u64 = 1024 * 1024;
+/// What is written down of the archive at a time, in bytes.
+const SPOOL: u64 = 128 * 1024 * 1024;
 /// Between two words on how far it is.
 const EVERY: Duration = Duration::from_millis(250);
 
@@ -33,6 +38,8 @@ struct Outcome {
     snapshot: SnapshotId,
     /// The position: replication goes on from here.
     gtid: String,
+    /// How many transactions of the archive are behind the snapshot.
+    transactions: u64,
     estimate: Estimate,
     /// `None`: only said.
     restored: Option<Done>,
@@ -45,6 +52,7 @@ struct Estimate {
     download_bytes: u64,
     statement_bytes: u64,
     room_bytes: u64,
+    replayed_bytes: u64,
     seconds: u64,
 }
 
@@ -58,10 +66,14 @@ struct Done {
 
 /// Restores, or says what it would take.
 pub fn restore(global: &Global, args: &RestoreArgs, console: Console) -> Result<u8, Failure> {
-    let (url, s3) = bucket::named(global, &args.place)?;
+    let named = bucket::named(global, &args.place)?;
     let outcome = place::block_on(async {
-        let bucket = Bucket::open(&url, &s3).await;
-        work(&bucket, args, console).await
+        let bucket = named.open().await;
+        let args = RestoreArgs {
+            product: named.kept_as(&bucket, &args.product, console).await?,
+            ..args.clone()
+        };
+        work(&bucket, &args, console).await
     })??;
     console.print(&outcome, |paint| {
         let mut text = String::new();
@@ -87,20 +99,23 @@ pub fn restore(global: &Global, args: &RestoreArgs, console: Console) -> Result<
 }
 
 async fn work(bucket: &Bucket, args: &RestoreArgs, console: Console) -> Result<Outcome, Failure> {
-    let (manifest, is_proven) = chosen(bucket, args, console).await?;
+    let chosen = choose(bucket, args, console).await?;
+    let manifest = &chosen.manifest;
     let id = manifest.id();
+    let replayed = chosen.reach.as_ref().map_or(0, |reach| reach.bytes);
     let download = manifest.dump().map_or(0, |dump| dump.bytes);
     let estimate = Estimate {
         download_bytes: download,
         statement_bytes: manifest.bytes,
-        room_bytes: room_for(&manifest),
-        seconds: manifest.bytes / RATE + 10,
+        room_bytes: room(&chosen),
+        seconds: manifest.bytes / RATE + replayed / REPLAY_RATE + 10,
+        replayed_bytes: replayed,
     };
     let (tables, rows) = manifest.content.size();
     console.progress(&format!(
         "{id}, {}: {tables} tables with {rows} rows, {}; to download {}, as statements {}, needs {} of disk and about {}",
         ago(manifest.time, clock::now()),
-        if is_proven { "restored by a drill" } else { "no drill has restored it" },
+        if chosen.is_proven { "restored by a drill" } else { "no drill has restored it" },
         size(download),
         size(manifest.bytes),
         size(estimate.room_bytes),
@@ -112,10 +127,8 @@ async fn work(bucket: &Bucket, args: &RestoreArgs, console: Console) -> Result<O
     };
     let began = Instant::now();
     let restored = match (&args.into, &args.socket) {
-        (Some(dir), _) => into_directory(bucket, &manifest, dir, args, extent, console).await?,
-        (None, Some(socket)) => {
-            into_server(bucket, &manifest, socket, args, extent, console).await?
-        }
+        (Some(dir), _) => into_directory(bucket, &chosen, dir, args, extent, console).await?,
+        (None, Some(socket)) => into_server(bucket, &chosen, socket, args, extent, console).await?,
         (None, None) => return Err(Failure::new("where to? give --into DIR or --socket PATH")),
     };
     let done = restored.map(|restored| Done {
@@ -126,55 +139,47 @@ async fn work(bucket: &Bucket, args: &RestoreArgs, console: Console) -> Result<O
     });
     Ok(Outcome {
         format: 1,
-        next: next(&manifest, args, done.as_ref()),
+        next: next(&chosen, args, done.as_ref()),
         snapshot: id,
-        gtid: manifest.gtid.clone(),
+        gtid: chosen.gtid(),
+        transactions: chosen.reach.as_ref().map_or(0, |reach| reach.transactions),
         estimate,
         restored: done,
     })
 }
 
-/// The snapshot that is wanted, and whether a drill has restored it.
-async fn chosen(
+/// What it takes of a disk, in bytes.
+fn room(chosen: &Chosen) -> u64 {
+    let archive = chosen.reach.as_ref().map_or(0, |reach| {
+        reach.bytes.saturating_mul(2).saturating_add(SPOOL)
+    });
+    room_for(&chosen.manifest).saturating_add(archive)
+}
+
+/// Replays what the archive has behind the snapshot.
+async fn forward(
     bucket: &Bucket,
-    args: &RestoreArgs,
+    chosen: &Chosen,
+    place: &Place,
+    spool: &Path,
     console: Console,
-) -> Result<(Manifest, bool), Failure> {
-    let product = &args.product;
-    let all = catalog::list(bucket, product).await?;
-    let whole = || all.iter().rev().filter(|found| found.has_manifest);
-    let newest = whole().next();
-    let found = match &args.snapshot {
-        Some(id) => whole().find(|found| found.id == *id),
-        None => whole().find(|found| found.is_proven).or(newest),
+) -> Result<(), Failure> {
+    let Some(reach) = &chosen.reach else {
+        return Ok(());
     };
-    let Some(found) = found else {
-        let which = args.snapshot.as_ref().map_or_else(
-            || "no snapshot".to_owned(),
-            |id| format!("no snapshot {id}"),
-        );
-        return Err(
-            Failure::new(format!("the bucket has {which} of {product}")).hint(format!(
-                "agentctl db snapshots {product} lists those that there are"
-            )),
-        );
-    };
-    if let Some(newest) = newest.filter(|newest| args.snapshot.is_none() && newest.id != found.id) {
-        console.note(&format!(
-            "{} is newer, and no drill has restored it yet: --snapshot {} takes it",
-            newest.id, newest.id
-        ));
-    }
-    let manifest = catalog::manifest(bucket, product, &found.id).await?;
-    let manifest =
-        manifest.ok_or_else(|| Failure::new(format!("{} was deleted just now", found.id)))?;
-    Ok((manifest, found.is_proven))
+    let began = Instant::now();
+    let progress = |done: u64| console.meter(&meter(done, reach.bytes.max(1), began.elapsed()));
+    let product = &chosen.manifest.product;
+    let begin = chosen.begin()?;
+    let done = replay(bucket, product, reach, &begin, place, spool, &progress).await;
+    console.meter_ends();
+    Ok(done?)
 }
 
 /// `None`: only looked.
 async fn into_directory(
     bucket: &Bucket,
-    manifest: &Manifest,
+    chosen: &Chosen,
     dir: &Path,
     args: &RestoreArgs,
     extent: Extent,
@@ -184,7 +189,7 @@ async fn into_directory(
         .map_err(|error| Failure::because(format!("{} is no path", dir.display()), error))?;
     let beside = beside(&dir);
     check_directory(&dir, &beside)?;
-    check_room(&dir, room_for(manifest))?;
+    check_room(&dir, room(chosen))?;
     if args.noop {
         return Ok(None);
     }
@@ -195,8 +200,13 @@ async fn into_directory(
     };
     console.progress("making the first files of a database server");
     let server = Throwaway::start(&dir, &beside, &nature).await?;
-    let restored = fill(bucket, manifest, server.place(), extent, console).await;
-    let restored = restored.map_err(|failure| {
+    let filled = async {
+        let restored = fill(bucket, &chosen.manifest, server.place(), extent, console).await?;
+        let spool = beside.join("binlog");
+        forward(bucket, chosen, server.place(), &spool, console).await?;
+        Ok::<Restored, Failure>(restored)
+    };
+    let restored = filled.await.map_err(|failure: Failure| {
         failure.hint(format!(
             "what is in {} is of no use: remove it and {}",
             dir.display(),
@@ -263,7 +273,7 @@ fn check_room(dir: &Path, wants: u64) -> Result<(), Failure> {
 
 async fn into_server(
     bucket: &Bucket,
-    manifest: &Manifest,
+    chosen: &Chosen,
     socket: &Path,
     args: &RestoreArgs,
     extent: Extent,
@@ -285,7 +295,12 @@ async fn into_server(
         check_empty(&place).await?;
         return Ok(None);
     }
-    let restored = fill(bucket, manifest, &place, extent, console).await?;
+    let restored = fill(bucket, &chosen.manifest, &place, extent, console).await?;
+    let spool = std::env::temp_dir().join(format!("agentctl-restore-{}", std::process::id()));
+    let done = forward(bucket, chosen, &place, &spool, console).await;
+    // There only where it broke off.
+    let _ = std::fs::remove_file(&spool);
+    done?;
     Ok(Some(restored))
 }
 
@@ -338,7 +353,10 @@ fn meter(done: u64, total: u64, elapsed: Duration) -> String {
 }
 
 /// What a person does next, to the word.
-fn next(manifest: &Manifest, args: &RestoreArgs, done: Option<&Done>) -> Vec<String> {
+fn next(chosen: &Chosen, args: &RestoreArgs, done: Option<&Done>) -> Vec<String> {
+    let gtid = chosen.gtid();
+    let last = chosen.reach.as_ref().and_then(|reach| reach.last);
+    let time = last.map_or(chosen.manifest.time, |(_, time)| time);
     let mut next = Vec::new();
     for account in done.iter().flat_map(|done| &done.accounts_left) {
         next.push(format!(
@@ -358,14 +376,10 @@ fn next(manifest: &Manifest, args: &RestoreArgs, done: Option<&Done>) -> Vec<Str
         ),
     }
     next.push(format!(
-        "it has what was committed up to {} ({}); to replicate from there:",
-        manifest.gtid,
-        moment(manifest.time)
+        "it has what was committed up to {gtid} ({}); to replicate from there:",
+        moment(time)
     ));
-    next.push(format!(
-        "  SET GLOBAL gtid_slave_pos = '{}';",
-        manifest.gtid
-    ));
+    next.push(format!("  SET GLOBAL gtid_slave_pos = '{gtid}';"));
     next.push(
         "  CHANGE MASTER TO MASTER_HOST = '…', MASTER_USER = '…', MASTER_PASSWORD = '…', MASTER_USE_GTID = slave_pos;"
             .to_owned(),

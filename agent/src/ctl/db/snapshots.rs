@@ -11,6 +11,7 @@ use super::super::failure::Failure;
 use super::super::place;
 use super::bucket;
 use crate::bucket::Bucket;
+use crate::database::archive::store;
 use crate::database::snapshot::SnapshotId;
 use crate::database::snapshot::catalog::{self, Found};
 use crate::fleet::Name;
@@ -24,6 +25,19 @@ const ALL: &str = "snapshots/";
 struct Listed {
     format: u32,
     snapshots: Vec<Row>,
+    archives: Vec<Archive>,
+}
+
+/// The archive of a product's binary log.
+#[derive(Serialize)]
+struct Archive {
+    product: Name,
+    /// The last transactions in it.
+    gtid: String,
+    /// When the newest of it was read from the server's log.
+    read: Timestamp,
+    /// Since when nothing is missing in it.
+    unbroken_since: Timestamp,
 }
 
 #[derive(Serialize)]
@@ -43,19 +57,26 @@ pub fn snapshots(
     args: &BucketArgs,
     console: Console,
 ) -> Result<u8, Failure> {
-    let (url, s3) = bucket::named(global, args)?;
-    let rows = place::block_on(async {
-        let bucket = Bucket::open(&url, &s3).await;
+    let named = bucket::named(global, args)?;
+    let (rows, archives) = place::block_on(async {
+        let bucket = named.open().await;
         let products = match product {
-            Some(product) => vec![product.clone()],
+            Some(product) => vec![named.kept_as(&bucket, product, console).await?],
             None => products(&bucket).await?,
         };
-        let mut rows = Vec::new();
+        let (mut rows, mut archives) = (Vec::new(), Vec::new());
         for product in products {
             let found = catalog::list(&bucket, &product).await?;
             rows.extend(found.into_iter().filter_map(|found| row(&product, found)));
+            let newest = store::newest(&bucket, &product).await?;
+            archives.extend(newest.map(|(_, header)| Archive {
+                product,
+                gtid: header.to.done.to_string(),
+                read: header.read,
+                unbroken_since: header.unbroken_since,
+            }));
         }
-        Ok::<_, Failure>(rows)
+        Ok::<_, Failure>((rows, archives))
     })??;
     if rows.is_empty() {
         let of = product.map_or_else(String::new, |product| format!(" of {product}"));
@@ -66,6 +87,7 @@ pub fn snapshots(
     let listed = Listed {
         format: 1,
         snapshots: rows,
+        archives,
     };
     console.print(&listed, |paint| {
         let now = clock::now();
@@ -83,6 +105,16 @@ pub fn snapshots(
                 row.id.to_string(),
                 size(row.bytes),
                 ago(row.time, now)
+            );
+        }
+        for archive in &listed.archives {
+            let _ = writeln!(
+                text,
+                "{:<10} binary log archived up to {}, the last of it {}; nothing is missing since {}",
+                archive.product,
+                archive.gtid,
+                ago(archive.read, now),
+                ago(archive.unbroken_since, now)
             );
         }
         text

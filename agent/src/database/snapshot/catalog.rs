@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::id::{MANIFEST, PROOF, SnapshotId, key, parse_key, prefix};
 use super::manifest::{MANIFEST_LIMIT, Manifest, ManifestError, Proof};
 use super::retention::{Candidate, Reason, Tier, kept};
@@ -69,6 +71,13 @@ pub async fn list(bucket: &Bucket, product: &Name) -> Result<Vec<Found>, BucketE
         }
     }
     Ok(all.into_values().collect())
+}
+
+/// The snapshots among them, the newest first; those of the future last. Whoever wants the newest one asks this.
+pub fn newest_first(all: &[Found], now: Timestamp) -> Vec<&Found> {
+    let mut whole: Vec<&Found> = all.iter().filter(|found| found.has_manifest).collect();
+    whole.sort_by(|one, other| other.id.recency(now).cmp(&one.id.recency(now)));
+    whole
 }
 
 /// A snapshot's manifest; `None`: it has none, and is no snapshot.
@@ -154,6 +163,46 @@ pub async fn delete(bucket: &Bucket, product: &Name, id: &SnapshotId) -> Result<
     Ok(())
 }
 
+/// What came of deleting many.
+#[derive(Debug, Default)]
+pub struct Deleted {
+    /// Those that are gone.
+    pub gone: Vec<SnapshotId>,
+    /// Those that are not, each with the reason.
+    pub left: Vec<(SnapshotId, CatalogError)>,
+}
+
+/// Deletes these, one after the other. One that cannot be deleted, because its manifest cannot be read, keeps no other one; a
+/// bucket that does not answer, or does not allow it, will not for the next one either. `begins` hears of each before it is tried.
+pub async fn delete_all(
+    bucket: &Bucket,
+    product: &Name,
+    ids: &[SnapshotId],
+    begins: &(dyn Fn(&SnapshotId) + Sync),
+) -> Deleted {
+    let mut deleted = Deleted::default();
+    for id in ids {
+        begins(id);
+        match delete(bucket, product, id).await {
+            Ok(()) => deleted.gone.push(id.clone()),
+            Err(error) => {
+                let kind = match &error {
+                    CatalogError::Bucket(error) => Some(error.kind),
+                    CatalogError::Wrong { .. } => None,
+                };
+                deleted.left.push((id.clone(), error));
+                if matches!(
+                    kind,
+                    Some(BucketErrorKind::Denied | BucketErrorKind::Unavailable)
+                ) {
+                    break;
+                }
+            }
+        }
+    }
+    deleted
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -218,6 +267,30 @@ mod tests {
         delete(&bucket, &product, &id).await.unwrap();
         delete(&bucket, &product, &other).await.unwrap();
         assert_eq!(keys(&bucket).await, left);
+    }
+
+    #[tokio::test]
+    async fn a_manifest_that_cannot_be_read_keeps_no_other_snapshot() {
+        let dir = tempfile::tempdir().unwrap();
+        let bucket = bucket(dir.path()).await;
+        let good = example();
+        let product = good.product.clone();
+        let bad: SnapshotId = "20261124T140000Z-e7-db-4".parse().unwrap();
+        let text = serde_json::to_vec(&good).unwrap();
+        let put = async |id: &SnapshotId, object, bytes| {
+            let key = key(&product, id, object);
+            bucket.put(&key, bytes, None).await.unwrap();
+        };
+        put(&bad, MANIFEST, b"{".to_vec()).await;
+        put(&good.id(), MANIFEST, text).await;
+        put(&good.id(), DUMP, b"x".to_vec()).await;
+        let doomed = [bad.clone(), good.id()];
+        let deleted = delete_all(&bucket, &product, &doomed, &|_| ()).await;
+        assert_eq!(deleted.gone, [good.id()]);
+        assert!(
+            matches!(deleted.left.as_slice(), [(id, CatalogError::Wrong { .. })] if *id == bad)
+        );
+        assert_eq!(keys(&bucket).await, [key(&product, &bad, MANIFEST)]);
     }
 
     #[tokio::test]

@@ -34,6 +34,18 @@ pub struct SnapshotId {
     pub server: Name,
 }
 
+/// Clocks differ: what is said to be of so little ahead is of now, in seconds.
+const CLOCKS: i64 = 120;
+
+impl SnapshotId {
+    /// Greater is newer, as seen at `now`. A snapshot of the future was taken by a clock that was wrong, and may be of any time: it
+    /// comes after all others.
+    pub fn recency(&self, now: Timestamp) -> (bool, &Self) {
+        let ahead = self.time.as_second().saturating_sub(now.as_second());
+        (ahead <= CLOCKS, self)
+    }
+}
+
 /// What is no snapshot's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -121,6 +133,17 @@ mod tests {
         ] {
             assert!(wrong.parse::<SnapshotId>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn one_of_the_future_is_older_than_all_others() {
+        let id = |text: &str| -> SnapshotId { format!("{text}-e7-db-4").parse().unwrap() };
+        let now = "2026-11-24T15:00:00Z".parse().unwrap();
+        let (old, new) = (id("20261124T140000Z"), id("20261124T150100Z"));
+        let (future, later) = (id("20261124T151000Z"), id("20271124T150000Z"));
+        let mut all = [&later, &new, &future, &old];
+        all.sort_by(|one, other| other.recency(now).cmp(&one.recency(now)));
+        assert_eq!(all, [&new, &old, &later, &future]);
     }
 
     #[test]

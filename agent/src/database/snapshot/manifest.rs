@@ -88,6 +88,18 @@ pub struct Proof {
     pub tables: u64,
     /// How many rows they have.
     pub rows: u64,
+    /// What of the archive was replayed behind it; `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Replayed>,
+}
+
+/// What a drill replayed of the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replayed {
+    /// How many transactions.
+    pub transactions: u64,
+    /// The position at the end.
+    pub gtid: String,
 }
 
 /// A manifest that is none.

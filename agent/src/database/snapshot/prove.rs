@@ -11,11 +11,14 @@ use tokio::time::Instant;
 use super::catalog;
 use super::content::Scan;
 use super::id::{PROOF, SnapshotId, key};
-use super::manifest::{Manifest, Proof};
+use super::manifest::{Manifest, Proof, Replayed};
 use super::restore::{Extent, RestoreError, restore};
 use super::take::put;
 use super::throwaway::{Nature, Throwaway, ThrowawayError, usual_account};
 use crate::bucket::{Bucket, BucketError, BucketErrorKind};
+use crate::database::archive::Tips;
+use crate::database::archive::reach::{ReachError, Target, reach};
+use crate::database::archive::replay::{ReplayError, replay};
 use crate::database::server::dump::{HEAD, dump, secret};
 use crate::database::server::{Place, Server};
 use crate::fleet::Name;
@@ -28,6 +31,8 @@ const SPARE: u64 = 512 * 1024 * 1024;
 /// The files that a fresh server begins with, in bytes.
 const FRESH: u64 = 256 * 1024 * 1024;
 const SHORT: Duration = Duration::from_secs(10);
+/// So much of the archive is replayed at most, in bytes.
+const REPLAYED: u64 = 256 * 1024 * 1024;
 /// So many differences are told.
 const TOLD: usize = 5;
 
@@ -40,6 +45,8 @@ pub struct Ground {
     pub account: Option<String>,
     /// Its memory, in bytes.
     pub memory: u64,
+    /// Whether what the archive has behind the snapshot is replayed too.
+    pub archive: bool,
     /// A drill that takes longer is given up.
     pub patience: Duration,
     /// This server.
@@ -64,6 +71,12 @@ pub enum ProveError {
     /// The dump of what was restored.
     #[error("what was restored could not be read back")]
     Tool(#[from] CommandError),
+    /// What the archive has behind it could not be replayed; the snapshot by itself was as it should be.
+    #[error("the snapshot was restored, and the archive behind it could not be replayed")]
+    Archive(#[source] ReplayError),
+    /// The archive could not be looked at.
+    #[error("the snapshot was restored, and the archive behind it could not be looked at")]
+    Reach(#[source] ReachError),
     /// The proof could not be put.
     #[error(transparent)]
     Bucket(#[from] BucketError),
@@ -111,7 +124,7 @@ pub async fn prove(
     });
     // Whatever came of it: it takes no room.
     let cleared = clear(&ground.dir);
-    let version = done?;
+    let (version, archive) = done?;
     cleared?;
     let (tables, rows) = manifest.content.size();
     let proof = Proof {
@@ -124,6 +137,7 @@ pub async fn prove(
         gtid: manifest.gtid.clone(),
         tables,
         rows,
+        archive,
     };
     let text = serde_json::to_vec(&proof).unwrap_or_default();
     match put(bucket, &key(product, id, PROOF), text).await {
@@ -133,12 +147,12 @@ pub async fn prove(
     }
 }
 
-/// Restores it, and compares. The version of the server that it was restored into.
+/// Restores it, and compares. The version of the server that it was restored into, and what was replayed behind it.
 async fn drill(
     bucket: &Bucket,
     manifest: &Manifest,
     ground: &Ground,
-) -> Result<String, ProveError> {
+) -> Result<(String, Option<Replayed>), ProveError> {
     let nature = Nature {
         account: ground.account.clone().unwrap_or_else(usual_account),
         memory: ground.memory,
@@ -170,10 +184,41 @@ async fn drill(
         return Err(ProveError::Damaged("not all of it was counted".to_owned()));
     }
     compare(manifest, server.place()).await?;
+    let replayed = if ground.archive {
+        forward(bucket, manifest, server.place(), &ground.dir.join("work")).await?
+    } else {
+        None
+    };
     let seen = Server::new(server.place(), "").observe(SHORT).await;
     let version = seen.map_err(ThrowawayError::from)?.version;
     server.stop().await?;
-    Ok(version)
+    Ok((version, replayed))
+}
+
+/// Replays what the archive has behind the snapshot, as far as it goes now; `None`: it has nothing, or more than a drill has time for.
+async fn forward(
+    bucket: &Bucket,
+    manifest: &Manifest,
+    place: &Place,
+    work: &Path,
+) -> Result<Option<Replayed>, ProveError> {
+    let Ok(begin) = manifest.gtid.parse::<Tips>() else {
+        return Ok(None);
+    };
+    let product = &manifest.product;
+    let way = match reach(bucket, product, &begin, Target::End).await {
+        Ok(way) if way.bytes <= REPLAYED => way,
+        Ok(_) | Err(ReachError::Nothing(_)) => return Ok(None),
+        Err(error) => return Err(ProveError::Reach(error)),
+    };
+    let spool = work.join("binlog");
+    replay(bucket, product, &way, &begin, place, &spool, &|_| ())
+        .await
+        .map_err(ProveError::Archive)?;
+    Ok(Some(Replayed {
+        transactions: way.transactions,
+        gtid: way.position.to_string(),
+    }))
 }
 
 /// Dumps what was restored as the snapshot was dumped: both must say the same.

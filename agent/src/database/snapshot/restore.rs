@@ -150,7 +150,8 @@ fn is_exactly(has: &Gtids, wanted: &Gtids) -> bool {
 }
 
 /// The copy through the client, verified while it passes by. What is damaged at its end has been read by then: the error says that
-/// the server is of no use.
+/// the server is of no use. A client that gives up is no verdict: a damaged copy is what makes it give up, so the rest is read and
+/// hashed all the same.
 async fn load(
     bucket: &Bucket,
     manifest: &Manifest,
@@ -176,6 +177,7 @@ async fn load(
     let (mut hash, mut scan, mut bytes) = (Sha256::new(), Scan::default(), 0_u64);
     let mut decoded = vec![0_u8; DECODED];
     let mut is_whole = false;
+    let mut gave_up = None;
     while let Some(piece) = next(&mut reader).await? {
         hash.update(&piece);
         let mut input = InBuffer::around(&piece);
@@ -187,7 +189,9 @@ async fn load(
             let made = text.len();
             bytes = bytes.saturating_add(made as u64);
             scan.feed(text);
-            client.write(text).await?;
+            if gave_up.is_none() {
+                gave_up = client.write(text).await.err();
+            }
             // What is left in the decoder comes out before more goes in.
             if input.pos() >= piece.len() && made < DECODED {
                 break;
@@ -203,6 +207,9 @@ async fn load(
     }
     if !is_whole || bytes != manifest.bytes {
         return Err(RestoreError::Damaged("it ends too early".to_owned()));
+    }
+    if let Some(error) = gave_up {
+        return Err(error.into());
     }
     let differences = manifest.content.differences(&scan.finish()?, TOLD);
     if !differences.is_empty() {
@@ -275,11 +282,18 @@ async fn make_accounts(
         .map_err(|error| RestoreError::Damaged(format!("the accounts: {error}")))?;
     let mut left = Vec::new();
     for (account, statements) in &all {
+        // Listed twice: what makes it, and its grants behind those of all. One that was there keeps what it has.
+        if left.contains(account) {
+            continue;
+        }
         for sql in statements {
             let told = session.tell(&accounts::hidden(sql, account), SHORT).await;
             match told {
                 // 1396: it is there already.
-                Err(ServerError::Said { code: 1396, .. }) => left.push(account.clone()),
+                Err(ServerError::Said { code: 1396, .. }) => {
+                    left.push(account.clone());
+                    break;
+                }
                 told => {
                     told?;
                 }

@@ -81,7 +81,7 @@ pub fn kept(
         }
     };
     let mut all: Vec<&Candidate> = snapshots.iter().collect();
-    all.sort_by(|one, other| one.id.cmp(&other.id));
+    all.sort_by(|one, other| one.id.recency(now).cmp(&other.id.recency(now)));
     keep(all.last().copied(), Reason::Newest);
     let proven = all.iter().rev().find(|candidate| candidate.proven);
     keep(proven.copied(), Reason::NewestProven);
@@ -230,14 +230,15 @@ mod tests {
                 every: Duration::from_secs(*every), long: Duration::from_secs(*long),
             }).collect();
             let kept = kept(&list, &tiers, now(BEGIN + clock));
-            let newest = list.iter().map(|one| &one.id).max().unwrap();
-            prop_assert!(kept.contains_key(newest));
-            if let Some(proven) = list.iter().filter(|one| one.proven).map(|one| &one.id).max() {
-                prop_assert!(kept.contains_key(proven));
+            let now = now(BEGIN + clock);
+            let newest = list.iter().map(|one| one.id.recency(now)).max().unwrap();
+            prop_assert!(kept.contains_key(newest.1));
+            if let Some(proven) = list.iter().filter(|one| one.proven).map(|one| one.id.recency(now)).max() {
+                prop_assert!(kept.contains_key(proven.1));
             }
             // Keeping what is kept lets nothing more go: a prune that is repeated does nothing.
             let left: Vec<Candidate> = list.iter().filter(|one| kept.contains_key(&one.id)).cloned().collect();
-            let again = super::kept(&left, &tiers, now(BEGIN + clock));
+            let again = super::kept(&left, &tiers, now);
             prop_assert_eq!(again.keys().collect::<Vec<_>>(), kept.keys().collect::<Vec<_>>());
         }
     }

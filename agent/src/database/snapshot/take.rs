@@ -14,7 +14,7 @@ use crate::bucket::{Bucket, BucketError, BucketErrorKind, Condition, Fetched, ba
 use crate::database::gtid::{Flavour, Gtids};
 use crate::database::server::dump::{HEAD, coordinates, dump, head, secret};
 use crate::database::server::{
-    Observation, Place, Server, ServerError, Session, ThreadState, accounts,
+    Observation, Place, Server, ServerError, Session, Statement, ThreadState, accounts,
 };
 use crate::fleet::Name;
 use crate::system::clock;
@@ -23,6 +23,9 @@ use crate::system::digest::sha256_hex;
 
 /// One question that is answered at once.
 const SHORT: Duration = Duration::from_secs(10);
+/// The dump waits while the bucket does not answer, for five minutes: the server must not take that for a client that is dead. In
+/// seconds; its own default is one minute.
+const WRITE_PATIENCE: u64 = 900;
 /// The manifest and the accounts are put again for so many times where the bucket does not answer.
 const TRIES: u32 = 6;
 
@@ -119,11 +122,16 @@ pub async fn take(
     };
     leftovers::clean(bucket, &source.product, &source.server).await?;
     let accounts = accounts_of(source, &session).await?;
-    let copied = copy(source, bucket, &id, &server, &seen, &before, progress).await?;
+    let copied = copy(source, bucket, &id, &session, &seen, &before, progress).await?;
     // From here on there is an object; whoever cannot finish takes it away.
     let finished = async {
         let after = Inventory::take(&session).await?;
         check(&copied.content, &before, &after)?;
+        if accounts_of(source, &session).await? != accounts {
+            return Err(TakeError::Unfit(
+                "accounts or grants were changed while it was made".to_owned(),
+            ));
+        }
         match epoch() {
             Ok(now) if now == epoch_before => {}
             Ok(now) => {
@@ -244,7 +252,7 @@ async fn copy(
     source: &Source,
     bucket: &Bucket,
     id: &SnapshotId,
-    server: &Server,
+    session: &Session,
     seen: &Observation,
     before: &Inventory,
     progress: Progress<'_>,
@@ -253,8 +261,18 @@ async fn copy(
     let line = dump(&source.place, &schemas, true).map_err(TakeError::Skipped)?;
     let tool = version_of(&line).await?;
     let line = command::in_the_background(line);
-    let mut dump = Running::start(line, End::Output, secret(&source.place.account))?;
-    let mut chunk = head(&mut dump).await?;
+    // The tool has no word for it, and its connection begins with the server's own value.
+    let before_it = patient(session, WRITE_PATIENCE).await?;
+    let started = async {
+        let mut dump = Running::start(line, End::Output, secret(&source.place.account))?;
+        let chunk = head(&mut dump).await?;
+        Ok::<_, CommandError>((dump, chunk))
+    };
+    let started = started.await;
+    if let Some(before_it) = before_it {
+        set_patience(session, before_it).await?;
+    }
+    let (mut dump, mut chunk) = started?;
     let Some(place) = coordinates(&chunk) else {
         // Where it ended by itself, its own words say more.
         dump.finish().await?;
@@ -264,6 +282,7 @@ async fn copy(
         ));
     };
     // What the binary log does not know, because it was begun anew since, was there before the copy began.
+    let server = Server::new(&source.place, "");
     let position = match server.position_at(&place).await? {
         Some(position) => position.union(&seen.executed.tip()).tip(),
         None => {
@@ -301,6 +320,25 @@ async fn copy(
             Err(error)
         }
     }
+}
+
+/// Has the server wait so many seconds for clients that do not read, where it waits less; what it was.
+async fn patient(session: &Session, seconds: u64) -> Result<Option<u64>, ServerError> {
+    let question = Statement::new("SELECT @@GLOBAL.net_write_timeout AS seconds");
+    let rows = session.ask(&question, SHORT).await?;
+    let now: Option<u64> = rows.first().and_then(|row| row.number("seconds"));
+    match now {
+        Some(now) if now < seconds => {
+            set_patience(session, seconds).await?;
+            Ok(Some(now))
+        }
+        _ => Ok(None),
+    }
+}
+
+async fn set_patience(session: &Session, seconds: u64) -> Result<(), ServerError> {
+    let set = Statement::new(format!("SET GLOBAL net_write_timeout = {seconds}"));
+    session.tell(&set, SHORT).await.map(drop)
 }
 
 /// What the tool says of itself.

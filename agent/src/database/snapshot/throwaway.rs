@@ -2,7 +2,7 @@
 //!
 //! For drills, and for filling a data directory that another server is to be started on later.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -270,15 +270,19 @@ fn quiet(line: CommandLine, nature: &Nature) -> CommandLine {
     }
 }
 
-/// Makes a directory that is this account's alone.
+/// Makes a directory that is this account's alone. One that is there already keeps its mode: a package has made it as its service
+/// wants it.
 fn own_directory(dir: &Path, account: &User) -> Result<(), ThrowawayError> {
     let failed = |source| ThrowawayError::Directory {
         path: dir.into(),
         source,
     };
-    std::fs::create_dir_all(dir).map_err(failed)?;
-    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).map_err(failed)?;
-    if Uid::effective().is_root() {
+    if !dir.is_dir() {
+        std::fs::create_dir_all(dir).map_err(failed)?;
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).map_err(failed)?;
+    }
+    let owner = std::fs::metadata(dir).map_err(failed)?.uid();
+    if Uid::effective().is_root() && owner != account.uid.as_raw() {
         chown(dir, Some(account.uid), Some(account.gid)).map_err(|errno| failed(errno.into()))?;
     }
     Ok(())
@@ -307,5 +311,19 @@ mod tests {
             .unwrap_err();
         assert!(matches!(error, ThrowawayError::Lacks(_)), "{error}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_directory_that_is_there_keeps_its_mode_and_a_new_one_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let account = User::from_uid(Uid::effective()).unwrap().unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let (there, new) = (dir.path().join("there"), dir.path().join("new"));
+        std::fs::create_dir(&there).unwrap();
+        std::fs::set_permissions(&there, std::fs::Permissions::from_mode(0o750)).unwrap();
+        for path in [&there, &new] {
+            own_directory(path, &account).unwrap();
+        }
+        assert_eq!((mode(&there), mode(&new)), (0o750, 0o700));
     }
 }

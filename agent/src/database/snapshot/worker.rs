@@ -1,6 +1,6 @@
 //! Snapshots in the daemon: a thread of its own, beside the drivers, that nobody waits for.
 //!
-//! Two things go on in it, each one at a time: snapshots, on their slots, and drills, on theirs. What there is stands in the
+//! Three things go on in it, each one at a time: snapshots, on their slots, drills, on theirs, and the archive, all the time. What there is stands in the
 //! bucket and is read from there, so that a restart, or another machine, goes on where the last one was.
 //!
 //! | part | what it is responsible for |
@@ -9,19 +9,21 @@
 //! | `shared` | what both loops know, and what is told of it |
 //! | `snapshots` | the loop that takes them, and lets old ones go |
 //! | `drills` | the loop that restores them |
+//! | `archive` | the loop that ships the binary log |
 
+mod archive;
 mod drills;
 mod plan;
 mod shared;
 mod snapshots;
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::report::SnapshotStatus;
+use crate::system::own_thread::OwnThread;
 
 pub use plan::{EpochNow, Plan, times};
 use shared::Shared;
@@ -35,38 +37,22 @@ pub struct Worker {
     plan: watch::Sender<Plan>,
     orders: mpsc::Sender<Order>,
     status: watch::Receiver<Option<SnapshotStatus>>,
-    thread: Option<JoinHandle<()>>,
+    thread: OwnThread,
 }
 
 impl Worker {
     /// Starts one. `epoch` says in which epoch the chain is, or why this is no time for a snapshot.
     pub fn start(plan: Plan, epoch: EpochNow) -> std::io::Result<Self> {
-        let name: String = format!("snap-{}", plan.product).chars().take(15).collect();
+        let name = format!("snap-{}", plan.product);
         let (plan_in, plan) = watch::channel(plan);
         let (orders_in, orders) = mpsc::channel(4);
         let (status_in, status) = watch::channel(None);
-        let thread = std::thread::Builder::new().name(name).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .max_blocking_threads(4)
-                .build();
-            match runtime {
-                Ok(runtime) => {
-                    runtime.block_on(run(plan, orders, status_in, epoch));
-                    runtime.shutdown_timeout(Duration::from_millis(100));
-                }
-                Err(error) => tracing::error!(
-                    event = "snapshots-failed",
-                    error = %error,
-                    "no runtime for snapshots: {error}"
-                ),
-            }
-        })?;
+        let thread = OwnThread::start(&name, move || run(plan, orders, status_in, epoch))?;
         Ok(Self {
             plan: plan_in,
             orders: orders_in,
             status,
-            thread: Some(thread),
+            thread,
         })
     }
 
@@ -93,16 +79,10 @@ impl Worker {
     }
 
     /// Ends it: what is under way is broken off, and cleared away by the next one. Returns when it has ended, or after `patience`.
-    pub async fn stop(mut self, patience: Duration) {
-        let Some(thread) = self.thread.take() else {
-            return;
-        };
-        // Its end is noticed by the thread.
-        drop(self);
-        let until = tokio::time::Instant::now() + patience;
-        while !thread.is_finished() && tokio::time::Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+    pub async fn stop(self, patience: Duration) {
+        // The thread notices that nobody tells it of plans any more.
+        drop(self.plan);
+        self.thread.ended(patience).await;
     }
 }
 
@@ -135,7 +115,7 @@ impl Handle {
     }
 }
 
-/// Both loops, until whoever started them is gone.
+/// All loops, until whoever started them is gone.
 async fn run(
     plan: watch::Receiver<Plan>,
     orders: mpsc::Receiver<Order>,
@@ -152,5 +132,6 @@ async fn run(
         () = over => {}
         () = snapshots::run(&shared, orders, &epoch) => {}
         () = drills::run(&shared) => {}
+        () = archive::run(&shared, &epoch) => {}
     }
 }

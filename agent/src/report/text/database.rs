@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
-use super::{Paint, ago, count, moment, push_indented, shown, size, took};
+use super::{Paint, age, ago, count, moment, push_indented, shown, size, took};
 use crate::fleet::Name;
 use crate::report::{
     ChangeStatus, DatabaseServer, DatabaseStatus, LeaseStatus, Part, Place, SnapshotSeen,
@@ -196,12 +196,24 @@ fn snapshot_rows(out: &mut String, snapshots: &SnapshotStatus, now: Timestamp, p
         size(snapshots.bytes)
     );
     row(out, paint, "", &text);
+    if let Some(archive) = &snapshots.archive {
+        let text = format!(
+            "binary log archived up to {}; were all servers lost now, so would be the last {}",
+            archive.gtid,
+            age(now.duration_since(snapshots.safe_until()).as_secs())
+        );
+        row(out, paint, "", &text);
+    }
     for doing in &snapshots.doing {
         row(out, paint, "", doing);
     }
+    let no_failure = None;
+    let archive = snapshots.archive.as_ref();
+    let archive_failure = archive.map_or(&no_failure, |archive| &archive.failure);
     for (what, trouble) in [
         ("none was taken", &snapshots.failure),
         ("the last drill", &snapshots.drill_failure),
+        ("nothing is archived", archive_failure),
     ] {
         if let Some(trouble) = trouble {
             let text = format!("{what}, since {}: {}", ago(trouble.since, now), trouble.why);

@@ -2,7 +2,7 @@
 
 use super::{Area, Graph, Kind, Range, Reading, Seen, Unit, Value, What};
 use crate::fleet::Name;
-use crate::report::{DatabaseStatus, Part, SnapshotSeen, SnapshotStatus};
+use crate::report::{ARCHIVE_LATE_SECS, DatabaseStatus, Part, SnapshotSeen, SnapshotStatus};
 
 static LEASE_GRAPH: Graph = Graph {
     name: "agentd_db_lease",
@@ -239,6 +239,20 @@ static RESTORABLE: What = What {
     covered_by: &["up", "status_age", "db_snapshot_age"],
 };
 
+static LOSS: What = What {
+    area: Area::Database,
+    name: "db_loss",
+    metric: "database_safe_timestamp",
+    kind: Kind::Age,
+    unit: Unit::Seconds,
+    graph: &SNAPSHOT_GRAPH,
+    label: "would be lost now",
+    help: "What this product's master committed after then would be lost with all of its servers: it is in no snapshot, and not archived",
+    says: |it| of_product!(it, "the last {} would be lost with all servers", it.age()),
+    todo: "agentctl db status",
+    covered_by: &["up", "status_age"],
+};
+
 static STORED: What = What {
     area: Area::Database,
     name: "db_snapshots_size",
@@ -279,19 +293,33 @@ static SNAPSHOT_SIZE: What = What {
     covered_by: &[],
 };
 
-/// Two intervals late is late, four is no accident.
+/// Without an archive it is what the snapshots' own age says.
+#[expect(clippy::cast_precision_loss, reason = "seconds")]
+fn loss(snapshots: &SnapshotStatus) -> Reading {
+    let reading = Reading::moment(&LOSS, Some(snapshots.safe_until()));
+    if snapshots.archive.is_none() {
+        return reading;
+    }
+    let late = ARCHIVE_LATE_SECS as f64;
+    reading
+        .warns(Range::at_most(late))
+        .alarms(Range::at_most(3.0 * late))
+}
+
+/// Late is told at the same age as in `agentctl status`; twice and three times that is no accident.
 #[expect(clippy::cast_precision_loss, reason = "seconds of an interval")]
 fn of_snapshots(snapshots: &SnapshotStatus) -> Vec<Reading> {
     let at = |seen: Option<&SnapshotSeen>| seen.map_or(snapshots.since, |seen| seen.at);
-    let every = snapshots.every_secs as f64;
-    let prove = snapshots.prove_secs.max(snapshots.every_secs) as f64;
+    let late = snapshots.late_secs() as f64;
+    let restorable_late = snapshots.restorable_late_secs() as f64;
     vec![
         Reading::moment(&SNAPSHOT, Some(at(snapshots.newest.as_ref())))
-            .warns(Range::at_most(2.0 * every))
-            .alarms(Range::at_most(4.0 * every)),
+            .warns(Range::at_most(late))
+            .alarms(Range::at_most(2.0 * late)),
         Reading::moment(&RESTORABLE, Some(at(snapshots.restorable.as_ref())))
-            .warns(Range::at_most(2.0 * prove + every))
-            .alarms(Range::at_most(6.0 * prove + every)),
+            .warns(Range::at_most(restorable_late))
+            .alarms(Range::at_most(3.0 * restorable_late)),
+        loss(snapshots),
         Reading::count(&STORED, Some(snapshots.bytes)),
         Reading::count(
             &SNAPSHOT_SIZE,

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::report::database::tests::healthy_snapshots;
 use crate::report::{
     AgentStatus, BucketStatus, CertificateStatus, ChangeStatus, Counters, DatabaseServer,
     DatabaseStatus, DnsStatus, DocumentStatus, EvictionStatus, FailoverStatus, Health, HoldStatus,
     JobState, JobStatus, LatestRun, LeaseStatus, NodeStatus, Part, Place, Problem, Refusal,
-    ServerSeen, Severity, SnapshotSeen, SnapshotStatus, StandingOrder, StepCounts, StepName,
-    TrustStatus, UndoneStatus,
+    ServerSeen, Severity, StandingOrder, StepCounts, StepName, TrustStatus, UndoneStatus,
 };
 
 pub(in crate::report) fn at(text: &str) -> Timestamp {
@@ -194,29 +194,10 @@ fn certificate(file: &str, until: &str) -> CertificateStatus {
 }
 
 pub(in crate::report) fn with_snapshots() -> Status {
-    let seen = |id: &str, when: &str| SnapshotSeen {
-        id: id.into(),
-        at: at(when),
-        bytes: 3_500_000,
-    };
     let mut status = converged();
     status.certificates = vec![certificate("/etc/pki/shop.crt", "2027-01-30T00:00:00Z")];
     for database in &mut status.databases {
-        database.snapshots = Some(SnapshotStatus {
-            since: at("2026-11-01T00:00:00Z"),
-            every_secs: 900,
-            prove_secs: 3600,
-            newest: Some(seen("20261123T024700Z-e4-web-1", "2026-11-23T02:47:00Z")),
-            restorable: Some(seen("20261123T020200Z-e4-web-1", "2026-11-23T02:02:00Z")),
-            count: 288,
-            bytes: 1_100_000_000,
-            next: None,
-            doing: vec![],
-            failure: None,
-            drill_failure: None,
-            damaged: None,
-            not_deleted: None,
-        });
+        database.snapshots = Some(healthy_snapshots());
     }
     status
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::time::sleep;
 
 use super::super::SnapshotId;
-use super::super::catalog;
+use super::super::catalog::{self, CatalogError};
 use super::super::prove::prove;
 use super::super::schedule::Slots;
 use super::shared::{Known, Shared, trouble};
@@ -23,6 +23,7 @@ pub(super) async fn run(shared: &Arc<Shared>) {
     // When the last drill of this product ended, as far as it is known.
     let mut last: Option<Timestamp> = None;
     let mut asked = false;
+    let mut failures: u32 = 0;
     loop {
         let plan = shared.plan();
         if !asked {
@@ -31,9 +32,17 @@ pub(super) async fn run(shared: &Arc<Shared>) {
             let is_listed = shared.known().found.is_some();
             if let Some(id) = proven {
                 let bucket = shared.bucket().await;
-                if let Ok(proof) = catalog::proof(&bucket, &plan.product, &id).await {
-                    last = proof.map(|proof| proof.time);
-                    asked = true;
+                match catalog::proof(&bucket, &plan.product, &id).await {
+                    Ok(proof) => {
+                        last = proof.map(|proof| proof.time);
+                        asked = true;
+                    }
+                    // When that was is not known: the next slot's drill will say.
+                    Err(CatalogError::Wrong { url, .. }) => {
+                        tracing::warn!(event = "proof-unreadable", product = %plan.product, %url, "{}: {url} cannot be read, drills go on", plan.product);
+                        asked = true;
+                    }
+                    Err(CatalogError::Bucket(_)) => {}
                 }
             } else {
                 asked = is_listed;
@@ -48,19 +57,25 @@ pub(super) async fn run(shared: &Arc<Shared>) {
         };
         if drill(shared, &id).await {
             last = Some(clock::now());
+            failures = 0;
         } else {
-            sleep(AGAIN.min(plan.prove)).await;
+            // Each takes the machine's disk: what fails again and again is tried ever more rarely.
+            sleep(pause_after(failures, plan.prove)).await;
+            failures = failures.saturating_add(1);
         }
     }
 }
 
 /// The newest one, if none has restored it and none has shown it to be of no use.
 fn next(known: &Known) -> Option<SnapshotId> {
-    let usable = known.found.iter().flatten().rev();
-    let newest = usable
-        .into_iter()
-        .find(|found| found.has_manifest && !known.damaged.contains(&found.id))?;
+    let mut all = known.newest_first().into_iter();
+    let newest = all.find(|found| !known.damaged.contains(&found.id))?;
     (!newest.is_proven).then(|| newest.id.clone())
+}
+
+/// How long to wait after so many failed drills and one more: five minutes, then twice as long each time, up to the time between two.
+fn pause_after(failures: u32, prove: Duration) -> Duration {
+    AGAIN.saturating_mul(1 << failures.min(10)).min(prove)
 }
 
 /// Whether it was restored, and is as it should be.
@@ -84,15 +99,7 @@ async fn drill(shared: &Arc<Shared>, id: &SnapshotId) -> bool {
                 proof.tables,
                 proof.rows
             );
-            shared.note(|known| {
-                known.proving = None;
-                known.drill_failure = None;
-                known.damage = None;
-                let all = known.found.iter_mut().flatten();
-                for found in all.filter(|found| found.id == *id) {
-                    found.is_proven = true;
-                }
-            });
+            shared.note(|known| known.shown_good(id));
             true
         }
         Err(error) => {
@@ -116,5 +123,20 @@ async fn drill(shared: &Arc<Shared>, id: &SnapshotId) -> bool {
             });
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failing_drills_are_made_ever_more_rarely() {
+        let minutes = |failures| pause_after(failures, Duration::from_hours(1)).as_secs() / 60;
+        assert_eq!([0, 1, 2, 3, 4, 99].map(minutes), [5, 10, 20, 40, 60, 60]);
+        assert_eq!(
+            pause_after(0, Duration::from_mins(1)),
+            Duration::from_mins(1)
+        );
     }
 }

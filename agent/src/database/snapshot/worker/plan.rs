@@ -25,6 +25,8 @@ pub struct Plan {
     pub prove: Duration,
     /// What is kept.
     pub tiers: Vec<Tier>,
+    /// Whether the binary log is archived.
+    pub archive: bool,
     /// What is copied.
     pub source: Source,
     /// Where drills are made.

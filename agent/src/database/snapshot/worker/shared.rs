@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
 use super::super::SnapshotId;
-use super::super::catalog::Found;
+use super::super::catalog::{self, Found};
 use super::super::schedule::Slots;
 use super::plan::Plan;
 use crate::bucket::Bucket;
-use crate::report::{SnapshotSeen, SnapshotStatus, Trouble};
+use crate::report::{ArchiveStatus, SnapshotSeen, SnapshotStatus, Trouble};
 use crate::system::clock;
 
 /// What both loops know.
@@ -23,6 +23,8 @@ pub(super) struct Shared {
     known: Mutex<Known>,
     /// Something is known that was not.
     news: Notify,
+    /// A snapshot is wanted at once.
+    hurry: Notify,
 }
 
 /// What was found and done.
@@ -40,25 +42,57 @@ pub(super) struct Known {
     pub(super) drill_failure: Option<Trouble>,
     /// Why old ones are not deleted.
     pub(super) not_deleted: Option<String>,
-    /// Why one is of no use, until a newer one was restored.
+    /// Why one is of no use, until one that is newer than all of those was restored.
     pub(super) damage: Option<Trouble>,
+    /// How the archive is; `None`: none is kept.
+    pub(super) archive: Option<ArchiveStatus>,
     /// Those that a drill showed to be of no use.
     pub(super) damaged: BTreeSet<SnapshotId>,
 }
 
 impl Known {
+    /// The snapshots that there are, the newest first.
+    pub(super) fn newest_first(&self) -> Vec<&Found> {
+        catalog::newest_first(self.found.as_deref().unwrap_or_default(), clock::now())
+    }
+
     /// The newest one.
     pub(super) fn newest(&self) -> Option<&Found> {
-        let found = self.found.iter().flatten().rev();
-        found.into_iter().find(|found| found.has_manifest)
+        self.newest_first().into_iter().next()
     }
 
     /// The newest that was restored.
     pub(super) fn proven(&self) -> Option<&Found> {
-        let found = self.found.iter().flatten().rev();
-        found
-            .into_iter()
-            .find(|found| found.has_manifest && found.is_proven)
+        let mut all = self.newest_first().into_iter();
+        all.find(|found| found.is_proven)
+    }
+
+    /// Whether the archive has nothing to go on from: no snapshot is as new as its beginning.
+    pub(super) fn has_gap(&self) -> bool {
+        let begun = self
+            .archive
+            .as_ref()
+            .and_then(|archive| archive.unbroken_since);
+        let newest = self.newest().map(|found| found.id.time);
+        // Snapshots have whole seconds.
+        begun.is_some_and(|begun| {
+            newest.is_none_or(|newest| newest.as_second() <= begun.as_second())
+        })
+    }
+
+    /// A drill has shown that this one can be restored. What is older and was damaged is nobody's last hope any more.
+    pub(super) fn shown_good(&mut self, id: &SnapshotId) {
+        self.proving = None;
+        self.drill_failure = None;
+        let now = clock::now();
+        let is_newer = |bad: &SnapshotId| bad.recency(now) > id.recency(now);
+        if !self.damaged.iter().any(is_newer) {
+            self.damage = None;
+        }
+        let all = self.found.iter_mut().flatten();
+        for found in all.filter(|found| found.id == *id) {
+            found.is_proven = true;
+        }
     }
 }
 
@@ -81,6 +115,7 @@ impl Shared {
             since: clock::now(),
             known: Mutex::default(),
             news: Notify::new(),
+            hurry: Notify::new(),
         }
     }
 
@@ -107,6 +142,16 @@ impl Shared {
     /// Waits until something is known that was not, or for so long. For one loop.
     pub(super) async fn news(&self, patience: Duration) {
         let _ = tokio::time::timeout(patience, self.news.notified()).await;
+    }
+
+    /// A snapshot is wanted at once.
+    pub(super) fn hurry(&self) {
+        self.hurry.notify_one();
+    }
+
+    /// Waits until one is.
+    pub(super) async fn hurried(&self) {
+        self.hurry.notified().await;
     }
 
     /// Changes what is known, and tells it.
@@ -155,6 +200,36 @@ impl Shared {
             drill_failure: known.drill_failure.clone(),
             damaged: known.damage.clone(),
             not_deleted: known.not_deleted.clone(),
+            archive: known.archive.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_snapshot_s_drill_does_not_clear_the_alarm_about_a_newer_one() {
+        let id =
+            |hour: u32| -> SnapshotId { format!("20261124T{hour}0000Z-e7-db-4").parse().unwrap() };
+        let found = |hour| Found {
+            id: id(hour),
+            has_manifest: true,
+            is_proven: false,
+            bytes: 1,
+        };
+        let mut known = Known {
+            found: Some(vec![found(13), found(14)]),
+            damage: Some(trouble(None, "other rows".to_owned())),
+            damaged: [id(14)].into(),
+            ..Known::default()
+        };
+        known.shown_good(&id(13));
+        assert!(known.damage.is_some());
+        assert_eq!(known.proven().map(|found| &found.id), Some(&id(13)));
+        known.found.as_mut().unwrap().push(found(15));
+        known.shown_good(&id(15));
+        assert_eq!(known.damage, None);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use super::super::SnapshotId;
 use super::super::catalog::{self, CatalogError};
 use super::super::manifest::Manifest;
 use super::super::schedule::Slots;
@@ -14,6 +15,8 @@ use super::Order;
 use super::plan::{EpochNow, Plan};
 use super::shared::{Shared, trouble};
 use crate::bucket::{Bucket, BucketErrorKind};
+use crate::database::archive::retention;
+use crate::fleet::Name;
 use crate::system::{chain, clock};
 
 /// What could not be copied now is looked at again after so long.
@@ -40,6 +43,7 @@ pub(super) async fn run(shared: &Arc<Shared>, mut orders: mpsc::Receiver<Order>,
                 let _ = order.send(answer);
             }
             _ = plans.changed() => {}
+            () = shared.hurried(), if failures == 0 => {}
             () = sleep(pause) => {}
         }
     }
@@ -60,7 +64,9 @@ async fn turn(shared: &Arc<Shared>, epoch: &EpochNow, failures: &mut u32) -> Dur
     let slots = Slots::new(&plan.product, plan.every);
     let newest = shared.known().newest().map(|found| found.id.time);
     let now = clock::now();
-    if !slots.is_due(newest, now) {
+    // What is archived since then has nothing to go on from but a snapshot that is newer.
+    let has_gap = shared.known().has_gap();
+    if !slots.is_due(newest, now) && !has_gap {
         *failures = 0;
         return slots.until_next(now).min(LOOK);
     }
@@ -68,6 +74,9 @@ async fn turn(shared: &Arc<Shared>, epoch: &EpochNow, failures: &mut u32) -> Dur
         Ok(_) => {
             *failures = 0;
             prune(shared, &plan, &bucket).await;
+            if plan.archive {
+                prune_archive(shared, &plan, &bucket).await;
+            }
             slots.until_next(clock::now()).min(LOOK)
         }
         Err(error) if error.is_passing() => {
@@ -162,36 +171,64 @@ async fn prune(shared: &Arc<Shared>, plan: &Plan, bucket: &Bucket) {
         .take(DELETED)
         .collect();
     let product = &plan.product;
-    let mut deleted = 0;
-    for id in &doomed {
-        match catalog::delete(bucket, product, id).await {
-            Ok(()) => {
-                deleted += 1;
-                tracing::info!(event = "snapshot-deleted", %product, snapshot = %id, "{product}: snapshot {id} is not wanted any more");
-            }
-            Err(error) => {
-                let denied = matches!(&error, CatalogError::Bucket(it) if it.kind == BucketErrorKind::Denied);
-                let why = if denied {
-                    format!(
-                        "this machine's key may not delete: agentctl db prune {product} at a desk does it"
-                    )
-                } else {
-                    chain(&error)
-                };
-                if shared.known().not_deleted.as_ref() != Some(&why) {
-                    tracing::warn!(event = "snapshot-not-deleted", %product, snapshot = %id, error = why, "{product}: snapshot {id}: {why}");
-                }
-                shared.note(|known| known.not_deleted = Some(why));
-                return;
-            }
-        }
+    let deleted = catalog::delete_all(bucket, product, &doomed, &|_| ()).await;
+    for id in &deleted.gone {
+        tracing::info!(event = "snapshot-deleted", %product, snapshot = %id, "{product}: snapshot {id} is not wanted any more");
+    }
+    let why = why_left(product, &deleted.left);
+    if let Some(why) = &why
+        && shared.known().not_deleted.as_ref() != Some(why)
+    {
+        tracing::warn!(event = "snapshot-not-deleted", %product, error = why, "{product}: {why}");
     }
     shared.note(|known| {
-        known.not_deleted = None;
-        if deleted > 0
-            && let Some(found) = &mut known.found
-        {
-            found.retain(|one| !doomed.contains(&one.id));
+        known.not_deleted = why;
+        if let Some(found) = &mut known.found {
+            found.retain(|one| !deleted.gone.contains(&one.id));
         }
     });
 }
+
+/// Lets go what of the archive no snapshot needs any more.
+async fn prune_archive(shared: &Arc<Shared>, plan: &Plan, bucket: &Bucket) {
+    let since = {
+        let known = shared.known();
+        let all: Vec<_> = known
+            .newest_first()
+            .iter()
+            .map(|found| found.id.time)
+            .collect();
+        let restorable = known.proven().map(|found| found.id.time);
+        retention::needed_since(&all, restorable, &plan.tiers, clock::now())
+    };
+    let Some(since) = since else {
+        return;
+    };
+    let product = &plan.product;
+    if let Err(error) = retention::delete(bucket, product, since).await {
+        let why = format!("the archive before {since}: {}", chain(&error));
+        if shared.known().not_deleted.as_ref() != Some(&why) {
+            tracing::warn!(event = "archive-not-deleted", %product, error = why, "{product}: {why}");
+        }
+        shared.note(|known| known.not_deleted = Some(known.not_deleted.take().unwrap_or(why)));
+    }
+}
+
+/// Why some are not deleted.
+fn why_left(product: &Name, left: &[(SnapshotId, CatalogError)]) -> Option<String> {
+    let (id, error) = left.first()?;
+    let is_denied = matches!(error, CatalogError::Bucket(it) if it.kind == BucketErrorKind::Denied);
+    if is_denied {
+        return Some(format!(
+            "this machine's key may not delete: agentctl db prune {product} at a desk does it"
+        ));
+    }
+    let more = match left.len() {
+        1 => String::new(),
+        count => format!(" (and {} more)", count - 1),
+    };
+    Some(format!("snapshot {id}{more}: {}", chain(error)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::report::database::tests::healthy_snapshots;
 use crate::report::{BucketVerdict, FailoverStatus, HoldStatus, ServerSeen, Trouble};
 
 fn name(text: &str) -> Name {
@@ -168,34 +169,11 @@ fn before_any_lease() {
     insta::assert_snapshot!(text(&status));
 }
 
-fn snapshots() -> SnapshotStatus {
-    let seen = |id: &str, when: &str| SnapshotSeen {
-        id: id.into(),
-        at: at(when),
-        bytes: 3_500_000,
-    };
-    SnapshotStatus {
-        since: at("2026-11-01T00:00:00Z"),
-        every_secs: 900,
-        prove_secs: 3600,
-        newest: Some(seen("20261123T024700Z-e7-db-4", "2026-11-23T02:47:00Z")),
-        restorable: Some(seen("20261123T020200Z-e7-db-4", "2026-11-23T02:02:00Z")),
-        count: 288,
-        bytes: 1_100_000_000,
-        next: Some(at("2026-11-23T03:02:00Z")),
-        doing: vec![],
-        failure: None,
-        drill_failure: None,
-        damaged: None,
-        not_deleted: None,
-    }
-}
-
 #[test]
 fn a_snapshot_server() {
     let mut status = healthy();
     status.part = Part::Snapshots;
-    status.snapshots = Some(snapshots());
+    status.snapshots = Some(healthy_snapshots());
     let well = text(&status);
     let late = status.snapshots.as_mut().unwrap();
     late.newest = late.restorable.clone();
@@ -217,7 +195,7 @@ fn a_snapshot_server() {
 #[test]
 fn what_is_older_than_two_intervals_is_an_alarm() {
     let told = |change: fn(&mut SnapshotStatus)| {
-        let mut snapshots = snapshots();
+        let mut snapshots = healthy_snapshots();
         change(&mut snapshots);
         snapshots.alarms(now())
     };
