@@ -18,7 +18,7 @@ const SERVER: &str = "box-1";
 const ADMIN: &str = "arn:aws:iam::123456789012:role/Admin";
 
 /// Every kind of key that there is, of this holder and of another one, and some that are nobody's.
-const KEYS: [&str; 34] = [
+const KEYS: [&str; 36] = [
     "prod/fleet.json",
     "prod/fleet.json.old",
     "prod/trust/3.json",
