@@ -408,7 +408,7 @@ fn askers_are_served_together_and_by_the_newest_document() {
     let said = world.ctl(&["apply"]);
     assert_eq!(said.code, Some(4), "{said:?}");
     assert!(
-        said.stderr.contains("the bucket did not answer"),
+        said.stderr.contains("the bucket did not give its document"),
         "{said:?}"
     );
 }

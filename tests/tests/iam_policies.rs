@@ -191,7 +191,7 @@ fn table(role: &str) -> Vec<(&'static str, &'static [&'static str])> {
             ROLLOUT,
         ],
         "operator" => {
-            let (all, _) = KEYS.split_at(30);
+            let (all, _) = KEYS.split_at(32);
             vec![
                 (GET, all),
                 ("s3:GetObjectVersion", all),
