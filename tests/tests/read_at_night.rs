@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "tests, and what they share")]
 
 use node_agent_tests::machine::watch::{Story, converged, sample, see, serves, settled, web_1};
-use node_agent_tests::machine::{Fleet, FleetBucket, Image, Machine, MachineSpec, with_agent};
+use node_agent_tests::machine::{Fleet, FleetBucket, Image, Machine};
 use serde_json::json;
 
 /// The exit code of a command, and all that it said.
@@ -198,45 +198,6 @@ fn apache_is_started_where_it_stands_still_and_told_where_it_cannot_be() {
         web.must(&["systemctl", "mask", "--now", apache]).unwrap();
         says(&web, &["agentctl", "plan"], 0, &["nothing to do"]);
     }
-}
-
-#[test]
-fn a_memcached_is_started_where_it_stands_still_and_told_where_it_cannot_be() {
-    let fleet = Fleet::new().unwrap();
-    let bucket = FleetBucket::start(&fleet).unwrap();
-    bucket.publish(&sample(1, |_| ())).unwrap();
-    let spec = with_agent(MachineSpec::new("cache-1", Image::Debian, "10.77.0.21")).unwrap();
-    let cache = fleet.boot(spec).unwrap();
-    see(&cache, "agentctl status to be 0", || settled(&cache));
-    let unit = "agentd-memcached@shop.service";
-
-    // Nobody asks: the daemon sees it by itself.
-    cache.must(&["systemctl", "stop", unit]).unwrap();
-    see(&cache, "memcached to run again", || {
-        matches!(
-            said(&cache, &["systemctl", "is-active", unit]),
-            (Some(0), _)
-        )
-    });
-
-    // One that cannot start is critical.
-    let drop_in = format!("/etc/systemd/system/{unit}.d/broken.conf");
-    cache
-        .write(&drop_in, b"[Service]\nExecStart=\nExecStart=/bin/false\n")
-        .unwrap();
-    cache.must(&["systemctl", "daemon-reload"]).unwrap();
-    cache.must(&["systemctl", "stop", unit]).unwrap();
-    see(&cache, "the check to be critical", || {
-        let _ = cache.run(&["agentctl", "apply"]);
-        let (code, text) = said(&cache, &["agentctl", "check"]);
-        code == Some(2) && text.contains("agentd-memcached@shop")
-    });
-    cache.must(&["rm", &drop_in]).unwrap();
-    cache.must(&["systemctl", "daemon-reload"]).unwrap();
-    see(&cache, "memcached to be started again", || {
-        let _ = cache.run(&["agentctl", "apply"]);
-        converged(&cache)
-    });
 }
 
 #[test]
