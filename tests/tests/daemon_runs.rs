@@ -588,7 +588,6 @@ fn killed_at_any_moment_it_converges_at_its_next_start() {
 const CONSIDERED: &str = "/var/lib/agentd/considered.json";
 
 #[test]
-#[ignore = "it needs a reading that takes seconds: see docs/testing.md"]
 fn a_large_wrong_document_keeps_nobody_waiting() {
     let (world, agent) = World::converged("200ms");
     // How long reading takes is the machine's to say: it is tried until something was done meanwhile.

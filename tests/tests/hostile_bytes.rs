@@ -2,7 +2,7 @@
 //! is what was written.
 //!
 //! Bytes are made of good ones: cut, doubled, exchanged, with words of the formats in them. Two seconds for each reader, or
-//! `HOSTILE_SECS=600`: `cargo test --workspace --test hostile_bytes -- --ignored --nocapture` says how often each was called.
+//! `HOSTILE_SECS=600`: `cargo test --workspace --test hostile_bytes -- --nocapture` says how often each was called.
 //! Bytes that were too much for a reader once stand in `tests/corpus/READER/`, and are read first.
 
 #![cfg(test)]
@@ -189,7 +189,6 @@ fn below(dir: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
-#[ignore = "a command of its own: see docs/testing.md"]
 fn documents_and_envelopes() {
     let seeds = [below("documents/good"), below("documents/wrong")].concat();
     attack("document", &seeds, |bytes| {
@@ -213,7 +212,6 @@ fn documents_and_envelopes() {
 }
 
 #[test]
-#[ignore = "a command of its own: see docs/testing.md"]
 fn edits_of_a_document() {
     attack("edit", &below("documents/good"), |bytes| {
         let text = String::from_utf8_lossy(bytes);
@@ -231,7 +229,6 @@ fn edits_of_a_document() {
 }
 
 #[test]
-#[ignore = "a command of its own: see docs/testing.md"]
 fn leases_and_positions() {
     let lease = br#"{"format": 1, "product": "shop", "epoch": 7, "owner": "db-2", "machine": ["5be2a1c09d7e"], "seq": 1201,
         "nonce": "000102030405060708090a0b0c0d0e0f", "ttl_ms": 10000, "state": "serving", "gtid": "0-1-4000", "since": "2026-11-30T00:00:00Z",
@@ -262,7 +259,6 @@ fn leases_and_positions() {
 }
 
 #[test]
-#[ignore = "a command of its own: see docs/testing.md"]
 fn hosts_files_and_node_lists() {
     let hosts = b"127.0.0.1\tlocalhost\n# BEGIN node-agent\n10.0.0.1\tweb-1\n# END node-agent\n10.0.0.2 other # c\n";
     let list = br#"[{"name": "cache-1", "host": "10.0.0.1", "port": 11211}]"#;
@@ -297,7 +293,6 @@ fn hosts_files_and_node_lists() {
 }
 
 #[test]
-#[ignore = "a command of its own: see docs/testing.md"]
 fn settings() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("agentd.toml");
@@ -318,7 +313,6 @@ fn settings() {
 }
 
 #[test]
-#[ignore = "a command of its own: see docs/testing.md"]
 fn messages_of_the_socket_and_reports() {
     let seeds = [
         json!({"format": 1, "ask": {"apply": {"retry_quarantined": true}}}).to_string(),

@@ -106,7 +106,6 @@ fn good_documents_are_accepted_and_every_server_has_a_view() {
 const MEMORY_KIB: u32 = 112 * 1024;
 
 #[test]
-#[ignore = "a measurement: see docs/testing.md"]
 fn no_document_costs_more_than_its_share_of_memory() {
     let bytes = 8 * 1024 * 1024 - 512;
     let fill = |entry: &dyn Fn(usize) -> String| {
