@@ -81,12 +81,13 @@ fn copy_name(path: &Path) -> String {
     )
 }
 
-/// The newest run's copy of `path`, where it has just this content and that run changed nothing: who fails again and
+/// The newest run's copy of `path`, where it has just this content (so many bytes, and `is_same` says so) and that run changed nothing: who fails again and
 /// again keeps one.
 pub(super) fn kept_copy(
     files: &Files,
     path: &Path,
-    bytes: &[u8],
+    size: u64,
+    is_same: impl FnOnce(&[u8]) -> bool,
 ) -> Result<Option<PathBuf>, FileError> {
     let runs = files.list(&state::path(BACKUPS))?;
     let Some(newest) = runs.iter().filter_map(|run| run.parse::<u64>().ok()).max() else {
@@ -97,14 +98,12 @@ pub(super) fn kept_copy(
         return Ok(None);
     }
     let copy = backup_path(newest, path);
-    let has_same_size = files
-        .look(&copy)?
-        .is_some_and(|stamp| stamp.size() == bytes.len() as u64);
+    let has_same_size = files.look(&copy)?.is_some_and(|stamp| stamp.size() == size);
     if !has_same_size {
         return Ok(None);
     }
     Ok(match files.read(&copy)? {
-        Found::File { bytes: kept, .. } if kept == bytes => Some(copy),
+        Found::File { bytes: kept, .. } if is_same(&kept) => Some(copy),
         _ => None,
     })
 }

@@ -222,6 +222,12 @@ impl Ledger {
         blocks.map(|(path, _)| path)
     }
 
+    /// The files that have a secret in them.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &Path> {
+        let secret = self.paths().filter(|(_, owned)| owned.secret);
+        secret.map(|(path, _)| path)
+    }
+
     /// What is known of a path, if it is the agent's.
     pub fn path(&self, path: &Path) -> Option<&Owned> {
         self.things.get(&Thing::Path(path.to_path_buf()))

@@ -178,7 +178,8 @@ impl Converger {
         let observed = self.observe(intent, Scope::All, None).await?;
         let plan = observed.plan();
         let is_held = observed.hold.is_some();
-        self.sweep(&observed, &plan);
+        let has_work = !plan.is_empty() || !first.rows.is_empty();
+        self.sweep(&observed, has_work);
         let was_clear = observed.pending.is_clear();
         let run = match (&first.rows[..], plan.is_empty()) {
             ([], true) => 0,

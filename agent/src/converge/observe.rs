@@ -171,10 +171,13 @@ impl Converger {
             .filter(|want| matches!(want.wish, Wish::Block { .. }))
             .filter_map(|want| want.thing.path())
             .chain(ledger.blocks())
+            // What has a secret in it is put back from memory alone.
+            .chain(ledger.secrets())
             .collect();
         let is_whole = |path: &Path| blocks.contains(path);
         let sight = hands::look(files, platform, things, is_whole).await;
         for desired in std::iter::once(&mut desired).chain(&mut fallback) {
+            others::leave_to_one(desired);
             others::leave_to_others(desired, &ledger, &sight);
         }
         if scope == Scope::All {

@@ -1,11 +1,13 @@
 //! What is somebody else's and not to be taken from them: it is left out of what is wished for, and told.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::hands::path::has_text;
 use super::ledger::Ledger;
 use super::situation::{Seen, Sight};
-use crate::resource::{Desired, LeftOut, MemberName, Step, Want, Wish, reads_as_list};
+use crate::report::{Kind, StepName};
+use crate::resource::{Desired, LeftOut, MemberName, Step, Thing, Want, Wish, reads_as_list};
 use crate::system::file::Found;
 
 /// Takes out of `desired` what its steps do not want over what others have there. A step of one such thing is held; others
@@ -20,10 +22,43 @@ pub(super) fn leave_to_others(desired: &mut Desired, ledger: &Ledger, sight: &Si
             .cloned()
             .collect();
         for want in theirs {
-            give_up(step, &want, desired);
+            let message = format!(
+                "{} is there already, is not the agent's, and differs from what the document asks for: it stays as it is. Say \"replace\": true in the document to have it replaced (it comes back when the document lets go of the path), or move it away",
+                want.thing.as_path().display()
+            );
+            give_up(step, &want, message, desired);
         }
     }
     // One that only has a list to guard never wanted anything.
+    steps.retain(|step| !step.wants.is_empty() || !desired.keep.contains(&step.name));
+    desired.steps = steps;
+}
+
+/// Takes out of `desired` what two steps want differently of one path: carried out both, they would undo each other in every run. A
+/// file that the document names by its path alone gives way to what is made of another part of it; else the step that comes later does.
+pub(super) fn leave_to_one(desired: &mut Desired) {
+    let mut steps = std::mem::take(&mut desired.steps);
+    let mut order: Vec<(usize, &Step)> = steps.iter().enumerate().collect();
+    order.sort_by_key(|(_, step)| (step.kind == Kind::Files, step.wave, step.kind));
+    let mut owners: BTreeMap<&Thing, (&Step, &Wish)> = BTreeMap::new();
+    let mut odd: Vec<(usize, Want, StepName)> = Vec::new();
+    for (index, step) in order {
+        for want in step.wants.iter().filter(|want| want.thing.path().is_some()) {
+            let (owner, wish) = *owners.entry(&want.thing).or_insert((step, &want.wish));
+            if owner.name != step.name && *wish != want.wish {
+                odd.push((index, want.clone(), owner.name.clone()));
+            }
+        }
+    }
+    for (index, want, owner) in odd {
+        let message = format!(
+            "{} is wanted differently by {owner}: of two that want one path this one is left out",
+            want.thing.as_path().display()
+        );
+        if let Some(step) = steps.get_mut(index) {
+            give_up(step, &want, message, desired);
+        }
+    }
     steps.retain(|step| !step.wants.is_empty() || !desired.keep.contains(&step.name));
     desired.steps = steps;
 }
@@ -51,13 +86,9 @@ fn is_others(want: &Want, step: &Step, ledger: &Ledger, sight: &Sight) -> bool {
     }
 }
 
-fn give_up(step: &mut Step, want: &Want, desired: &mut Desired) {
+fn give_up(step: &mut Step, want: &Want, message: String, desired: &mut Desired) {
     let path = want.thing.as_path();
     let origin = want.origins.first().map(|origin| origin.pointer.clone());
-    let message = format!(
-        "{} is there already, is not the agent's, and differs from what the document asks for: it stays as it is. Say \"replace\": true in the document to have it replaced (it comes back when the document lets go of the path), or move it away",
-        path.display()
-    );
     let member = member_of(step, &path);
     step.wants.retain(|one| one.thing != want.thing);
     step.file_checks.retain(|check| check.path != path);

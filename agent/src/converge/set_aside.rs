@@ -28,6 +28,8 @@ const DIRECTORIES: [&str; 9] = [
 ];
 /// What looks after itself: the signed bytes of documents are kept as they are for a person, under another name.
 const DOCUMENTS: &str = "document.";
+/// Without it older keys would count again, that may be revoked: who cannot read it takes no document, and says so.
+const TRUST: &str = "trust.json";
 
 /// Moves state files aside that are too large to be read, are no files, or no JSON. Called when the agent starts, before it reads any
 /// of them. Not fatal where that fails: who reads them says why.
@@ -44,7 +46,7 @@ pub fn set_aside_damaged(files: &Files) {
     let dirs = WITH_FILES.iter().map(|name| state::path(name));
     for dir in std::iter::once(PathBuf::from(STATE_DIR)).chain(dirs) {
         let names = files.list(&dir).unwrap_or_default();
-        for name in names.iter().filter(|name| is_json(name)) {
+        for name in names.iter().filter(|name| is_json(name) && *name != TRUST) {
             let path = dir.join(name);
             if let Some(why) = damage(files, &path, name) {
                 set_aside(files, &path, name, &why);

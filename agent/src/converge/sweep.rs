@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::ledger::Ledger;
 use super::observe::Observed;
-use super::{Converger, Plan, journal, original, pending, state};
+use super::{Converger, journal, original, pending, state};
 use crate::resource::{OBJECTS, Thing};
 use crate::settings::{RUN_DIR, STATE_DIR};
 use crate::system::chain;
@@ -15,11 +15,11 @@ use crate::system::file::FileError;
 impl Converger {
     /// Sweeps the directories that the agent writes to: once in the life of a process, and where a run was interrupted.
     ///
-    /// Without work, only those of its own state: a write that was killed in the middle of one of the managed files
+    /// `has_work`: the run has something to do, or has done it (names come first). Without work, only those of its own state: a write that was killed in the middle of one of the managed files
     /// has its work still to do. Where nothing was left this only looks, so that an idle run writes nothing. Not fatal:
     /// leftovers harm nobody. Should another process of the agent be writing its status or a new document in this very
     /// moment, it tries again.
-    pub(super) fn sweep(&self, observed: &Observed, plan: &Plan) {
+    pub(super) fn sweep(&self, observed: &Observed, has_work: bool) {
         let swept = self.swept.swap(true, Ordering::Relaxed);
         if swept && observed.pending.steps.is_empty() {
             return;
@@ -34,7 +34,7 @@ impl Converger {
             objects,
         ]);
         dirs.extend(pending::dirs());
-        if !plan.is_empty() {
+        if has_work {
             let owned = observed.ledger.paths().map(|(path, _)| path);
             let seen = observed.sight.keys().filter_map(Thing::path);
             let parents = owned.chain(seen).filter_map(Path::parent);

@@ -10,6 +10,7 @@ use crate::converge::Intent;
 use crate::node;
 use crate::report::CertificateStatus;
 use crate::system::certificate;
+use crate::system::root::Root;
 
 /// Whoever renews them tells nobody.
 const INTERVAL: Duration = Duration::from_mins(10);
@@ -27,6 +28,7 @@ impl CertificateWatch {
     pub(super) fn look(
         &mut self,
         intent: &Intent,
+        root: &Root,
         changed: bool,
     ) -> Option<Vec<CertificateStatus>> {
         let now = Instant::now();
@@ -34,12 +36,15 @@ impl CertificateWatch {
             return None;
         }
         self.next = Some(now + INTERVAL);
-        Some(of(intent))
+        Some(of(intent, root))
     }
 }
 
-/// One that cannot be read is not among them: the step of the sites tells of it.
-pub(super) fn of(intent: &Intent) -> Vec<CertificateStatus> {
+/// None under a root: there the paths are those of the machine to come. One that cannot be read is not among them: the step of the sites tells of it.
+pub(super) fn of(intent: &Intent, root: &Root) -> Vec<CertificateStatus> {
+    if !root.is_machine() {
+        return Vec::new();
+    }
     let view = node::view(
         &intent.document.fleet,
         &intent.node,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::box_state::BoxState;
 use super::{certificate_watch, service_health};
 use crate::control::client;
-use crate::converge::Session;
 use crate::converge::intake::Polled;
+use crate::converge::{Session, set_aside_damaged};
 use crate::report::text::{self, Paint};
 use crate::report::{Trigger, exit_code, is_failed};
 use crate::settings::Settings;
@@ -20,6 +20,10 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One run. Returns the exit code (contract).
 pub(super) async fn once(settings: Settings) -> Result<u8, Box<dyn Error>> {
+    // A daemon has done so when it started, and may be writing now.
+    if !client::is_running(&settings.root) {
+        set_aside_damaged(&Files::new(settings.root.clone()));
+    }
     let mut session = Session::open(settings).await?;
     let quiet = |_: &str| ();
     let Some(_lock) = session.lock(PATIENCE, &quiet).await? else {
@@ -56,7 +60,7 @@ async fn run_once(session: &mut Session) -> Result<u8, Box<dyn Error>> {
         .run(&intent, Trigger::Person, &|_, _| ())
         .await?;
     state.ran(&intent, &found_by, &record);
-    state.certificates = certificate_watch::of(&intent);
+    state.certificates = certificate_watch::of(&intent, &session.settings.root);
     state.services =
         service_health::down_services(&session.settings, session.converger.files()).await;
     write_status(&mut state, session)?;

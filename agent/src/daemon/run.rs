@@ -144,7 +144,10 @@ impl EventLoop {
         if record.changed() {
             self.readiness.soon();
         }
-        if let Some(certificates) = self.certificates.look(&intent, record.changed()) {
+        if let Some(certificates) =
+            self.certificates
+                .look(&intent, &self.session.settings.root, record.changed())
+        {
             self.state.certificates = certificates;
         }
         self.plan_ahead(&record);

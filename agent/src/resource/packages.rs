@@ -216,7 +216,7 @@ fn wish(
         ));
     }
     let wish = if absent.is_some() {
-        if let Some(why) = needed(name, view, platform) {
+        if let Some(why) = needed(name, asked, view, platform) {
             return Err(why);
         }
         Wish::NotInstalled
@@ -253,12 +253,17 @@ fn wish(
 }
 
 /// Why a package is not taken away although the document says so: what else the document has for this box needs it.
-fn needed(name: &str, view: &View, platform: &Platform) -> Option<String> {
-    let (what, many) = if name == platform.package("httpd", None) {
+fn needed(name: &str, asked: &[&PackageView], view: &View, platform: &Platform) -> Option<String> {
+    // By either of its names: the document may have one of its own for Debian.
+    let is = |known: &str| {
+        let by_name = |one: &&PackageView| one.package.name.as_str() == known;
+        name == platform.package(known, None) || asked.iter().any(by_name)
+    };
+    let (what, many) = if is("httpd") {
         ("sites", view.sites.len())
-    } else if name == platform.package("php-fpm", None) {
+    } else if is("php-fpm") {
         ("PHP pools", view.php.len())
-    } else if name == "memcached" {
+    } else if is("memcached") {
         let instances = view.caches.values().filter(|cache| cache.instance);
         ("caches", instances.count())
     } else {

@@ -11,7 +11,7 @@ use super::super::plan::PlannedStep;
 use super::super::saved::{Content, Saved};
 use super::Applier;
 use super::fault::Fault;
-use crate::report::{Kind, StepRecord};
+use crate::report::{Kind, StepName, StepRecord};
 use crate::system::digest::sha256_hex;
 use crate::system::file::{FileError, Files, Found};
 
@@ -33,7 +33,7 @@ impl Applier<'_> {
             }
             if let (Some(path), Some(copy)) = (
                 change.thing.path(),
-                keep_original(step.kind(), change, &self.ledger, self.files)?,
+                keep_original((step.kind(), &step.name), change, &self.ledger, self.files)?,
             ) {
                 row.notes.push(format!(
                     "{} was there before: it is kept at {} and comes back when the document lets go of the path",
@@ -147,6 +147,10 @@ fn back_up_large(
             digest: digest.into(),
         });
     }
+    let is_same = |kept: &[u8]| sha256_hex(kept) == digest;
+    if let Some(copy) = journal::kept_copy(files, path, size, is_same)? {
+        return Ok(Copied::Here(copy));
+    }
     let copy = journal::backup_path(run, path);
     files.copy(path, digest, &copy, mode & 0o640)?;
     Ok(Copied::Here(copy))
@@ -168,7 +172,7 @@ pub(super) fn back_up(
     bytes: &[u8],
     mode: u32,
 ) -> Result<PathBuf, FileError> {
-    if let Some(copy) = journal::kept_copy(files, path, bytes)? {
+    if let Some(copy) = journal::kept_copy(files, path, bytes.len() as u64, |kept| kept == bytes)? {
         return Ok(copy);
     }
     let copy = journal::backup_path(run, path);
@@ -179,8 +183,15 @@ pub(super) fn back_up(
 /// What a change of a step of this kind is the first to replace. `None`: nothing, or something of the agent's own.
 ///
 /// Only of files that the document names, and of node lists: what others own as a whole (sites) was never anybody else's.
-pub(super) fn first_replaced(kind: Kind, change: &Change, ledger: &Ledger) -> Option<Original> {
+pub(super) fn first_replaced(
+    (kind, step): (Kind, &StepName),
+    change: &Change,
+    ledger: &Ledger,
+) -> Option<Original> {
+    // What memcached itself reads stands where only the agent writes.
+    let is_own = kind == Kind::Cache && step.0.ends_with("/instance");
     let is_first = matches!(kind, Kind::Files | Kind::Cache)
+        && !is_own
         && change.after.is_some()
         && !ledger.things.contains_key(&change.thing);
     if !is_first {
@@ -209,13 +220,13 @@ pub(super) fn first_replaced(kind: Kind, change: &Change, ledger: &Ledger) -> Op
 
 /// Keeps the content of what a change is the first to replace. Returns where.
 fn keep_original(
-    kind: Kind,
+    step: (Kind, &StepName),
     change: &Change,
     ledger: &Ledger,
     files: &Files,
 ) -> Result<Option<PathBuf>, FileError> {
     let (Some(Original::File { digest, .. }), Saved::File { content, .. }, Some(at)) = (
-        first_replaced(kind, change, ledger),
+        first_replaced(step, change, ledger),
         &change.before,
         change.thing.path(),
     ) else {

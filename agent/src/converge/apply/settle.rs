@@ -137,7 +137,9 @@ impl Applier<'_> {
             attributes: want.wish.attributes(),
             original: match (before, change) {
                 (Some(owned), _) => owned.original.clone(),
-                (None, Some(change)) => backup::first_replaced(step.kind, change, &self.ledger),
+                (None, Some(change)) => {
+                    backup::first_replaced((step.kind, &step.name), change, &self.ledger)
+                }
                 (None, None) => None,
             },
             groups: groups_of(want),

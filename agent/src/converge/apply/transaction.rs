@@ -424,7 +424,7 @@ impl Applier<'_> {
             },
             original: match self.ledger.things.get(&change.thing) {
                 Some(owned) => owned.original.clone(),
-                None => backup::first_replaced(step.kind(), change, &self.ledger),
+                None => backup::first_replaced((step.kind(), &step.name), change, &self.ledger),
             },
             run: self.run,
             written: self.started,

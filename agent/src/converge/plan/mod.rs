@@ -17,7 +17,7 @@ use crate::fleet::Fleet;
 use crate::node;
 use crate::report::{Cause, DocumentId, Kind, Problem, StepName};
 use crate::resource::{
-    Check, Desired, FileCheck, Member, Precaution, Probe, Smoke, Step, Thing, Verb, Wave, Wish,
+    Check, Desired, FileCheck, Member, Precaution, Probe, Smoke, Step, Thing, Verb, Wave,
 };
 use crate::settings::GuardSettings;
 
@@ -148,33 +148,7 @@ pub(super) fn decisions(
     for (name, failure) in &quarantine.steps {
         decisions.insert(name.clone(), Decision::Quarantined(failure.error.clone()));
     }
-    for (name, why) in at_odds(desired) {
-        decisions.entry(name).or_insert(Decision::Obstructed(why));
-    }
     decisions
-}
-
-/// Steps that want other things of a path than another step does: carried out both, they would undo each other in every run. What a
-/// person placed by its path alone gives way to what is made of a part of the document; else the step that comes later does.
-fn at_odds(desired: &Desired) -> Vec<(StepName, String)> {
-    let mut first: BTreeMap<&Thing, (&Step, &Wish)> = BTreeMap::new();
-    let mut odd = Vec::new();
-    let mut steps: Vec<&Step> = desired.steps.iter().collect();
-    steps.sort_by_key(|step| (step.kind == Kind::Files, step.wave, step.kind));
-    for step in steps {
-        let paths = step.wants.iter().filter(|want| want.thing.path().is_some());
-        for want in paths {
-            let (other, wish) = *first.entry(&want.thing).or_insert((step, &want.wish));
-            if other.name != step.name && *wish != want.wish {
-                let why = format!(
-                    "{} is wanted differently by {}: of two that want one path this one is left out",
-                    want.thing, other.name
-                );
-                odd.push((step.name.clone(), why));
-            }
-        }
-    }
-    odd
 }
 
 /// Compares the wishes with the box.

@@ -372,18 +372,35 @@ async fn a_path_that_is_made_of_another_part_of_the_document_is_not_written_by_t
         "{}",
         node.read(path)
     );
-    let row = row(&run, &format!("files{path}"));
-    assert_eq!(row.outcome, Outcome::Failed);
-    let error = row.error.as_deref().unwrap_or_default();
+    let told = |run: &RunRecord| {
+        let problems = run.problems.iter().map(|problem| problem.message.clone());
+        problems.collect::<Vec<_>>().join("\n")
+    };
     assert!(
-        error.contains("is wanted differently by packages"),
-        "{error}"
+        told(&run).contains("is wanted differently by packages"),
+        "{run:?}"
     );
     let text = node.read(path);
     let before = node.stamps();
     node.run("web-1").await;
     assert_eq!(node.stamps(), before);
     assert_eq!(node.read(path), text);
+}
+
+#[tokio::test]
+async fn of_files_that_one_service_reads_only_the_odd_one_is_left_out() {
+    let path = "/etc/dnf/plugins/versionlock.list";
+    let mut node = with(&json!({
+        path: {"content": "mine\n", "replace": true, "reload": ["crond"]},
+        "/etc/shop.conf": {"content": "shop\n", "reload": ["crond"]},
+    }));
+    node.edit(|signed| {
+        signed["roles"]["web"]["packages"] = json!([{"name": "telnet", "version": "0.17"}]);
+    });
+    let run = node.run("web-1").await;
+    assert_eq!(node.read("/etc/shop.conf"), "shop\n", "{run:?}");
+    assert!(node.read(path).contains("telnet-0.17"));
+    assert!(run.failed(), "{run:?}");
 }
 
 #[tokio::test]

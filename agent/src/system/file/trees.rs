@@ -14,6 +14,8 @@ use super::{FileError, Files, entries, kind, not_a_file, stat_at, sync};
 
 /// So many names of a directory are kept in memory while they are removed.
 const AT_ONCE: usize = 1000;
+/// The most names that are removed with a tree.
+const MOST: u64 = 2_000_000;
 /// The deepest tree that is removed.
 const DEEPEST: usize = 256;
 const DIRECTORY: OFlag = OFlag::O_RDONLY
@@ -100,19 +102,28 @@ impl Files {
 
     /// Removes what stands at `path`, with all that is in it. Not an error where it is gone already.
     ///
-    /// Blocks for as long as that takes. What somebody mounted in it stays, and is an error.
+    /// Blocks for as long as that takes, and ends after 2,000,000 names. What somebody mounted in it stays, and is an error.
     pub fn remove_tree(&self, path: &Path) -> Result<(), FileError> {
         let Some((dir, name)) = self.parent("remove", path)? else {
             return Ok(());
         };
         let failed = |errno: Errno| FileError::at("remove", path, (&dir, name), errno);
         let device = fstat(&dir).map_err(failed)?.st_dev;
-        remove(&dir, name, device, 0).map_err(failed)?;
+        let mut left = MOST;
+        remove(&dir, name, device, 0, &mut left).map_err(failed)?;
         sync(&dir).map_err(failed)
     }
 }
 
-fn remove(dir: &OwnedFd, name: &OsStr, device: libc::dev_t, depth: usize) -> nix::Result<()> {
+/// `left`: how many names may be removed yet. Whoever may write there could add some for ever: the directory is not empty then.
+fn remove(
+    dir: &OwnedFd,
+    name: &OsStr,
+    device: libc::dev_t,
+    depth: usize,
+    left: &mut u64,
+) -> nix::Result<()> {
+    *left = left.checked_sub(1).ok_or(Errno::ENOTEMPTY)?;
     if depth > DEEPEST {
         return Err(Errno::ENAMETOOLONG);
     }
@@ -144,7 +155,7 @@ fn remove(dir: &OwnedFd, name: &OsStr, device: libc::dev_t, depth: usize) -> nix
             break;
         }
         for name in names {
-            remove(&inside, &name, device, depth + 1)?;
+            remove(&inside, &name, device, depth + 1, left)?;
         }
     }
     gone(unlinkat(dir, name, UnlinkatFlags::RemoveDir))
