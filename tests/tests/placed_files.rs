@@ -94,6 +94,12 @@ impl<'fleet> Box<'fleet> {
             .unwrap_or_default()
     }
 
+    /// Whether root is shown this of the run that failed; the status, which is everybody's, says where to look.
+    fn shows(&self, what: &str) -> bool {
+        let shown = self.machine.run(&["agentctl", "show", "failed"]);
+        shown.is_ok_and(|said| said.stdout.contains(what)) && self.says("agentctl show failed")
+    }
+
     fn says(&self, words: &str) -> bool {
         let said = self.machine.run(&["agentctl", "status"]);
         said.is_ok_and(|said| {
@@ -171,7 +177,7 @@ fn files_stand_as_the_document_says_and_services_are_told_once() {
             web.is("/etc/shop/conf.d/b", "# b\ngood 3\n10.77.0.21\n")
         });
         web.see("the refusal to be told", || {
-            web.says("refused what /etc/shop/conf.d/a would be")
+            web.shows("refused what /etc/shop/conf.d/a would be")
         });
         assert!(web.is("/etc/shop/conf.d/a", "# a\ngood 2\n10.77.0.21\n"));
         web.see("it to be told", || web.counted().1 == before + 2);
@@ -427,7 +433,7 @@ fn a_secret_is_in_its_file_and_nowhere_else_and_a_new_one_is_there_at_once() {
         });
         web.publish(&json!({}), &product("refuse\n"));
         web.see("the refusal", || {
-            web.says("is not shown, for it may quote a secret")
+            web.shows("is not shown, for it may quote a secret")
         });
         web.publish(&json!({}), &product("more = 1\n"));
         let written = format!("password = {SECRET}\nmore = 1\n");

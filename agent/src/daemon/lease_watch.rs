@@ -158,7 +158,11 @@ impl LeaseWatch {
             // As for the document: who booted together does not ask together.
             0 if first && !hurried => self.asked + phase(phase_name, poll),
             0 => self.asked + poll,
-            failures => Instant::now() + backoff(poll, failures).min(LONGEST_WAIT.max(poll)),
+            // Also where somebody would tell: what was told may be the very thing that could not be read.
+            failures => {
+                let poll = session.settings.lease_poll;
+                Instant::now() + backoff(poll, failures).min(LONGEST_WAIT.max(poll))
+            }
         });
         if std::mem::take(&mut self.again) {
             self.noticed();

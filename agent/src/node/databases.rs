@@ -44,11 +44,11 @@ pub fn lease<'f>(cluster: &DatabaseCluster<'f>, elections: &Elections) -> &'f Na
         let elected = elections.get(**name);
         elected.is_some_and(|elected| cluster.chain.contains(&elected.owner))
     };
-    let kept = if elections.contains_key(cluster.lease) {
-        None
-    } else {
-        cluster.products.iter().find(is_theirs).copied()
-    };
+    // One of that name whose owner is not of the chain is another chain's: a product that came from there brought its name.
+    if is_theirs(&&cluster.lease) {
+        return cluster.lease;
+    }
+    let kept = cluster.products.iter().find(is_theirs).copied();
     kept.unwrap_or(cluster.lease)
 }
 

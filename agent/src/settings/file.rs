@@ -39,7 +39,7 @@ pub(super) struct FileSettings {
     pub dns_server: Option<DnsServer>,
     pub dns_key: Option<AbsolutePath>,
     pub lease_poll: Option<Span<500, 60_000>>,
-    pub lease_poll_idle: Option<Span<500, 600_000>>,
+    pub lease_poll_idle: Option<Span<500, 45_000>>,
     pub database: super::database::Said,
     pub platform: PlatformOverrides,
 }

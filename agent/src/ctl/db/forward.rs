@@ -109,6 +109,13 @@ pub(super) async fn choose(
                 chosen.reach = Some(reach);
             }
             Err(ReachError::Nothing(_)) if target == Target::End => {}
+            // Whoever has rights to snapshots alone, or no archive that can be read, has the snapshot all the same.
+            Err(ReachError::Store(error)) if target == Target::End => {
+                console.note(&format!(
+                    "without the archive of what came after it, which cannot be read: {}",
+                    crate::system::chain(&error)
+                ));
+            }
             Err(ReachError::Store(error)) => return Err(error.into()),
             Err(error) => {
                 console.note(&format!("{}: {error}", found.id));

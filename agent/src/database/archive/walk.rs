@@ -171,8 +171,14 @@ async fn read_chapter<V: Visitor>(
             );
             return Ok(Some(End::Gap(why)));
         }
-        let Some((header, bytes)) = store::segment(bucket, product, &chapter.log, offset).await?
-        else {
+        let read = match store::segment(bucket, product, &chapter.log, offset).await {
+            // What is before it is as good as it was.
+            Err(error @ store::StoreError::Segment { .. }) => {
+                return Ok(Some(End::Gap(crate::system::chain(&error))));
+            }
+            read => read?,
+        };
+        let Some((header, bytes)) = read else {
             break;
         };
         expected = header.end();
