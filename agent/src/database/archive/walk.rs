@@ -173,7 +173,7 @@ async fn read_chapter<V: Visitor>(
         }
         let read = match store::segment(bucket, product, &chapter.log, offset).await {
             // What is before it is as good as it was.
-            Err(error @ store::StoreError::Segment { .. }) => {
+            Err(error @ StoreError::Segment { .. }) => {
                 return Ok(Some(End::Gap(crate::system::chain(&error))));
             }
             read => read?,
