@@ -32,6 +32,16 @@ pub fn staged(base: &Fleet, new: &Fleet, node: &Name) -> Option<Fleet> {
             share(product, new);
         }
     }
+    // The server has no part in these yet, but a product of its own may name the chain of one.
+    for (name, new) in &new.products {
+        if new.database.is_some() && !fleet.products.contains_key(name) {
+            let product = Product {
+                database: new.database.clone(),
+                ..Product::default()
+            };
+            fleet.products.insert(name.clone(), product);
+        }
+    }
     Some(fleet)
 }
 
@@ -112,6 +122,20 @@ mod tests {
         assert_eq!(cache.port, new.port);
         assert_eq!(cache.memory, old.cache.as_ref().unwrap().memory);
         assert_eq!(staged.version, 1);
+    }
+
+    #[test]
+    fn the_chain_of_a_product_that_is_new_is_there_for_those_that_name_it() {
+        let web = r#""web-1": {"address": "10.0.0.1", "products": ["shop"]}, "db-1": {"address": "10.0.0.2"}"#;
+        let after = r#"{"shop": {"database": {"cluster": "store"}},
+            "store": {"packages": ["new"], "database": {"chain": ["db-1"]}}, "blog": {"packages": ["new"]}}"#;
+        let (before, after) = (fleet(1, web, BEFORE), fleet(2, web, after));
+        let staged = staged(&before, &after, &name("web-1")).unwrap();
+        let clusters = crate::fleet::Clusters::of(&staged);
+        let chain = clusters.of_product(&name("shop")).unwrap().chain;
+        assert_eq!(chain, [name("db-1")]);
+        assert!(staged.products[&name("store")].packages.is_empty());
+        assert!(!staged.products.contains_key(&name("blog")));
     }
 
     #[test]
