@@ -278,6 +278,7 @@ impl World {
             never: Servers::default(),
             automatic: true,
             bucket: true,
+            other_lease: false,
             abreast: false,
             timing: setup.timing.clone(),
             omit: setup.omit.clone(),

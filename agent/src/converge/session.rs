@@ -151,7 +151,7 @@ impl Session {
         self.follower.forget_others(&asked);
     }
 
-    /// The leases of this box's databases: one for each cluster, however many products are on it.
+    /// The leases of this box's databases: one for each cluster, however many products are on it, where that is known.
     fn lease_names(&self) -> Vec<Name> {
         let Some(accepted) = self.intake.accepted() else {
             return Vec::new();
@@ -162,10 +162,22 @@ impl Session {
         };
         let elections = self.follower.elections();
         let clusters = databases::of_server(fleet, &node);
-        let leases = clusters.iter();
-        leases
-            .map(|cluster| databases::lease(cluster, &elections).clone())
-            .collect()
+        let mut names = Vec::new();
+        for cluster in &clusters {
+            let lease = databases::lease(cluster, &elections);
+            names.push(lease.clone());
+            // A server that might make the first one looks for all that its chain may have; who goes by one of a name that the document
+            // does not have any more also looks for the one that it names.
+            let mut others = cluster.names();
+            if elections.contains_key(lease) {
+                let is_named = others.contains(&lease);
+                others.truncate(usize::from(!is_named));
+            } else if !cluster.has(&node) {
+                others.truncate(1);
+            }
+            names.extend(others.into_iter().filter(|name| *name != lease).cloned());
+        }
+        names
     }
 
     /// What the leases tell of the databases of this box's products.

@@ -39,6 +39,8 @@ pub(super) struct DatabaseDrivers {
     fleet_addresses: Option<(DocumentId, BTreeSet<IpAddr>)>,
     /// Why none runs although one should.
     trouble: Option<String>,
+    /// The lease that is kept under another name than the document's, and what to do about it.
+    misnamed: Option<(Name, String)>,
     /// Gates that no driver owns were taken away since the last one ended.
     cleared: bool,
 }
@@ -104,7 +106,10 @@ impl DatabaseDrivers {
             return;
         }
         self.trouble = None;
+        self.misnamed = None;
         for (product, cluster) in wanted {
+            self.misnamed =
+                databases::misnamed(&cluster, product).map(|why| (product.clone(), why));
             let context = context(session, &intent.node, fleet, product, &cluster, &accounts);
             self.ensure_running(context, session.follower.highest_epoch(product));
             if let Some((context, driver)) = self.running.get(product) {
@@ -263,6 +268,11 @@ impl DatabaseDrivers {
                     database.alarms.extend(snapshots.alarms(clock::now()));
                     database.snapshots = Some(snapshots);
                 }
+                if let Some((_, why)) =
+                    (self.misnamed.as_ref()).filter(|(lease, _)| *lease == database.product)
+                {
+                    database.alarms.push(why.clone());
+                }
                 if database.lease.is_none() {
                     // Why none could be read, most likely.
                     database.alarms.extend(followed.alarms);
@@ -361,6 +371,9 @@ fn context(
     Context {
         product: product.clone(),
         products: cluster.products.iter().copied().cloned().collect(),
+        other_lease: !session.follower.elections().contains_key(product)
+            && (cluster.names().into_iter())
+                .any(|name| name != product && session.follower.may_be_owned(name, cluster.chain)),
         me: me.clone(),
         machine: machine_marks::marks(),
         chain,

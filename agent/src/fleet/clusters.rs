@@ -1,7 +1,8 @@
 //! Clusters as they follow from the document: which servers are one chain, which products are on it, what its lease is called.
 //! Pure; never fails, for it is asked of documents that are not checked yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::model::{Database, Fleet, Snapshots};
 use super::names::{Name, Port};
@@ -29,6 +30,8 @@ pub struct DatabaseCluster<'f> {
     pub products: Vec<&'f Name>,
     /// Whether it stands in `clusters`, and not in a product.
     pub shared: bool,
+    /// All names in the document that a lease may have: those of all clusters, of their leases and products.
+    pub spoken_for: Arc<BTreeSet<&'f Name>>,
 }
 
 /// All clusters of a document.
@@ -53,6 +56,17 @@ impl DatabaseCluster<'_> {
     pub fn has(&self, server: &Name) -> bool {
         self.chain.contains(server)
             || (self.snapshots).is_some_and(|snapshots| snapshots.server == *server)
+    }
+
+    /// The names under which its servers may have a lease, by the document: the lease's own first, each once.
+    pub fn names(&self) -> Vec<&Name> {
+        let mut names = vec![self.lease];
+        for name in std::iter::once(self.name).chain(self.products.iter().copied()) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
     }
 
     /// Whether a person means this one by `name`: the cluster, its lease, or a product that is on it.
@@ -83,6 +97,7 @@ impl<'f> Clusters<'f> {
                 snapshots: cluster.snapshots.as_ref(),
                 products: Vec::new(),
                 shared: true,
+                spoken_for: Arc::default(),
             });
         }
         let with_database = |(name, product): (&'f Name, &'f super::Product)| {
@@ -107,8 +122,15 @@ impl<'f> Clusters<'f> {
                 found.add_product(name, *at);
             }
         }
+        let mut spoken_for = BTreeSet::new();
         for cluster in &mut found.all {
             cluster.products.sort_unstable();
+            spoken_for.extend([cluster.name, cluster.lease]);
+            spoken_for.extend(&cluster.products);
+        }
+        let spoken_for = Arc::new(spoken_for);
+        for cluster in &mut found.all {
+            cluster.spoken_for = Arc::clone(&spoken_for);
         }
         found
     }
@@ -152,6 +174,7 @@ impl<'f> DatabaseCluster<'f> {
             snapshots: database.snapshots.as_ref(),
             products: Vec::new(),
             shared: false,
+            spoken_for: Arc::default(),
         }
     }
 

@@ -37,19 +37,41 @@ impl Master<'_> {
 }
 
 /// The name of the lease that a machine goes by for `cluster`: the document's, but while it knows none of that name and one that the
-/// cluster's servers had under the name of a product, that one. So a document that would have the lease move to another name
-/// (a product was added whose name stands before, a chain was put under `clusters`) moves nothing.
-pub fn lease<'f>(cluster: &DatabaseCluster<'f>, elections: &Elections) -> &'f Name {
-    let is_theirs = |name: &&&Name| {
-        let elected = elections.get(**name);
-        elected.is_some_and(|elected| cluster.chain.contains(&elected.owner))
+/// cluster's servers had under another, that one. So a document that would have the lease move to another name (a product was added
+/// whose name stands before, a chain was put under `clusters`, a product was renamed) moves nothing: two leases for one chain would
+/// be two masters.
+pub fn lease<'a>(cluster: &DatabaseCluster<'a>, elections: &'a Elections) -> &'a Name {
+    // One whose owner is not of the chain is another chain's: a product that came from there brought its name.
+    let theirs = |name: &Name| {
+        let elected = elections.get(name)?;
+        (cluster.chain.contains(&elected.owner)).then_some(elected.epoch)
     };
-    // One of that name whose owner is not of the chain is another chain's: a product that came from there brought its name.
-    if is_theirs(&&cluster.lease) {
+    if theirs(cluster.lease).is_some() {
         return cluster.lease;
     }
-    let kept = cluster.products.iter().find(is_theirs).copied();
-    kept.unwrap_or(cluster.lease)
+    let kept = cluster.products.iter().find(|name| theirs(name).is_some());
+    if let Some(kept) = kept {
+        return kept;
+    }
+    // Of a name that the document does not have any more. A server is in one chain only, so that its lease is this one's.
+    let gone = elections
+        .keys()
+        .filter(|name| !cluster.spoken_for.contains(name))
+        .filter_map(|name| Some((theirs(name)?, name)));
+    gone.max().map_or(cluster.lease, |(_, name)| name)
+}
+
+/// What is wrong where a machine goes by `lease` and the document calls the cluster's lease otherwise.
+pub fn misnamed(cluster: &DatabaseCluster<'_>, lease: &Name) -> Option<String> {
+    (cluster.lease != lease).then(|| {
+        format!(
+            "the document says that the lease of {} is `{}`, and these servers have one already, `{lease}`: it is gone by, for a lease does not \
+             move to another name. Write \"lease\": \"{lease}\" at {} in the document",
+            cluster.name,
+            cluster.lease,
+            cluster.pointer()
+        )
+    })
 }
 
 /// The present master of a cluster: the owner of its lease, or the first of the chain. It is decided here and nowhere else.

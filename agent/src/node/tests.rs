@@ -274,7 +274,10 @@ fn the_lease_says_who_is_the_master_and_the_document_who_may_be() {
         ("second", elected("shop", 2, "db-2")),
         ("not in the chain", elected("shop", 3, "web-2")),
         ("no server at all", elected("shop", 3, "db-77")),
-        ("another product's", elected("blog", 3, "db-2")),
+        (
+            "of a name that the document has no more",
+            elected("blog", 3, "db-2"),
+        ),
     ];
     let told: Vec<String> = by_lease
         .iter()
@@ -503,6 +506,15 @@ fn the_names_of_all_products_on_a_cluster_follow_one_lease_which_keeps_its_name(
     // An owner that is none of its servers was another chain's.
     let elsewhere = led(&equal, &elected("shop", "db-9"));
     assert!(elsewhere.contains("10.0.0.31 blog-db\n"), "{elsewhere}");
+    // A lease of a name that the document does not have any more is theirs; one that is another cluster's is not.
+    let renamed = led(&equal, &elected("store", "db-2"));
+    assert!(
+        renamed.contains("10.0.0.32 blog-db (leases/store.json, epoch 7: db-2)"),
+        "{renamed}"
+    );
+    let spare = clusters.to_owned() + r#", "store": {"chain": ["db-9"]}"#;
+    let others = led(&fleet(&spare, main, main), &elected("store", "db-2"));
+    assert!(others.contains("10.0.0.31 blog-db\n"), "{others}");
     // However many products are on it, one lease is asked for.
     let asked = databases::of_server(&equal, &name("web-1"));
     assert_eq!(asked.len(), 1);

@@ -137,6 +137,18 @@ impl Follower {
         kept.map_or(0, |kept| kept.highest.epoch)
     }
 
+    /// Whether there may be a lease of this name that one of `chain` owns: the bucket was not heard of it since the start, has one,
+    /// or one that cannot be understood.
+    pub fn may_be_owned(&self, lease: &Name, chain: &[Name]) -> bool {
+        let Some(readings) = self.readings.get(lease) else {
+            return true;
+        };
+        let owned = (readings.lease.as_ref()).is_some_and(|lease| chain.contains(&lease.owner));
+        let absent = readings.confirmed.is_some() && readings.lease.is_none();
+        let understood = absent && readings.refused.is_none() || readings.lease.is_some();
+        owned || !understood
+    }
+
     /// What to ask now for these leases.
     pub fn round<'n>(&self, products: impl IntoIterator<Item = &'n Name>) -> Round {
         let question = |product: &Name| {

@@ -28,7 +28,8 @@ impl Follower {
         cluster: &DatabaseCluster<'_>,
         port: u16,
     ) -> DatabaseStatus {
-        let product = databases::lease(cluster, &self.elections());
+        let elections = self.elections();
+        let product = databases::lease(cluster, &elections);
         let kept = self.persisted.of(product);
         let readings = self.readings.get(product).cloned().unwrap_or_default();
         let elected = kept.and_then(|kept| kept.elected.as_ref());
@@ -55,7 +56,7 @@ impl Follower {
                 lease.owner
             ));
         }
-        alarms.extend(renamed(cluster, product));
+        alarms.extend(databases::misnamed(cluster, product));
         DatabaseStatus {
             product: product.clone(),
             products: cluster.products.iter().copied().cloned().collect(),
@@ -82,19 +83,6 @@ impl Follower {
             notes,
         }
     }
-}
-
-/// The document would have the lease move to another name, and it stays where it is.
-fn renamed(cluster: &DatabaseCluster<'_>, lease: &Name) -> Option<String> {
-    (cluster.lease != lease).then(|| {
-        format!(
-            "the document says that the lease of {} is `{}`, and these servers have one already, `{lease}`: it is gone by, for a lease does not \
-             move to another name. Write \"lease\": \"{lease}\" at {} in the document",
-            cluster.name,
-            cluster.lease,
-            cluster.pointer()
-        )
-    })
 }
 
 /// What a lease that cannot be read means. A short silence of the bucket wakes nobody; a right that is missing does not

@@ -205,6 +205,30 @@ fn a_deleted_lease_is_told_and_one_that_never_was_is_not() {
 }
 
 #[test]
+fn a_lease_may_be_a_chains_until_the_bucket_says_that_it_is_not() {
+    let chain: [Name; 2] = ["db-1", "db-2"].map(|name| name.parse().unwrap());
+    let mut box_of = Web::new();
+    let may_be = |web: &Web| web.follower.may_be_owned(&shop(), &chain);
+    assert!(may_be(&box_of));
+    box_of.hear(Err(unavailable()));
+    assert!(may_be(&box_of));
+    box_of.hear(Ok(Read::Absent));
+    assert!(!may_be(&box_of));
+    // Who takes over does not serve yet, and is nobody's election.
+    box_of.sees(in_state(LeaseState::Promoting, lease("shop", "db-1")));
+    assert_eq!(box_of.goes_by(), "nobody");
+    assert!(may_be(&box_of));
+    let mut other = Web::new();
+    other.sees(lease("shop", "db-9"));
+    assert!(!may_be(&other));
+    other.hear(Err(unavailable()));
+    assert!(
+        !may_be(&other),
+        "an owner does not become another one of a chain that it is none of"
+    );
+}
+
+#[test]
 fn only_what_is_not_known_is_asked_again() {
     let mut web = Web::new();
     let asked = |web: &Web| web.follower.round([&shop()]).0[0].1.clone();

@@ -27,6 +27,8 @@ pub struct Context {
     pub products: Vec<Name>,
     /// This server.
     pub me: Name,
+    /// A lease of another name may stand in the bucket that one of these servers owns: it is not known yet, or so.
+    pub other_lease: bool,
     /// This machine's marks: see [`crate::system::machine_marks`].
     pub machine: Vec<String>,
     /// The chain, in the document's order.

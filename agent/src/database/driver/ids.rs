@@ -86,6 +86,7 @@ impl ServerIds {
                 .collect::<Servers>(),
             automatic: context.automatic(),
             bucket: trusted,
+            other_lease: context.other_lease,
             abreast: context.semi_sync,
             timing: context.timing(),
             omit: crate::database::protocol::Omissions::default(),

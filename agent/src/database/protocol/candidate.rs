@@ -374,6 +374,10 @@ impl Machine {
         if !rules.bucket {
             reasons.push(Reason::Bucket);
         }
+        // Not by a person's order either: two leases are two masters, and none knows of the other.
+        if rules.other_lease {
+            reasons.push(Reason::OtherLease);
+        }
         if self.known_epoch > 0 && !ordered {
             reasons.push(Reason::LeaseGone);
         }

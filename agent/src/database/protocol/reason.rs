@@ -57,6 +57,8 @@ pub enum Reason {
     NotInChain,
     /// The document says that it is never promoted.
     Never,
+    /// These servers may have a lease of another name.
+    OtherLease,
     /// The bucket's conditional writes are not known to be what leases need.
     Bucket,
     /// A person wants nothing to change by itself.
@@ -154,6 +156,10 @@ impl fmt::Display for Reason {
             Self::Never => out.write_str("the document says that it is never promoted"),
             Self::Bucket => out.write_str(
                 "the bucket's conditional writes are not known to be what leases need",
+            ),
+            Self::OtherLease => out.write_str(
+                "the bucket was not heard yet of a lease that these servers may have under another name of the document (the cluster's, \
+                 or that of one of its products), or has one",
             ),
             Self::Held => out.write_str("failover is paused, until agentctl db resume PRODUCT"),
             Self::Observed => out.write_str(

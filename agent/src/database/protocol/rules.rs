@@ -17,6 +17,8 @@ pub struct Rules {
     /// Whether the bucket's conditional writes are known to be what leases need. Without that no lease is made or taken
     /// over; one that stands is kept.
     pub bucket: bool,
+    /// Whether a lease of another name may stand in the bucket that a server of this chain owns: no first one is made then.
+    pub other_lease: bool,
     /// All replicate from the owner, none from another replica: where its commits wait for a replica's word, and the word of
     /// one that hangs on another replica is none.
     pub abreast: bool,

@@ -14,6 +14,7 @@ fn rules() -> Rules {
         never: Servers::default(),
         automatic: true,
         bucket: true,
+        other_lease: false,
         abreast: false,
         timing: Timing::regional(),
         omit: Omissions::default(),

@@ -288,10 +288,12 @@ impl DriverLoop {
         }
         let same_servers = Context {
             products: self.context.products.clone(),
+            other_lease: self.context.other_lease,
             ..context.clone()
         };
         if *self.context == same_servers {
             // A product came or went: nothing that the servers have to do with.
+            self.rules.other_lease = context.other_lease;
             self.context = Arc::new(context);
             return;
         }

@@ -482,3 +482,20 @@ fn so_soon_after_a_failover_an_owner_waits_for_nobody() {
     assert!(after(false));
     assert!(!after(true), "candidates have their turn");
 }
+
+#[test]
+fn no_first_lease_is_made_while_these_servers_may_have_one_of_another_name() {
+    let founds = |other_lease: bool, order: Option<Order>| {
+        let rules = Rules {
+            other_lease,
+            ..rules()
+        };
+        let mut machine = Machine::new(0, 0);
+        machine.order = order.map(|order| (order, 0));
+        let blockers = machine.founding_blockers(&rules, 0);
+        !blockers.contains(&Reason::OtherLease)
+    };
+    assert!(founds(false, None));
+    assert!(!founds(true, None));
+    assert!(!founds(true, Some(Order::TakeOver { off: true })));
+}
